@@ -1,0 +1,1 @@
+"""Reinforcement learning of emotion reasoning for omni-modal language models, in JAX."""

@@ -1,0 +1,228 @@
+"""The text decoder (Qwen2): prompts are read into keys once, branches extend them together.
+
+`prefill` reads prompts; `extend` runs branch tokens over [the prompt's keys | their own], for one
+token while decoding or a whole branch while scoring. ANATOMY of the layers: pre-norm, grouped-query
+attention with q, k, v biases, SwiGLU, multimodal rotary positions (transformers, qwen2_5_vl).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from mer_jax.group import Array, Keys
+from mer_jax.models.layers import MASKED, Projection, RMSNorm, rotate, stack, weight
+from mer_jax.models.spec import TextSpec
+
+
+class Attention(nnx.Module):
+    """The four projections of a layer's attention."""
+
+    def __init__(self, rngs, spec: TextSpec):
+        d, h = spec.hidden_size, spec.head_dim
+        n, k = spec.num_attention_heads, spec.num_key_value_heads
+        self.q_proj = Projection(rngs, (d, n, h), 'embed heads _', bias=True)
+        self.k_proj = Projection(rngs, (d, k, h), 'embed heads _', bias=True)
+        self.v_proj = Projection(rngs, (d, k, h), 'embed heads _', bias=True)
+        self.o_proj = Projection(rngs, (n, h, d), 'heads _ embed', inputs=2)
+
+
+class MLP(nnx.Module):
+    """down(silu(gate(x)) · up(x))."""
+
+    def __init__(self, rngs, spec: TextSpec):
+        d, f = spec.hidden_size, spec.intermediate_size
+        self.gate_proj = Projection(rngs, (d, f), 'embed mlp')
+        self.up_proj = Projection(rngs, (d, f), 'embed mlp')
+        self.down_proj = Projection(rngs, (f, d), 'mlp embed')
+
+    def __call__(self, x):
+        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nnx.Module):
+    """One pre-norm layer."""
+
+    def __init__(self, rngs, spec: TextSpec):
+        self.input_layernorm = RMSNorm(spec.hidden_size)
+        self.self_attn = Attention(rngs, spec)
+        self.post_attention_layernorm = RMSNorm(spec.hidden_size)
+        self.mlp = MLP(rngs, spec)
+
+    def project(self, spec, x, angles):
+        """Rotated queries f[..., n, h], rotated keys and values f[..., k, h] of x f[..., d]."""
+        y = self.input_layernorm(x, spec.rms_norm_eps)
+        cos, sin = angles
+        query = rotate(self.self_attn.q_proj(y), cos, sin)
+        key = rotate(self.self_attn.k_proj(y), cos, sin)
+        return query, key, self.self_attn.v_proj(y)
+
+    def finish(self, spec, x, mixed):
+        """x f[..., d] after the residuals of attention (mixed f[..., n, h]) and of the MLP."""
+        x = x + self.self_attn.o_proj(mixed, inputs=2)
+        return x + self.mlp(self.post_attention_layernorm(x, spec.rms_norm_eps))
+
+
+class Embedding(nnx.Module):
+    """The token embeddings, f[v, d]."""
+
+    def __init__(self, rngs, spec: TextSpec):
+        shape = (spec.vocab_size, spec.hidden_size)
+        self.weight = weight(rngs, shape, 'vocab embed', scale=spec.hidden_size**-0.5)
+
+
+class Backbone(nnx.Module):
+    """Everything but the head; called `model` in checkpoints."""
+
+    def __init__(self, rngs, spec: TextSpec):
+        self.embed_tokens = Embedding(rngs, spec)
+        self.layers = stack(
+            lambda layer_rngs: Layer(layer_rngs, spec), rngs, spec.num_hidden_layers
+        )
+        self.norm = RMSNorm(spec.hidden_size)
+
+
+class Decoder(nnx.Module):
+    """The decoder with its head; a tied head is the embedding matrix and has no weight of its own."""
+
+    def __init__(self, rngs, spec: TextSpec):
+        self.model = Backbone(rngs, spec)
+        if not spec.tie_word_embeddings:
+            shape = (spec.hidden_size, spec.vocab_size)
+            self.lm_head = Projection(rngs, shape, 'embed vocab')
+
+    def embed(self, token, dtype):
+        """Embeddings f[..., d] of token ids."""
+        return jnp.take(self.model.embed_tokens.weight[...], token, axis=0).astype(dtype)
+
+    def logits(self, spec, x):
+        """Vocabulary logits f[..., v] in float32 of normalised hidden states f[..., d]."""
+        if spec.tie_word_embeddings:
+            head = self.model.embed_tokens.weight[...].T
+        else:
+            head = self.lm_head.weight[...]
+        return jnp.matmul(x, head.astype(x.dtype), preferred_element_type=jnp.float32)
+
+
+def rotary(spec: TextSpec, position: Array, dtype):
+    """cos and sin f[..., h] of positions i[..., 3] (time, height, width), angles in float32.
+
+    Frequency j turns with time if j < s_t, with height if j < s_t + s_h, else with width, where
+    (s_t, s_h, s_w) is `mrope_section`.
+    """
+    half = spec.head_dim // 2
+    frequency = spec.rope_theta ** (-2.0 * np.arange(half) / spec.head_dim)
+    axis = np.repeat(np.arange(3), spec.mrope_section)
+    angle = position[..., axis].astype(jnp.float32) * frequency.astype(np.float32)
+    angle = jnp.concatenate([angle, angle], -1)
+    return jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
+
+
+def attend(query_btnh, key_bukh, value_bukh, mask_btu):
+    """Grouped-query attention f[b, t, n, h], softmax in float32."""
+    b, t, n, h = query_btnh.shape
+    query = query_btnh.reshape(b, t, key_bukh.shape[2], -1, h)
+    score = jnp.einsum('btkrh,bukh->bkrtu', query, key_bukh, preferred_element_type=jnp.float32)
+    score = jnp.where(mask_btu[:, None, None], score * h**-0.5, MASKED)
+    share = jax.nn.softmax(score, -1).astype(value_bukh.dtype)
+    return jnp.einsum('bkrtu,bukh->btkrh', share, value_bukh).reshape(b, t, n, h)
+
+
+def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
+    """Branches over [shared prompt block | own block] in one softmax: f[b, g, s, n, h].
+
+    prompt holds f[b, t, k, h], own f[b, g, u, k, h] of one layer. The prompt's block is read by all
+    branches in one matrix product per key head; nothing of it is copied.
+    """
+    b, g, s, n, h = query_bgsnh.shape
+    query = query_bgsnh.reshape(b, g, s, prompt.k.shape[2], -1, h) * h**-0.5
+    shared = jnp.einsum('bgskrh,btkh->bkgsrt', query, prompt.k, preferred_element_type=jnp.float32)
+    shared = jnp.where(mask_bt[:, None, None, None, None], shared, MASKED)
+    alone = jnp.einsum('bgskrh,bgukh->bkgsru', query, own.k, preferred_element_type=jnp.float32)
+    alone = jnp.where(mask_su[:, None], alone, MASKED)
+    highest = jnp.maximum(shared.max(-1, keepdims=True), alone.max(-1, keepdims=True))
+    highest = jax.lax.stop_gradient(highest)
+    shared, alone = jnp.exp(shared - highest), jnp.exp(alone - highest)
+    total = shared.sum(-1, keepdims=True) + alone.sum(-1, keepdims=True)
+    shared, alone = (shared / total).astype(query.dtype), (alone / total).astype(query.dtype)
+    mixed = jnp.einsum('bkgsrt,btkh->bgskrh', shared, prompt.v)
+    mixed = mixed + jnp.einsum('bkgsru,bgukh->bgskrh', alone, own.v)
+    return mixed.reshape(b, g, s, n, h)
+
+
+def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
+    """The keys and values f[l, b, t, k, h] of prompts; what the last layer would add is not needed."""
+    cos, sin = rotary(spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
+    angles = cos[:, :, None], sin[:, :, None]
+    slots = jnp.arange(x_btd.shape[1])
+    mask_btu = (slots[:, None] >= slots) & mask_bt[:, None]
+
+    def body(x, scanned):
+        layer, last = scanned
+        query, key, value = layer.project(spec, x, angles)
+
+        def onward(x):
+            return layer.finish(spec, x, attend(query, key, value, mask_btu))
+
+        return jax.lax.cond(last, lambda x: x, onward, x), Keys(k=key, v=value)
+
+    last = np.arange(spec.num_hidden_layers) == spec.num_hidden_layers - 1
+    body = jax.checkpoint(body) if remat else body
+    return jax.lax.scan(body, x_btd, (decoder.model.layers, last))[1]
+
+
+def extend(
+    decoder: Decoder, spec: TextSpec, token_bgs, position_b, keys: Keys, mask_bt, remat=False
+):
+    """Hidden states f[b, g, s, d] (normalised) of whole branches whose first token is at position_b."""
+    s = token_bgs.shape[2]
+    x = decoder.embed(token_bgs, keys.k.dtype)
+    angles = branch_rotary(spec, position_b, s, x.dtype)
+    causal = np.tri(s, dtype=bool)
+
+    def body(x, scanned):
+        layer, prompt = scanned
+        query, key, value = layer.project(spec, x, angles)
+        mixed = attend_shared(query, prompt, mask_bt, Keys(k=key, v=value), causal)
+        return layer.finish(spec, x, mixed), None
+
+    body = jax.checkpoint(body) if remat else body
+    x, _ = jax.lax.scan(body, x, (decoder.model.layers, keys))
+    return decoder.model.norm(x, spec.rms_norm_eps)
+
+
+def extend_one(
+    decoder: Decoder, spec: TextSpec, token_bg, position_b, keys: Keys, mask_bt, own, at
+):
+    """Hidden states f[b, g, d] of each branch's token number `at`, and `own` keys with it written in.
+
+    The stacked keys travel in the scan's carry, where they are updated in place.
+    """
+    x = decoder.embed(token_bg, keys.k.dtype)[:, :, None]
+    angles = branch_rotary(spec, position_b + at, 1, x.dtype)
+    mask_su = (jnp.arange(own.k.shape[3]) <= at)[None]
+
+    def body(carry, scanned):
+        x, own, depth = carry
+        layer, prompt = scanned
+        query, key, value = layer.project(spec, x, angles)
+        own = jax.tree.map(
+            lambda all_lbgukh, new: jax.lax.dynamic_update_slice(
+                all_lbgukh, new[None], (depth, 0, 0, at, 0, 0)
+            ),
+            own,
+            Keys(k=key, v=value),
+        )
+        here = jax.tree.map(lambda all_lbgukh: all_lbgukh[depth], own)
+        mixed = attend_shared(query, prompt, mask_bt, here, mask_su)
+        return (layer.finish(spec, x, mixed), own, depth + 1), None
+
+    (x, own, _), _ = jax.lax.scan(body, (x, own, 0), (decoder.model.layers, keys))
+    return decoder.model.norm(x[:, :, 0], spec.rms_norm_eps), own
+
+
+def branch_rotary(spec: TextSpec, position_b, s, dtype):
+    """cos and sin f[b, 1, s, 1, h] of s tokens of plain text from position_b on."""
+    position_bs = position_b[:, None] + jnp.arange(s)
+    cos, sin = rotary(spec, jnp.repeat(position_bs[..., None], 3, -1), dtype)
+    return cos[:, None, :, None], sin[:, None, :, None]

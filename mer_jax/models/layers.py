@@ -1,0 +1,101 @@
+"""The pieces that decoder and towers share: weights, projections, norms, rotation, attention."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+MASKED = -1e30  # finite, so that a row without any key gives a mean and no NaN
+
+
+def weight(
+    rngs: nnx.Rngs, shape: tuple[int, ...], axes: str, scale: float | None = None, inputs: int = 0
+):
+    """A normal weight of `shape` whose dimensions carry the logical names in `axes` ('_' = none).
+
+    `scale` is the standard deviation; by default 1/√(first dimension). `inputs` is how many leading
+    dimensions a product contracts: those a checkpoint stores last (0: it stores the weight as is).
+    """
+    names = tuple(None if name == '_' else name for name in axes.split())
+    assert len(names) == len(shape), f'axes={axes!r} must name each dimension of {shape}'
+    scale = shape[0] ** -0.5 if scale is None else scale
+    value = scale * jax.random.normal(rngs.params(), shape, jnp.float32)
+    return nnx.Param(value, axes=names, inputs=inputs)
+
+
+def constant(value: float, shape: tuple[int, ...], axes: str):
+    """A weight that starts as a constant: biases at 0, norms at 1."""
+    names = tuple(None if name == '_' else name for name in axes.split())
+    return nnx.Param(jnp.full(shape, value, jnp.float32), axes=names, inputs=0)
+
+
+class Projection(nnx.Module):
+    """y = x·W + b; a checkpoint's (out, in) matrix is transposed, then reshaped to `shape`.
+
+    `inputs` is how many leading dimensions of the weight are contracted with x's last ones.
+    """
+
+    def __init__(self, rngs, shape, axes, bias=False, inputs=1):
+        fan_in = int(np.prod(shape[:inputs]))
+        self.weight = weight(rngs, shape, axes, fan_in**-0.5, inputs)
+        if bias:
+            self.bias = constant(0.0, shape[inputs:], ' '.join(axes.split()[inputs:]))
+
+    def __call__(self, x, inputs=1):
+        y = jnp.tensordot(x, self.weight[...].astype(x.dtype), axes=inputs)
+        return y + self.bias[...].astype(x.dtype) if hasattr(self, 'bias') else y
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x), taken in float32 and cast back before the scale, as Qwen2 does."""
+
+    def __init__(self, width):
+        self.weight = constant(1.0, (width,), '_')
+
+    def __call__(self, x, eps):
+        wide = x.astype(jnp.float32)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
+        return wide.astype(x.dtype) * self.weight[...].astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """The usual layer norm with bias, in float32."""
+
+    def __init__(self, width):
+        self.weight = constant(1.0, (width,), '_')
+        self.bias = constant(0.0, (width,), '_')
+
+    def __call__(self, x, eps=1e-5):
+        wide = x.astype(jnp.float32)
+        wide = wide - wide.mean(-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
+        return (wide * self.weight[...] + self.bias[...]).astype(x.dtype)
+
+
+def rotate(x, cos, sin):
+    """Rotary embedding in the 'rotate half' layout; cos and sin broadcast against x."""
+    half = x.shape[-1] // 2
+    turned = jnp.concatenate([-x[..., half:], x[..., :half]], -1)
+    return x * cos + turned * sin
+
+
+def attend_within(query, key, value, mask, block: int):
+    """Attention f[..., t, n, h] of tokens to the valid tokens of their own block of `block` tokens.
+
+    query, key and value are f[..., t, n, h], mask bool[..., t]; softmax in float32. A block without
+    any valid token gives a mean and no NaN.
+    """
+    blocks = (-1, block, *query.shape[-2:])
+    mixed = jax.nn.dot_product_attention(
+        query.reshape(blocks),
+        key.reshape(blocks),
+        value.reshape(blocks),
+        mask=mask.reshape(-1, 1, 1, block),
+    )
+    return mixed.reshape(query.shape)
+
+
+def stack(make, rngs: nnx.Rngs, depth: int):
+    """`depth` layers made by make(rngs) as one Module whose weights lead with the layer axis."""
+    keys = jax.random.split(rngs.params(), depth)
+    return jax.vmap(lambda key: make(nnx.Rngs(params=key)))(keys)
