@@ -1,0 +1,69 @@
+"""What a branch earns: recall, precision, F and form, kept apart; and slow-fast calibration."""
+
+import jax.numpy as jnp
+from flax import struct
+
+from mer_jax.group import Array, RewardTerms
+
+
+def set_scores(named, gold):
+    """Recall, precision and F of sets bool[..., w, c], means over the wheels that hold gold: f[...].
+
+    A wheel in which nothing is named has precision 0; where no wheel holds gold all three are 0.
+    """
+    hit = (named & gold).sum(-1).astype(jnp.float32)
+    recall = hit / jnp.maximum(gold.sum(-1), 1)
+    precision = hit / jnp.maximum(named.sum(-1), 1)
+    f = 2 * hit / jnp.maximum(gold.sum(-1) + named.sum(-1), 1)
+    counts = gold.any(-1).astype(jnp.float32)
+    wheels = jnp.maximum(counts.sum(-1), 1)
+    return tuple((x * counts).sum(-1) / wheels for x in (recall, precision, f))
+
+
+def reward_terms(named_bgwc, gold_bwc, formed_bg) -> RewardTerms:
+    """The reward terms of branches, each f[b, g] in [0, 1]."""
+    recall, precision, f = set_scores(named_bgwc, gold_bwc[:, None])
+    return RewardTerms(recall=recall, precision=precision, f=f, form=formed_bg.astype(jnp.float32))
+
+
+@struct.dataclass
+class Calibration:
+    """How far slow thinking moved the confidence, in nats: f[b, g] each; positive is good."""
+
+    recall: Array  # slow − fast on the gold side
+    precision: Array  # fast − slow on the other side
+
+
+def masked_mean(x, mask, axis):
+    """The mean over `axis` where mask holds, 0 where it holds nowhere."""
+    mask = jnp.broadcast_to(mask, x.shape)
+    return jnp.where(mask, x, 0.0).sum(axis) / jnp.maximum(mask.sum(axis), 1)
+
+
+def calibrate_categories(slow_bgawc, fast_bgawc, anchor_bga, gold_bwc, exists_wc) -> Calibration:
+    """Category level: mean over anchors, then over categories of a side, then over wheels.
+
+    S is the category confidence (branches.category_confidence) after the branch's own reasoning
+    (slow) and after an emptied think block (fast). Recall side: gold categories, S_slow − S_fast;
+    precision side: the others, S_fast − S_slow. exists_wc marks categories that any token starts.
+    """
+    gain_bgwc = masked_mean(slow_bgawc - fast_bgawc, (anchor_bga >= 0)[..., None, None], 2)
+    gold = (gold_bwc & exists_wc)[:, None]
+    other = (~gold_bwc & exists_wc)[:, None]
+    counts = gold_bwc.any(-1)[:, None]
+    return Calibration(
+        recall=masked_mean(masked_mean(gain_bgwc, gold, -1), counts, -1),
+        precision=masked_mean(masked_mean(-gain_bgwc, other, -1), counts, -1),
+    )
+
+
+def calibrate_words(slow_bga, fast_bga, anchor_bga, right_bga) -> Calibration:
+    """Word level: the log-probabilities of the very words that were named, right ones and wrong.
+
+    Recall side: mean over right words of slow − fast; precision side: over wrong ones, fast − slow.
+    """
+    gain, there = slow_bga - fast_bga, anchor_bga >= 0
+    return Calibration(
+        recall=masked_mean(gain, there & right_bga, -1),
+        precision=masked_mean(-gain, there & ~right_bga, -1),
+    )
