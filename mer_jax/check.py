@@ -1,0 +1,146 @@
+"""What a config must satisfy before anything is built or written; each message says the way out."""
+
+import dataclasses
+import json
+import math
+import pathlib
+
+import jax
+
+from mer_jax.models.spec import Spec
+from mer_jax.rl.advantages import DISENTANGLE, LEVELS, SIDES, SPACES
+from mer_jax.rl.objective import AGGREGATES
+
+FIXED = ('seed', 'model', 'data.clips', 'data.manifest', 'data.held_out', 'data.wheels')
+CHOICES = {
+    'model.family': ('omni', 'vl'),
+    'learn.disentangle': DISENTANGLE,
+    'learn.calibration.space': SPACES,
+    'learn.calibration.level': LEVELS,
+    'learn.calibration.sides': SIDES,
+    'learn.aggregate': AGGREGATES,
+}
+AT_LEAST = {
+    'steps': 0,
+    'cold_start.steps': 0,
+    'prompts_per_step': 1,
+    'cold_start.prompts_per_step': 1,
+    'evaluate.clips': 2,
+    'evaluate.batch': 1,
+    'data.clips': 1,
+    'data.prompt_tokens': 1,
+    'data.max_bad_clips': 0,
+    'rollout.slow_tokens': 8,
+    'rollout.echo_tokens': 8,
+    'rollout.anchors': 1,
+    'learn.kl': 0,
+    'learn.clip_low': 0,
+    'learn.clip_high': 0,
+    'learn.chunk': 1,
+    'learn.calibration.weight': 0,
+    'optim.learning_rate': 0,
+    'cold_start.learning_rate': 0,
+    'optim.warmup': 0,
+    'every.save': 1,
+    'every.keep': 1,
+    'mesh.fsdp': 1,
+    'mesh.tensor': 1,
+}
+
+
+def check_config(c) -> None:
+    """Raises ValueError naming the key, the rule, the value and the way out."""
+    values = flat(c)
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f'{key}={value}: must be a finite number')
+    for key, least in AT_LEAST.items():
+        if values[key] < least:
+            raise ValueError(f'{key}={values[key]}: must be at least {least}')
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(choices)}')
+    for key in ('rollout', 'evaluate'):
+        temperature, top_p = values[f'{key}.temperature'], values[f'{key}.top_p']
+        if temperature <= 0:
+            raise ValueError(f'{key}.temperature={temperature}: must be above 0, e.g. 1.0')
+        if not 0 < top_p <= 1:
+            raise ValueError(f'{key}.top_p={top_p}: must be in (0, 1]; 1 keeps every token')
+    if c.rollout.group < 2:
+        raise ValueError(
+            f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative'
+        )
+    if not 0 < c.data.held_out < 1:
+        raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
+    check_batches(c)
+    check_attention(c.model.text)
+
+
+def check_batches(c) -> None:
+    """Batches must divide over the mesh."""
+    data = c.mesh.data
+    if data == -1:
+        data = max(jax.device_count() // (c.mesh.fsdp * c.mesh.tensor), 1)
+    shards = data * c.mesh.fsdp
+    for key in ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch'):
+        size = flat(c)[key]
+        if size % shards:
+            raise ValueError(
+                f'{key}={size}: must be a multiple of mesh.data * mesh.fsdp = {shards}, '
+                f'e.g. {-(-size // shards) * shards}'
+            )
+
+
+def check_attention(text) -> None:
+    """The sizes of the decoder must fit each other."""
+    n, k = text.num_attention_heads, text.num_key_value_heads
+    if n % k:
+        raise ValueError(
+            f'model.text.num_attention_heads={n}: must be a multiple of '
+            f'model.text.num_key_value_heads={k}'
+        )
+    if sum(text.mrope_section) * 2 != text.head_dim:
+        raise ValueError(
+            f'model.text.mrope_section={tuple(text.mrope_section)}: must add up to half of '
+            f'model.text.head_dim={text.head_dim}'
+        )
+
+
+def flat(c, prefix: str = '') -> dict:
+    """The values of a nested config under their dotted keys."""
+    values = {}
+    for key, value in c.items():
+        if hasattr(value, 'items'):
+            values |= flat(value, f'{prefix}{key}.')
+        else:
+            values[prefix + key] = value
+    return values
+
+
+def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
+    """Make the workdir this run's own, or see that it is; the other keys that have changed since.
+
+    Raises ValueError if the folder holds a run of another model, seed or data.
+    """
+    now = json.loads(json.dumps(flat(c) | {f'spec.{k}': v for k, v in sizes(spec).items()}))
+    path = workdir / 'config.json'
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix('.tmp')
+        draft.write_text(json.dumps(now, indent=1))
+        draft.rename(path)
+        return []
+    before = json.loads(path.read_text())
+    changed = [key for key in now if before.get(key) != now[key]]
+    for key in changed:
+        if key.startswith('spec.') or any(key == f or key.startswith(f + '.') for f in FIXED):
+            raise ValueError(
+                f'{key}={now[key]!r}, but {workdir} holds a run with {before.get(key)!r}: choose '
+                'another --workdir, or give the value that it began with'
+            )
+    return [f'{key}={now[key]!r} (was {before.get(key)!r})' for key in changed]
+
+
+def sizes(spec: Spec) -> dict:
+    """The fields of a spec under dotted names."""
+    return flat(dataclasses.asdict(spec))

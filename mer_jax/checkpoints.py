@@ -1,0 +1,60 @@
+"""Orbax checkpoints of {state, data iterator}: restore the last good one, or start."""
+
+import pathlib
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+
+
+class Checkpoints:
+    """The checkpoints of one stage in a folder.
+
+    A state is any pytree; its leaves are stored under their paths ('policy.decoder…'), so a
+    checkpoint is readable without this package. A checkpoint that a kill cut off is not listed.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep: int):
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+        )
+        self.folder = folder.absolute()
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.manager.wait_until_finished()
+        self.manager.close()
+
+    def last(self) -> int | None:
+        """The last step that was saved whole."""
+        return self.manager.latest_step()
+
+    def save(self, step: int, state, batches=None):
+        """Save the state, and where the data iterator stands, as of `step` updates."""
+        if step in self.manager.all_steps():
+            return
+        items = {'state': ocp.args.StandardSave(by_path(state))}
+        if batches is not None:
+            items['data'] = grain.checkpoint.CheckpointSave(batches)
+        self.manager.save(step, args=ocp.args.Composite(**items))
+
+    def restore(self, step: int, like, batches=None):
+        """The state of `step` with the shapes, types and shardings of `like`."""
+        items = {'state': ocp.args.StandardRestore(by_path(like))}
+        if batches is not None:
+            items['data'] = grain.checkpoint.CheckpointRestore(batches)
+        stored = self.manager.restore(step, args=ocp.args.Composite(**items))['state']
+        return jax.tree.unflatten(jax.tree.structure(like), [stored[p] for p in by_path(like)])
+
+    def reached_preemption(self, step: int) -> bool:
+        """Whether the machines of a pod have been told to stop, at a step common to all."""
+        return self.manager.reached_preemption(step)
+
+
+def by_path(tree) -> dict:
+    """The leaves of a tree under their dotted paths, in order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in leaves}

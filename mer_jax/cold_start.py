@@ -1,0 +1,94 @@
+"""The cold start: gold slow and fast branches of a prompt, learnt together by their likelihood."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mer_jax.group import Array, Prompts, TrainState
+from mer_jax.loop import run_stage
+from mer_jax.models.omni import Omni, perceive, read_prompts
+from mer_jax.models.spec import Spec
+from mer_jax.records import Timer
+from mer_jax.rl.branches import score
+from mer_jax.rl.objective import aggregate
+from mer_jax.setting import Setting
+from mer_jax.sharding import constrain, state_shardings, to_devices
+from mer_jax.train import host_figures, make_optimizer
+
+
+def imitate_step(
+    state: TrainState,
+    prompts: Prompts,
+    token_bgs: Array,
+    mask_bgs: Array,
+    *,
+    spec: Spec,
+    towers: bool,
+    banned: tuple[int, ...],
+    chunk: int,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update on gold branches: the token mean of −log p, slow and fast through one prompt."""
+    prompts = constrain(prompts)
+
+    def loss_of(trained):
+        policy = trained if towers else state.policy.replace(decoder=trained)
+        features = perceive(policy, spec, prompts.media)
+        keys = read_prompts(policy.decoder, spec, prompts, features)
+        logp = score(policy.decoder, spec, prompts, keys, token_bgs, banned=banned, chunk=chunk)
+        parts = {
+            name: aggregate(-logp[:, i], mask_bgs[:, i], 'token')
+            for i, name in enumerate(('slow_loss', 'fast_loss'))
+        }
+        return aggregate(-logp, mask_bgs, 'token'), parts
+
+    trained = state.policy if towers else state.policy.decoder
+    (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    updates, moments = optimizer.update(gradient, state.moments, trained)
+    trained = optax.apply_updates(trained, updates)
+    policy = trained if towers else state.policy.replace(decoder=trained)
+    figures = {'loss': loss, **parts, 'gradient_norm': optax.global_norm(gradient)}
+    return state.replace(step=state.step + 1, policy=policy, moments=moments), figures
+
+
+def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
+    """The policy after imitating gold branches; goes on where an earlier run stopped."""
+    c = setting.config
+    optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
+    trained = policy if c.cold_start.towers else policy.decoder
+    moments = jax.jit(optimizer.init)(trained)
+    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
+    shardings = state_shardings(setting.mesh, state)
+    step = jax.jit(
+        functools.partial(
+            imitate_step,
+            spec=setting.spec,
+            towers=c.cold_start.towers,
+            banned=setting.sampling(1.0, 1.0).banned,
+            chunk=c.learn.chunk,
+            optimizer=optimizer,
+        ),
+        out_shardings=(shardings, None),
+        donate_argnums=0,
+    )
+
+    def update(state, batch, _):
+        timer = Timer()
+        with timer('update'):
+            arrays = to_devices(setting.mesh, (batch.prompts, batch.token, batch.mask))
+            state, figures = step(state, *arrays)
+            figures = host_figures(figures)
+        tokens = batch.prompts.mask.sum() + batch.mask.sum()
+        return (
+            state,
+            figures,
+            timer.seconds | {'tokens_per_second': tokens / timer.seconds['update']},
+        )
+
+    batches = setting.batches(c.cold_start.prompts_per_step, salt=0)
+    state = jax.device_put(state, shardings)
+    state = run_stage('cold_start', workdir, c.cold_start.steps, state, batches, update, c.every)
+    return state.policy

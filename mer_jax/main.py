@@ -1,0 +1,177 @@
+"""The command line: flags → config → cold start, reinforcement learning, evaluation, report.
+
+    python -m mer_jax.main --config configs/mer_r1.py --workdir runs/first
+
+A run is the list of stages in `run`; each goes on where an earlier start of it stopped.
+"""
+
+import difflib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from mer_jax.check import check_config, claim_workdir, flat
+from mer_jax.cold_start import cold_start
+from mer_jax.data.media import MediaError, read_video
+from mer_jax.evaluate import evaluate
+from mer_jax.loop import Stopped
+from mer_jax.models.omni import make_omni
+from mer_jax.records import NotFinite, read_records, stage_seconds
+from mer_jax.report import terminal_table, write_report
+from mer_jax.setting import Setting
+from mer_jax.sharding import state_shardings
+from mer_jax.train import train
+
+CONFIG = config_flags.DEFINE_config_file('config', 'configs/mer_r1.py', lock_config=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same one again goes on.')
+
+
+def run(setting: Setting, workdir: pathlib.Path) -> dict:
+    """All stages of a run; what results.json holds."""
+    c = setting.config
+    with jax.set_mesh(setting.mesh):
+        shardings = state_shardings(setting.mesh, jax.eval_shape(lambda: fresh(setting)))
+        policy = jax.jit(lambda: fresh(setting), out_shardings=shardings)()
+        policy = cold_start(setting, policy, workdir)
+        before = evaluate_once(setting, policy, workdir, 'cold_start')
+        policy = train(setting, policy, workdir)
+        after = evaluate_once(setting, policy, workdir, 'end')
+    results = {
+        'clips': after['scores']['clips'],
+        'seed': c.seed,
+        'cold_start': {mode: before['scores'][mode] for mode in ('fast', 'slow')},
+        'end': {mode: after['scores'][mode] for mode in ('fast', 'slow')},
+        'seconds': {
+            'cold_start': stage_seconds(workdir, 'cold_start'),
+            'train': stage_seconds(workdir, 'train'),
+            'evaluate': before['seconds'] + after['seconds'],
+        },
+    }
+    (workdir / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+    write_report(
+        workdir / 'report.html',
+        results,
+        read_records(workdir),
+        examples(setting, before['answers'], after['answers']),
+        'MER-R1 on the embedded stage' if not c.data.manifest else f'MER-R1 on {c.data.manifest}',
+        flat(c),
+        commit(),
+    )
+    return results
+
+
+def fresh(setting: Setting):
+    """A policy with random weights."""
+    return make_omni(jax.random.key(setting.config.seed), setting.spec)
+
+
+def evaluate_once(setting: Setting, policy, workdir: pathlib.Path, title: str) -> dict:
+    """The evaluation of that title, kept in the workdir so that a restarted run need not repeat it."""
+    path = workdir / f'evaluation_{title}.json'
+    if not path.exists():
+        start = time.perf_counter()
+        scores, answers = evaluate(setting, policy, title)
+        whole = {'scores': scores, 'answers': answers, 'seconds': time.perf_counter() - start}
+        draft = path.with_suffix('.tmp')
+        draft.write_text(json.dumps(whole, indent=1))
+        draft.rename(path)
+    return json.loads(path.read_text())
+
+
+def examples(setting: Setting, before: list[dict], after: list[dict], count: int = 6) -> list[dict]:
+    """The first clips of an evaluation with their frames, for the report."""
+    clip_of = {}
+    for index in range(min(len(setting.test_clips), 4 * count)):
+        clip = setting.test_clips[index]
+        clip_of[clip.id] = clip
+    shown = [pair for pair in zip(before, after, strict=True) if pair[0]['id'] in clip_of]
+    return [
+        {
+            'id': old['id'],
+            'frames': frames_of(clip_of[old['id']], setting.config.data.fps),
+            'subtitle': clip_of[old['id']].subtitle,
+            'gold': list(old['gold']),
+            'before': {'fast': old['fast']['words'], 'slow': old['slow']['text']},
+            'after': {'fast': new['fast']['words'], 'slow': new['slow']['text']},
+        }
+        for old, new in shown[:count]
+    ]
+
+
+def frames_of(clip, fps: float):
+    """The frames of a clip's video, uint8[n, h, w, 3]; none for a clip without."""
+    if clip.video is None:
+        return np.zeros((0, 1, 1, 3), np.uint8)
+    return read_video(clip.video, fps, 16)[0] if isinstance(clip.video, str) else clip.video
+
+
+def commit() -> str | None:
+    """The commit of the code that runs, if it runs from a checkout."""
+    folder = pathlib.Path(__file__).parent
+    asked = subprocess.run(
+        ['git', 'rev-parse', '--short', 'HEAD'], cwd=folder, capture_output=True, text=True
+    )
+    return asked.stdout.strip() or None
+
+
+def main(_) -> None:
+    logging.set_verbosity(logging.WARNING)
+    if not WORKDIR.value:
+        leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
+    c, workdir = CONFIG.value, pathlib.Path(WORKDIR.value)
+    try:
+        check_config(c)
+        setting = Setting(c, workdir)
+        changed = claim_workdir(workdir, c, setting.spec)
+    except (ValueError, OSError) as error:
+        leave(str(error))
+    for line in changed:
+        print(f'{workdir}: goes on with {line}', file=sys.stderr)
+    try:
+        results = run(setting, workdir)
+    except (MediaError, NotFinite) as error:
+        leave(str(error))
+    except Stopped as stopped:
+        print(stopped.message, file=sys.stderr)
+        raise
+    print(terminal_table(results))
+    print(f'{workdir / "report.html"} shows the run, {workdir / "results.json"} holds its figures')
+
+
+def leave(message: str, status: int = 1) -> None:
+    """End with a message and a status that is not 0."""
+    print(f'mer_jax: {message}', file=sys.stderr)
+    raise SystemExit(status)
+
+
+def parse(arguments: list[str]) -> list[str]:
+    """The flags; an unknown key of the config or a value of the wrong kind ends with its name."""
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        leave(f'{error}{near_keys(arguments)}', status=2)
+
+
+def near_keys(arguments: list[str]) -> str:
+    """The keys of the config that an unknown key on the command line may have meant."""
+    try:
+        keys = list(flat(CONFIG.value))
+    except (AttributeError, TypeError):
+        return ''
+    asked = [a.lstrip('-').partition('=')[0].removeprefix('config.') for a in arguments[1:]]
+    meant = {
+        a: difflib.get_close_matches(a, keys, 3, 0.5) for a in asked if '.' in a or a not in keys
+    }
+    hints = [f'{a}: did you mean {" or ".join(near)}?' for a, near in meant.items() if near]
+    return '; ' + '; '.join(hints) if hints else ''
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=parse)
