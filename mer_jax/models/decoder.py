@@ -136,18 +136,19 @@ def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
     """
     b, g, s, n, h = query_bgsnh.shape
     query = query_bgsnh.reshape(b, g, s, prompt.k.shape[2], -1, h) * h**-0.5
-    shared = jnp.einsum('bgskrh,btkh->bkgsrt', query, prompt.k, preferred_element_type=jnp.float32)
+    query = jnp.transpose(query, (0, 3, 1, 2, 4, 5))  # small; the scores then need no transpose
+    shared = jnp.einsum('bkgsrh,btkh->bkgsrt', query, prompt.k, preferred_element_type=jnp.float32)
     shared = jnp.where(mask_bt[:, None, None, None, None], shared, MASKED)
-    alone = jnp.einsum('bgskrh,bgukh->bkgsru', query, own.k, preferred_element_type=jnp.float32)
+    alone = jnp.einsum('bkgsrh,bgukh->bkgsru', query, own.k, preferred_element_type=jnp.float32)
     alone = jnp.where(mask_su[:, None], alone, MASKED)
     highest = jnp.maximum(shared.max(-1, keepdims=True), alone.max(-1, keepdims=True))
     highest = jax.lax.stop_gradient(highest)
     shared, alone = jnp.exp(shared - highest), jnp.exp(alone - highest)
     total = shared.sum(-1, keepdims=True) + alone.sum(-1, keepdims=True)
-    shared, alone = (shared / total).astype(query.dtype), (alone / total).astype(query.dtype)
-    mixed = jnp.einsum('bkgsrt,btkh->bgskrh', shared, prompt.v)
-    mixed = mixed + jnp.einsum('bkgsru,bgukh->bgskrh', alone, own.v)
-    return mixed.reshape(b, g, s, n, h)
+    mixed = jnp.einsum('bkgsrt,btkh->bkgsrh', shared.astype(query.dtype), prompt.v)
+    mixed += jnp.einsum('bkgsru,bgukh->bkgsrh', alone.astype(query.dtype), own.v)
+    mixed = (mixed / total).astype(query.dtype)
+    return jnp.transpose(mixed, (0, 2, 3, 1, 4, 5)).reshape(b, g, s, n, h)
 
 
 def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, remat=False) -> Keys:

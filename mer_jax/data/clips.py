@@ -1,0 +1,130 @@
+"""A clip, the example that everything starts from, and manifests: JSON lines, one clip a line."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+MEDIA = ('video', 'audio', 'image')
+TEXTS = ('subtitle', 'reasoning')
+LISTS = ('words', 'cues', 'answer')
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What was recorded of a person, and what annotators made of it."""
+
+    id: str
+    video: np.ndarray | str | None = None  # uint8[n, height, width, 3], or a path
+    audio: np.ndarray | str | None = None  # float32[samples], 16 kHz mono, or a path
+    image: np.ndarray | str | None = None  # uint8[height, width, 3], or a path
+    fps: float | None = None  # of the video array
+    subtitle: str = ''
+    words: tuple[str, ...] = ()  # gold emotion words
+    cues: tuple[str, ...] = ()  # sentences on what is seen, heard and said
+    reasoning: str = ''  # gold reasoning trace
+    answer: tuple[str, ...] = ()  # gold emotion words of a reader who reasons first
+
+
+def read_manifest(path: str | os.PathLike) -> list[Clip]:
+    """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
+
+    Keys: id, words (required), video, audio, image, subtitle, cues, reasoning, answer. A line that
+    breaks a rule raises ValueError with file, line, key, value and rule.
+    """
+    path = Path(path)
+    line_of, clips = {}, []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f'{path}:{number}'
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f'{where}: each line must be one JSON object: {error}') from None
+        clip = _clip(record, path.parent, where)
+        if clip.id in line_of:
+            raise ValueError(
+                f'{where}: id={clip.id!r} must be unique; line {line_of[clip.id]} has it'
+            )
+        line_of[clip.id] = number
+        clips.append(clip)
+    if not clips:
+        raise ValueError(f'{path}: a manifest needs at least one clip, this file has none')
+    return clips
+
+
+def write_manifest(path: str | os.PathLike, clips: Iterable[Clip]) -> None:
+    """Writes what `read_manifest` reads; a clip whose media is an array must be saved before."""
+    path = Path(path)
+    records = {}
+    for clip in clips:
+        where = f'{path}: clip {clip.id!r}'
+        if clip.id in records:
+            raise ValueError(f'{where}: id must be unique, two clips have it')
+        records[clip.id] = record = _record(clip, path.parent, where)
+        _clip(record, path.parent, where)
+    lines = [json.dumps(record, ensure_ascii=False) + '\n' for record in records.values()]
+    path.write_text(''.join(lines), encoding='utf-8')
+
+
+def _record(clip: Clip, folder: Path, where: str) -> dict:
+    """The JSON object of a clip, without its empty keys."""
+    record = {'id': clip.id}
+    for key in MEDIA:
+        value = getattr(clip, key)
+        if isinstance(value, np.ndarray):
+            raise ValueError(
+                f'{where}: {key} is an array; a manifest holds paths, so save it first'
+            )
+        if value is not None:
+            record[key] = Path(os.path.relpath(value, folder)).as_posix()
+    for key in TEXTS + LISTS:
+        if value := getattr(clip, key):
+            record[key] = value if key in TEXTS else list(value)
+    return record
+
+
+def _clip(record: object, folder: Path, where: str) -> Clip:
+    """The clip of a JSON object; ValueError where it breaks a rule."""
+    if not isinstance(record, dict):
+        raise ValueError(f'{where}: each line must be one JSON object, not {record!r}')
+    keys = ('id', *MEDIA, *TEXTS, *LISTS)
+    for key, value in record.items():
+        if key not in keys:
+            raise ValueError(
+                f'{where}: {key}={value!r} is not a key; the keys are {", ".join(keys)}'
+            )
+    name = record.get('id')
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f'{where}: id={name!r} must be a string that is not empty')
+    for key in TEXTS:
+        if not isinstance(record.get(key, ''), str):
+            raise ValueError(f'{where}: {key}={record[key]!r} must be a string')
+    for key in LISTS:
+        value = record.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(w, str) and w.strip() for w in value):
+            raise ValueError(f'{where}: {key}={value!r} must be a list of strings, none empty')
+    if not record.get('words'):
+        raise ValueError(f'{where}: words={record.get("words")!r} must hold at least one gold word')
+    media = {key: _inside(record.get(key), folder, f'{where}: {key}') for key in MEDIA}
+    if not any(media.values()) and not record.get('subtitle'):
+        raise ValueError(f'{where}: a clip needs one of {", ".join(MEDIA)}, subtitle; it has none')
+    texts = {key: record.get(key, '') for key in TEXTS}
+    return Clip(id=name, **media, **texts, **{key: tuple(record.get(key, ())) for key in LISTS})
+
+
+def _inside(value: object, folder: Path, where: str) -> str | None:
+    """The path of a media file below the manifest's folder, or None where there is none."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f'{where}={value!r} must be a path, or be left out')
+    # By name only: a link that leads elsewhere was put there by the folder's owner.
+    inner = os.path.normpath(value)
+    if os.path.isabs(value) or inner.split(os.sep)[0] == os.pardir:
+        raise ValueError(f'{where}={value!r} must stay below the folder of the manifest')
+    return str(folder / inner)

@@ -1,0 +1,133 @@
+"""Clips to batches with Grain: shuffled, shared between processes, resumable, damage counted."""
+
+import dataclasses
+import json
+import logging
+import pathlib
+import zlib
+from collections.abc import Callable, Sequence
+
+import grain
+import numpy as np
+
+from mer_jax.data.clips import Clip
+from mer_jax.data.media import MediaError
+from mer_jax.data.prompts import Prompt
+from mer_jax.data.stage import draw
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageClips(Sequence):
+    """Clips 0 … count − 1 of a split of the embedded stage, drawn when asked for."""
+
+    seed: int
+    split: str
+    count: int
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return draw(self.seed, self.split, int(index))
+
+
+def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
+    """Clips to train on and clips held out; a clip's side depends on its id alone."""
+    held = [zlib.crc32(clip.id.encode()) / 2**32 < share for clip in clips]
+    kept = [clip for clip, out in zip(clips, held, strict=True) if not out]
+    return kept, [clip for clip, out in zip(clips, held, strict=True) if out]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A clip ready to be batched; branches are the gold ones, i[g, s] and bool[g, s]."""
+
+    clip: Clip
+    prompt: Prompt
+    token: np.ndarray
+    mask: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Damaged:
+    """A clip that could not be read, and why."""
+
+    id: str
+    reason: str
+
+
+class Damages:
+    """Names and counts damaged clips in a file of the run; past the budget the run ends."""
+
+    def __init__(self, path: pathlib.Path, budget: int):
+        self.path, self.budget = path, budget
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.ids = {json.loads(line)['id'] for line in lines if line.endswith('}')}
+
+    def whole(self, example: Example | Damaged) -> bool:
+        """Whether the example can be used; a damaged one is noted once.
+
+        Raises MediaError when there are more damaged clips than data.max_bad_clips.
+        """
+        if isinstance(example, Example):
+            return True
+        if example.id not in self.ids:
+            self.ids.add(example.id)
+            with self.path.open('a') as file:
+                file.write(json.dumps(dataclasses.asdict(example)) + '\n')
+            log.warning(
+                'clip %s left out (%d so far): %s', example.id, len(self.ids), example.reason
+            )
+        if len(self.ids) > self.budget:
+            raise MediaError(
+                f'{len(self.ids)} damaged clips, the last one {example.id} ({example.reason}), but '
+                f'data.max_bad_clips={self.budget}; all are named in {self.path}. Mend or remove '
+                'them, or raise data.max_bad_clips'
+            )
+        return False
+
+
+def prepare_or_name(prepare: Callable[[Clip], Example], clip: Clip) -> Example | Damaged:
+    """prepare(clip), or what is wrong with the clip's files."""
+    try:
+        return prepare(clip)
+    except (MediaError, OSError) as error:
+        return Damaged(clip.id, str(error))
+
+
+def training_batches(
+    clips: Sequence[Clip],
+    prepare: Callable[[Clip], Example],
+    collate: Callable[[list[Example]], object],
+    damages: Damages,
+    *,
+    seed: int,
+    size: int,
+    process: int,
+    processes: int,
+):
+    """An endless iterator over batches of `size` examples of this process; Orbax can save it.
+
+    Every epoch is a new permutation of all clips, of which a process takes every `processes`-th.
+    """
+    dataset = grain.MapDataset.source(clips).seed(seed).shuffle().repeat()[process::processes]
+    dataset = dataset.map(lambda clip: prepare_or_name(prepare, clip))
+    stream = dataset.to_iter_dataset(
+        grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)
+    )
+    stream = stream.filter(damages.whole).batch(size, drop_remainder=True, batch_fn=list)
+    return iter(stream.map(collate))
+
+
+def in_order(clips, prepare, damages: Damages, size: int):
+    """Lists of at most `size` usable examples, once through the clips."""
+    waiting = []
+    for index in range(len(clips)):
+        example = prepare_or_name(prepare, clips[index])
+        if damages.whole(example):
+            waiting.append(example)
+        if waiting and (len(waiting) == size or index == len(clips) - 1):
+            yield waiting
+            waiting = []

@@ -1,0 +1,351 @@
+"""Clips to prompts: the chat layout, pictures in window order, sound in chunks, and batches."""
+
+import dataclasses
+import functools
+import itertools
+import re
+
+import numpy as np
+
+from mer_jax import group
+from mer_jax.data import media
+from mer_jax.data.clips import Clip
+from mer_jax.data.media import MediaError
+from mer_jax.data.positions import Layout, expand, positions
+
+SLOW_OPENING = '<think>'
+FAST_OPENING = '<think></think><answer>'
+CELL = 4  # patches of a cell, the square that becomes a token
+HERE = '\ue000'  # a private character that stands for the user's text in the rendered template
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """The prompt of one clip, unpadded; its last token is `start`, with which branches begin.
+
+    Media are laid out as in `group.Media`, and `place` as if the prompt were a batch of its own.
+    """
+
+    id: str  # of the clip
+    token: np.ndarray  # i[t]
+    position: np.ndarray  # i[3, t]
+    start: int
+    next_position: int  # of `start`
+    patch: np.ndarray  # f[z, p, x]
+    patch_mask: np.ndarray  # bool[z, p]
+    patch_row_col: np.ndarray  # i[z, p, 2]
+    sound: np.ndarray  # f[j, f, m]
+    sound_length: np.ndarray  # i[j]
+    sound_pair: np.ndarray  # i[q, 2]
+    place: np.ndarray  # i[t]
+
+
+def slow_text(clip: Clip) -> str:
+    """What a gold slow branch says after SLOW_OPENING."""
+    return f'{clip.reasoning}</think><answer>{", ".join(clip.answer)}</answer>'
+
+
+def fast_text(clip: Clip) -> str:
+    """What a gold fast branch says after FAST_OPENING."""
+    return f'{", ".join(clip.words)}</answer>'
+
+
+def write_prompt(
+    clip: Clip,
+    tokenizer,
+    layout: Layout,
+    question: str,
+    *,
+    fps: float = 2.0,
+    audio_in_video: bool = True,
+    pixels: tuple[int, int] | None = None,
+    max_frames: int = 768,
+) -> Prompt:
+    """The user turn about a clip and the opening of the answer: media read, text tokenised.
+
+    The turn holds video (with `audio_in_video` its sound inside), image, sound, then the subtitle
+    and the question. Frames of a video file are sampled at `fps`; an array is taken as it is, at
+    `clip.fps`. A video file brings its own sound if the clip names no other; a deaf family gets
+    none. `pixels` (min, max) bounds the area of a frame, None leaves frames as they are. MediaError
+    for media that cannot be used.
+    """
+    try:
+        pictures, seconds = _look(clip, layout, fps, pixels, max_frames)
+        sounds = _listen(clip, layout)
+    except MediaError as error:
+        raise MediaError(f'clip {clip.id}: {error}') from error
+    grids, lengths = [grid for _, grid in pictures], [len(sound) for sound in sounds]
+    together = audio_in_video and clip.video is not None and len(sounds) > 0
+    shown = {
+        'video': clip.video is not None,
+        'image': clip.image is not None,
+        'audio': len(sounds) > 0 and not together,
+    }
+    kinds = tuple(kind for kind, there in shown.items() if there)
+    text = f'{clip.subtitle}\n{question}' if clip.subtitle else question
+    token = expand(_chat(tokenizer, kinds, text), grids, seconds, lengths, layout, together)
+    position = positions(token, grids, seconds, lengths, layout)
+    patch, patch_mask, patch_row_col, seen = _arrange(pictures, layout)
+    sound, sound_length, sound_pair = _cut(sounds, layout)
+    place = np.full(len(token), -1, np.int32)
+    place[(token == layout.video) | (token == layout.image)] = seen
+    place[token == layout.audio] = patch_mask.size // CELL + np.arange(len(sound_pair))
+    return Prompt(
+        id=clip.id,
+        token=token[:-1],
+        position=position[:, :-1],
+        start=int(token[-1]),
+        next_position=int(position[:, -1].max()),
+        patch=patch,
+        patch_mask=patch_mask,
+        patch_row_col=patch_row_col,
+        sound=sound,
+        sound_length=sound_length,
+        sound_pair=sound_pair,
+        place=place[:-1],
+    )
+
+
+def batch_prompts(
+    prompts: list[Prompt],
+    t: int,
+    gold: np.ndarray,
+    pad_token: int,
+    pad: str = 'left',
+    *,
+    frames: int = 0,
+    patches: int = 0,
+    chunks: int = 0,
+    audio_tokens: int = 0,
+) -> group.Prompts:
+    """Prompts padded to `t` tokens on the side `pad` ('left' or 'right'), as numpy arrays.
+
+    Media are padded to the largest of the batch, or further: to `frames`, `patches` (of a frame),
+    `chunks` and `audio_tokens`, with which all batches can be given the same shapes.
+    """
+    if pad not in ('left', 'right'):
+        raise ValueError(f"pad={pad!r} must be 'left' or 'right'")
+    patch = _stack([prompt.patch for prompt in prompts], (frames, patches, 0))
+    token = np.full((len(prompts), t), pad_token, np.int32)
+    mask = np.zeros((len(prompts), t), bool)
+    position = np.zeros((len(prompts), 3, t), np.int32)
+    place = np.full((len(prompts), t), -1, np.int32)
+    for row, prompt in enumerate(prompts):
+        length = len(prompt.token)
+        if length > t:
+            raise ValueError(
+                f'clip {prompt.id}: its prompt has {length} tokens, more than the limit t={t}; '
+                'raise the limit, or lower the frame rate or the bound on pixels'
+            )
+        span = slice(t - length, t) if pad == 'left' else slice(length)
+        token[row, span], mask[row, span] = prompt.token, True
+        position[row, :, span] = prompt.position
+        place[row, span] = _moved_place(prompt, *patch.shape[1:3])
+    return group.Prompts(
+        token=token,
+        mask=mask,
+        position=position,
+        start=np.array([prompt.start for prompt in prompts], np.int32),
+        next_position=np.array([prompt.next_position for prompt in prompts], np.int32),
+        media=group.Media(
+            patch=patch,
+            patch_mask=_stack([prompt.patch_mask for prompt in prompts], patch.shape[1:3]),
+            patch_row_col=_stack([p.patch_row_col for p in prompts], (*patch.shape[1:3], 2)),
+            sound=_stack([prompt.sound for prompt in prompts], (chunks, 0, 0)),
+            sound_length=_stack([prompt.sound_length for prompt in prompts], (chunks,)),
+            sound_pair=_stack([prompt.sound_pair for prompt in prompts], (audio_tokens, 2)),
+            place=place,
+        ),
+        gold=gold,
+    )
+
+
+def _stack(arrays, least):
+    """Arrays as one, with zeros behind up to the largest size of each axis, or that of `least`."""
+    sizes = np.max([least, *(array.shape for array in arrays)], 0)
+    stacked = np.zeros((len(arrays), *sizes), arrays[0].dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[tuple(map(slice, array.shape))] = array
+    return stacked
+
+
+def _moved_place(prompt, frames, patches):
+    """A prompt's `place` after its media were padded to `frames` of `patches`: i[t]."""
+    own_frames, own_patches = prompt.patch_mask.shape
+    frame, cell = np.divmod(prompt.place, max(own_patches // CELL, 1))
+    heard = prompt.place - own_frames * own_patches // CELL
+    moved = np.where(heard < 0, frame * (patches // CELL) + cell, frames * patches // CELL + heard)
+    return np.where(prompt.place < 0, -1, moved)
+
+
+def _look(clip, layout, fps, pixels, max_frames):
+    """Video and image as (patches, grid), and the seconds of a temporal patch (0 in an image)."""
+    factor, pictures, seconds = layout.patch * layout.merge, [], []
+    shape = layout.patch, layout.merge, layout.temporal_patch
+    if clip.video is not None:
+        if isinstance(clip.video, np.ndarray):
+            if not clip.fps or clip.fps <= 0:
+                raise MediaError(f'fps={clip.fps}: a video array needs its frames per second')
+            frames, rate = _fit('video', clip.video, factor, pixels), clip.fps
+        else:
+            frames, rate = media.read_video(clip.video, fps, max_frames, pixels, factor)
+        pictures.append(media.patches(frames, *shape))
+        seconds.append(layout.temporal_patch / rate)
+    if clip.image is not None:
+        loaded = isinstance(clip.image, np.ndarray)
+        image = clip.image if loaded else media.read_image(clip.image)
+        pictures.append(media.patches(_fit('image', image[None], factor, pixels), *shape))
+        seconds.append(0.0)
+    return pictures, seconds
+
+
+def _fit(name, frames, factor, pixels):
+    """Frames u8[n, H, W, 3], checked, and resized if there are bounds on their pixels."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
+        raise MediaError(
+            f'{name}: frames must be uint8[n, height, width, 3], not {frames.dtype}'
+            f'{list(frames.shape)}'
+        )
+    if pixels is None:
+        return frames
+    return media.resize(frames, *media.smart_resize(*frames.shape[1:3], factor, *pixels))
+
+
+def _listen(clip, layout):
+    """The log-mel of the clip's sound, if any: a list of at most one f[frames, m]."""
+    if layout.audio is None:
+        others = clip.video is not None or clip.image is not None or clip.subtitle
+        if clip.audio is not None and not others:
+            raise MediaError(f'it has sound only, and the family {layout.family!r} is deaf')
+        return []
+    sound = clip.audio
+    if sound is None and clip.video is not None and not isinstance(clip.video, np.ndarray):
+        sound = media.read_audio(clip.video)
+    elif sound is not None and not isinstance(sound, np.ndarray):
+        sound = media.read_audio(clip.audio)
+        if sound is None:
+            raise MediaError(f'{clip.audio}: has no sound track')
+    if sound is None:
+        return []
+    if sound.dtype != np.float32 or sound.ndim != 1 or not np.isfinite(sound).all():
+        raise MediaError(
+            f'audio: samples must be finite float32[samples], not {sound.dtype}{list(sound.shape)}'
+        )
+    if len(sound) <= 2 * media.HOP:
+        raise MediaError(f'audio: {len(sound)} samples; a token takes more than {2 * media.HOP}')
+    return [media.log_mel(sound, layout.bands)]
+
+
+def _chat(tokenizer, kinds, text):
+    """Token ids of a chat whose user shows one medium of each kind and says `text`.
+
+    What looks like a control token in the text is torn apart before it is tokenised, so a subtitle
+    cannot end the turn or show a picture.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(
+            'the tokenizer has no chat template; set tokenizer.chat_template to that of Qwen2.5'
+        )
+    before, head, tail, after, control = _frame(tokenizer, tokenizer.chat_template, kinds)
+    said = head + text + tail
+    cuts = [match.start() + 1 for match in control.finditer(said)]
+    ids = list(before)
+    for start, end in itertools.pairwise([0, *cuts, len(said)]):
+        ids += tokenizer.encode(said[start:end], add_special_tokens=False)
+    return ids + after
+
+
+@functools.lru_cache(maxsize=32)
+def _frame(tokenizer, template, kinds):
+    """What a chat puts around the user's text: ids, plain text | plain text, ids; and a pattern.
+
+    The plain text up to the nearest control token is tokenised with the user's, as it would be in
+    one piece. The pattern finds where a control token begins.
+    """
+    content = [{'type': kind} for kind in kinds] + [{'type': 'text', 'text': HERE}]
+    chat = tokenizer.apply_chat_template(
+        [{'role': 'user', 'content': content}],
+        chat_template=template,
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    if chat.count(HERE) != 1:
+        raise ValueError(
+            f'the chat template renders the text of the user {chat.count(HERE)} times; it must '
+            'accept content as a list of items and render each once'
+        )
+    head, tail = chat.split(HERE)
+    names = '|'.join(map(re.escape, tokenizer.get_added_vocab())) or '(?!)'
+    ends = [match.end() for match in re.finditer(names, head)]
+    starts = [match.start() for match in re.finditer(names, tail)]
+    end, start = max(ends, default=0), min(starts, default=len(tail))
+    before = tokenizer.encode(head[:end], add_special_tokens=False)
+    after = tokenizer.encode(tail[start:], add_special_tokens=False)
+    return before, head[end:], tail[:start], after, re.compile(f'(?={names})')
+
+
+def _arrange(pictures, layout):
+    """Patches in window order, frames padded alike, and the row of each cell in the features.
+
+    Returns f[z, p, x], bool[z, p], i[z, p, 2] (row, column) and i[cells], which follows the tokens:
+    picture by picture, frame by frame, cells in raster order.
+    """
+    side = layout.window
+    windows = [
+        -(-rows // (2 * side)) * -(-columns // (2 * side)) for _, (_, rows, columns) in pictures
+    ]
+    z, cells = sum(grid[0] for _, grid in pictures), max(windows, default=0) * side * side
+    patch = np.zeros((z, cells, CELL, 3 * layout.temporal_patch * layout.patch**2), np.float32)
+    mask = np.zeros((z, cells, CELL), bool)
+    row_col = np.zeros((z, cells, CELL, 2), np.int32)
+    seen, first = [np.zeros(0, np.int64)], 0
+    for values, (t, rows, columns) in pictures:
+        slot, places = _window_order(rows // 2, columns // 2, side)
+        frames = slice(first, first + t)
+        patch[frames, slot] = values.reshape(t, len(slot), CELL, -1)
+        mask[frames, slot] = True
+        row_col[frames, slot] = places
+        seen.append((np.arange(first, first + t)[:, None] * cells + slot).ravel())
+        first += t
+    flat = cells * CELL
+    return (
+        patch.reshape(z, flat, patch.shape[-1]),
+        mask.reshape(z, flat),
+        row_col.reshape(z, flat, 2),
+        np.concatenate(seen),
+    )
+
+
+@functools.cache
+def _window_order(rows, columns, side):
+    """Where each cell of a frame goes, i[cells], and its patches' rows and columns, i[cells, 4, 2].
+
+    Windows of side x side cells follow in raster order, cells inside a window as well; windows at
+    the right and lower border keep their empty places.
+    """
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    window = row // side * -(-columns // side) + column // side
+    slot = window * side * side + row % side * side + column % side
+    corner = np.stack([row, column], -1)[:, None] * 2
+    return slot, corner + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+
+
+def _cut(sounds, layout):
+    """Log-mels in chunks f[j, f, m], their valid lengths i[j], and frame pairs of tokens i[q, 2].
+
+    A chunk belongs to one sound. The pairs run over the convolved frames (half as many) of a whole
+    sound; an odd last one is dropped.
+    """
+    chunks, lengths, pairs = [], [], [np.zeros((0, 2), np.int32)]
+    for sound in sounds:
+        heard = []
+        for start in range(0, len(sound), layout.chunk):
+            chunk = sound[start : start + layout.chunk]
+            first = len(chunks) * (layout.chunk // 2)
+            heard.append(np.arange(first, first + (len(chunk) + 1) // 2, dtype=np.int32))
+            chunks.append(np.pad(chunk, ((0, layout.chunk - len(chunk)), (0, 0))))
+            lengths.append(len(chunk))
+        whole = np.concatenate(heard)
+        pairs.append(whole[: len(whole) // 2 * 2].reshape(-1, 2))
+    sound = np.stack(chunks) if chunks else np.zeros((0, layout.chunk, layout.bands), np.float32)
+    return sound, np.array(lengths, np.int32), np.concatenate(pairs)

@@ -1,0 +1,163 @@
+"""The vision tower: patches of frames in window order → one feature per cell of merged patches."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from mer_jax.group import Array
+from mer_jax.models.layers import Projection, RMSNorm, attend_within, rotate, stack
+from mer_jax.models.spec import VisionSpec
+
+EPS = 1e-6  # of every norm of the tower; no checkpoint says otherwise
+THETA = 10000.0
+
+
+class PatchEmbed(nnx.Module):
+    """A patch (channel, time, row, column) as a vector of the width."""
+
+    def __init__(self, rngs, spec: VisionSpec):
+        values = spec.in_channels * spec.temporal_patch_size * spec.patch_size**2
+        self.proj = Projection(rngs, (values, spec.hidden_size), '_ embed')
+
+
+class Attention(nnx.Module):
+    """The projections of a block's attention; query, key and value are one matrix or three."""
+
+    def __init__(self, rngs, spec: VisionSpec):
+        d, n = spec.hidden_size, spec.num_heads
+        h = d // n
+        if spec.fused_qkv:
+            self.qkv = Projection(rngs, (d, 3, n, h), 'embed _ heads _', bias=True)
+        else:
+            self.q = Projection(rngs, (d, n, h), 'embed heads _', bias=True)
+            self.k = Projection(rngs, (d, n, h), 'embed heads _', bias=True)
+            self.v = Projection(rngs, (d, n, h), 'embed heads _', bias=True)
+        self.proj = Projection(rngs, (n, h, d), 'heads _ embed', bias=True, inputs=2)
+
+    def project(self, spec, x):
+        """Query, key and value f[..., n, h] of x f[..., d]."""
+        if spec.fused_qkv:
+            return tuple(jnp.moveaxis(self.qkv(x), -3, 0))
+        return self.q(x), self.k(x), self.v(x)
+
+
+class MLP(nnx.Module):
+    """down(silu(gate(x)) · up(x)), with biases."""
+
+    def __init__(self, rngs, spec: VisionSpec):
+        d, f = spec.hidden_size, spec.intermediate_size
+        self.gate_proj = Projection(rngs, (d, f), 'embed mlp', bias=True)
+        self.up_proj = Projection(rngs, (d, f), 'embed mlp', bias=True)
+        self.down_proj = Projection(rngs, (f, d), 'mlp embed', bias=True)
+
+    def __call__(self, x):
+        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nnx.Module):
+    """One pre-norm block."""
+
+    def __init__(self, rngs, spec: VisionSpec):
+        self.norm1 = RMSNorm(spec.hidden_size)
+        self.attn = Attention(rngs, spec)
+        self.norm2 = RMSNorm(spec.hidden_size)
+        self.mlp = MLP(rngs, spec)
+
+    def __call__(self, spec, x, angles, mask, fully):
+        """x f[b, z, p, d] after the block; a patch sees its frame if `fully`, else its window."""
+        query, key, value = self.attn.project(spec, self.norm1(x, EPS))
+        mixed = jax.lax.cond(
+            fully,
+            attend_blocks(x.shape[2]),
+            attend_blocks(window_patches(spec)),
+            *(turned(query, angles), turned(key, angles), value, mask),
+        )
+        x = x + self.attn.proj(mixed, inputs=2)
+        return x + self.mlp(self.norm2(x, EPS))
+
+
+class Merger(nnx.Module):
+    """The patches of a cell, joined, as one vector of the decoder's width."""
+
+    def __init__(self, rngs, spec: VisionSpec):
+        joined = spec.hidden_size * spec.spatial_merge_size**2
+        self.ln_q = RMSNorm(spec.hidden_size)
+        self.mlp_0 = Projection(rngs, (joined, joined), 'embed mlp', bias=True)
+        self.mlp_2 = Projection(rngs, (joined, spec.out_hidden_size), 'mlp embed', bias=True)
+
+    def __call__(self, spec, x):
+        """f[b, z · p / merge², out_hidden_size] of x f[b, z, p, d]."""
+        joined = spec.hidden_size * spec.spatial_merge_size**2
+        cells = self.ln_q(x, EPS).reshape(x.shape[0], -1, joined)
+        return self.mlp_2(jax.nn.gelu(self.mlp_0(cells), approximate=False))
+
+
+class VisionTower(nnx.Module):
+    """The tower of Qwen2.5-VL and Qwen2.5-Omni; its arguments are laid out as in `group.Media`."""
+
+    def __init__(self, rngs: nnx.Rngs, spec: VisionSpec):
+        self.patch_embed = PatchEmbed(rngs, spec)
+        self.blocks = stack(lambda block_rngs: Block(block_rngs, spec), rngs, spec.depth)
+        self.merger = Merger(rngs, spec)
+
+    def __call__(
+        self,
+        spec: VisionSpec,
+        patch_bzpx: Array,
+        mask_bzp: Array,
+        row_col_bzp2: Array,
+        remat: bool = False,
+    ):
+        """Features f[b, z · p / merge², out_hidden_size] in the dtype of the patches.
+
+        Features of padded patches are finite and mean nothing. `remat` recomputes each block in
+        the backward pass.
+        """
+        if patch_bzpx.shape[2] % window_patches(spec):
+            raise ValueError(
+                f'patches of a frame = {patch_bzpx.shape[2]} must be a multiple of the '
+                f'{window_patches(spec)} patches of a window: pad each window to that many'
+            )
+        angles = rotary(spec, row_col_bzp2)
+
+        def body(x, scanned):
+            block, fully = scanned
+            return block(spec, x, angles, mask_bzp, fully), None
+
+        body = jax.checkpoint(body, prevent_cse=False) if remat else body
+        fully = np.isin(np.arange(spec.depth), spec.fullatt_block_indexes)
+        x, _ = jax.lax.scan(body, self.patch_embed.proj(patch_bzpx), (self.blocks, fully))
+        return self.merger(spec, x)
+
+
+def window_patches(spec: VisionSpec) -> int:
+    """How many patches a whole attention window has."""
+    cells = spec.window_size // spec.spatial_merge_size // spec.patch_size
+    return (cells * spec.spatial_merge_size) ** 2
+
+
+def attend_blocks(block: int):
+    """`attend_within` blocks of this size, whose scores the backward pass computes again.
+
+    Stored, the scores of whole frames would be kept for every layer: a `cond` stores what either of
+    its branches needs.
+    """
+    return jax.checkpoint(partial(attend_within, block=block), prevent_cse=False)
+
+
+def rotary(spec: VisionSpec, row_col_bzp2: Array):
+    """cos and sin f[b, z, p, 1, h] in float32: angles of the row, then those of the column."""
+    quarter = spec.hidden_size // spec.num_heads // 4
+    frequency = (THETA ** (-np.arange(quarter) / quarter)).astype(np.float32)
+    angle = row_col_bzp2[..., None].astype(jnp.float32) * frequency
+    angle = angle.reshape(*row_col_bzp2.shape[:-1], 1, 2 * quarter)
+    angle = jnp.concatenate([angle, angle], -1)
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def turned(x, angles):
+    """x rotated in float32, whatever its dtype."""
+    return rotate(x.astype(jnp.float32), *angles).astype(x.dtype)

@@ -1,0 +1,182 @@
+"""What a run writes down: figures, timings, a progress bar, the stop at the first NaN."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import time
+
+import jax
+import tensorboardX
+import tqdm
+
+FIGURES = 'records.jsonl'
+TIMINGS = 'timings.jsonl'
+NOT_FINITE = 'not_finite.json'
+SHOWN = {  # figure or timing: its label beside the progress bar
+    'loss': 'loss',
+    'recall': 'recall',
+    'precision': 'precision',
+    'form': 'form',
+    'tokens_per_second': 'tokens/s',
+}
+
+
+class NotFinite(FloatingPointError):
+    """A figure of a step was NaN or infinite; the record itself is in not_finite.json."""
+
+
+class Timer:
+    """Seconds per name, summed over `with timer('grow'):` blocks.
+
+    JAX returns before its arrays are ready: a block has to fetch or wait for what it measures.
+    """
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str):
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Records:
+    """The record of one stage: a line a step in records.jsonl, TensorBoard scalars, a bar.
+
+    A run that resumes at step `start` first drops what an earlier attempt wrote beyond it, so that
+    it ends with the very file an uninterrupted run writes. For the same reason records.jsonl holds
+    figures only: what depends on the clock goes to timings.jsonl and to TensorBoard. Every process
+    checks the figures, process 0 writes.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, stage: str, steps: int, start: int):
+        self.workdir, self.stage = pathlib.Path(workdir), stage
+        self.steps, self.start = steps, start
+        self.writes = jax.process_index() == 0
+
+    def __enter__(self) -> 'Records':
+        with contextlib.ExitStack() as stack:  # closes what is open already if a later line fails
+            if self.writes:
+                self.workdir.mkdir(parents=True, exist_ok=True)
+                self.figures = stack.enter_context(self._continue(FIGURES))
+                self.timings = stack.enter_context(self._continue(TIMINGS))
+                self.scalars = stack.enter_context(self._scalars())
+                self.bar = stack.enter_context(self._bar())
+            self.opened = stack.pop_all()
+        return self
+
+    def __exit__(self, *error):
+        self.opened.close()
+
+    def write(self, step: int, figures: dict[str, float], timings: dict[str, float]):
+        """Appends the figures and timings of a step.
+
+        Raises NotFinite if a figure is NaN or infinite; records.jsonl then ends a step earlier.
+        """
+        figures = {name: float(value) for name, value in figures.items()}
+        timings = {name: float(value) for name, value in timings.items()}
+        self._check(step, figures)
+        if not self.writes:
+            return
+        _append(self.figures, dict(stage=self.stage, step=int(step), **figures))
+        _append(self.timings, dict(stage=self.stage, step=int(step), **timings))
+        both = figures | timings
+        for name, value in both.items():
+            self.scalars.add_scalar(f'{self.stage}/{name}', value, step)
+        shown = {label: f'{both[name]:.4g}' for name, label in SHOWN.items() if name in both}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(step - self.bar.n)
+
+    def _continue(self, name: str):
+        path = self.workdir / name
+        _cut(path, self.stage, self.start)
+        return path.open('a', encoding='utf-8')
+
+    def _scalars(self) -> tensorboardX.SummaryWriter:
+        # A folder for each stage: a purge forgets every tag of its folder, other stages' too.
+        return tensorboardX.SummaryWriter(
+            str(self.workdir / 'tensorboard' / self.stage),
+            purge_step=self.start + 1,
+            flush_secs=10,
+            filename_suffix=f'.{self.start}',
+        )
+
+    def _bar(self) -> tqdm.tqdm:
+        return tqdm.tqdm(
+            total=self.steps, initial=self.start, desc=self.stage, unit='step', dynamic_ncols=True
+        )
+
+    def _check(self, step: int, figures: dict[str, float]):
+        bad = {name: value for name, value in figures.items() if not math.isfinite(value)}
+        if not bad:
+            return
+        if self.writes:
+            readable = {name: str(x) if name in bad else x for name, x in figures.items()}
+            record = dict(stage=self.stage, step=int(step), **readable)
+            _replace(self.workdir / NOT_FINITE, json.dumps(record, indent=2) + '\n')
+        terms = ', '.join(f'{name}={value}' for name, value in bad.items())
+        raise NotFinite(
+            f'{self.stage} step {step}: every figure must be finite, but {terms}. The run stops '
+            f'here; the last good checkpoint is kept, and all figures of the step are in '
+            f'{self.workdir / NOT_FINITE}. Start again from that checkpoint with a smaller '
+            'learning rate, stronger gradient clipping or float32 activations.'
+        )
+
+
+def read_records(workdir: str | os.PathLike, stage: str | None = None) -> list[dict]:
+    """The records of a run, in the order of writing, of one stage if it is named.
+
+    A last line that a kill cut off is left out; a damaged line elsewhere is a ValueError.
+    """
+    records = _read(pathlib.Path(workdir) / FIGURES)
+    return [record for record in records if stage in (None, record['stage'])]
+
+
+def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:
+    """Seconds that the steps of a stage took, compilation included, whatever kills lay between."""
+    timings = _read(pathlib.Path(workdir) / TIMINGS)
+    return sum(timing['seconds'] for timing in timings if timing['stage'] == stage)
+
+
+def _read(path: pathlib.Path) -> list[dict]:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise ValueError(
+                f'{path} line {number}: every line but the last must be a JSON record, '
+                f'found {line[:60]!r}; remove the line to go on'
+            ) from error
+    return records
+
+
+def _cut(path: pathlib.Path, stage: str, start: int):
+    """Ends the file before the first record of `stage` beyond `start`.
+
+    What stands behind that record was written later, whatever its stage, and will be written again.
+    """
+    records = _read(path)
+    beyond = [k for k, r in enumerate(records) if r['stage'] == stage and r['step'] > start]
+    kept = records[: beyond[0]] if beyond else records
+    _replace(path, ''.join(json.dumps(record) + '\n' for record in kept))
+
+
+def _append(file, record: dict):
+    file.write(json.dumps(record) + '\n')
+    file.flush()
+
+
+def _replace(path: pathlib.Path, text: str):
+    """Writes a file whole or not at all."""
+    draft = path.with_name(path.name + '.tmp')
+    draft.write_text(text, encoding='utf-8')
+    os.replace(draft, path)

@@ -1,0 +1,400 @@
+"""The run as one self-contained HTML page, and its headline table for the terminal."""
+
+import base64
+import html
+import io
+import json
+import math
+import os
+import pathlib
+import re
+
+import jax
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+COLUMNS = dict(recall='recall', precision='precision', f='F', form='form', tokens='tokens')
+MOMENTS = {'cold_start': 'before RL', 'end': 'after RL'}
+ANSWERS = ('fast', 'slow')
+FIRST = ('loss', 'recall', 'precision', 'f', 'form', 'kl', 'tokens')  # curves that lead a section
+POINTS = 400  # a curve is thinned to so many
+FRAMES, FRAME_HEIGHT = 6, 144  # of a clip, at most
+
+# Pictures are drawn in marker colours that then give way to the page's own, light or dark.
+PAINT = {
+    name: f'#0000{k:02x}'
+    for k, name in enumerate(('slow', 'violet', 'hit', 'miss', 'fast', 'dim', 'rule', 'paper'), 1)
+}
+DRAWING = {'svg.fonttype': 'none', 'svg.hashsalt': 'report', 'font.size': 9.5}
+DRAWING |= dict.fromkeys(('axes.edgecolor', 'xtick.color', 'ytick.color'), PAINT['rule'])
+DRAWING |= dict.fromkeys(('xtick.labelcolor', 'ytick.labelcolor'), PAINT['dim'])
+DRAWING |= {'axes.spines.top': False, 'axes.spines.right': False, 'axes.labelcolor': PAINT['dim']}
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fbfaf7; --card: #fff; --ink: #1e2126; --dim: #686d76;
+  --rule: #d6d2c9; --fast: #b3610a; --slow: #2456a6; --hit: #1d7a46; --miss: #b3261e;
+  --violet: #8a3fa0; }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #14161a; --card: #1c1f25;
+  --ink: #e6e4df; --dim: #989da6; --rule: #3d424b; --fast: #f0a04b; --slow: #7fb0ff;
+  --hit: #6fcf97; --miss: #ff8a80; --violet: #d09be3; } }
+@media (max-width: 40rem) { table { font-size: .85rem; } } * { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.25rem 4rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, "Segoe UI", sans-serif; overflow-wrap: anywhere; }
+h1, h2 { font: 600 1.9rem/1.2 Georgia, "Times New Roman", serif; margin: 0 0 .4rem; }
+h2 { font-size: 1.25rem; margin: 3rem 0 .3rem; }
+h3, h4 { font-size: .95rem; margin: 0; }
+h4, small, .note, figcaption { color: var(--dim); font-size: .84rem; }
+p { max-width: 46rem; margin: .3rem 0 1rem; }
+.lead { margin: 1.2rem 0; font-size: 1.1rem; } .scroll { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .8rem .4rem 0; text-align: left; white-space: nowrap; font-weight: 400; }
+thead th { border-bottom: 1px solid var(--ink); color: var(--dim); }
+tbody { border-bottom: 1px solid var(--rule); }
+td small { display: block; line-height: 1.2; }
+.fast { color: var(--fast); font-weight: 600; } .slow { color: var(--slow); font-weight: 600; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr));
+  gap: 1.2rem 1.6rem; }
+figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; }
+figcaption b { color: var(--ink); }
+figure { margin: 0; break-inside: avoid; } svg { display: block; width: 100%; height: auto; }
+.wide { max-width: 36rem; } .wide figcaption { justify-content: flex-start; }
+.plane { max-width: 30rem; } .key::before { content: "\\25ac\\00a0"; }
+.clip { margin: 1.2rem 0; padding: 1rem 1.1rem; border: 1px solid var(--rule); border-radius: 8px;
+  background: var(--card); break-inside: avoid; }
+.clip img { width: 36rem; max-width: 100%; margin: .7rem 0 0; image-rendering: pixelated; }
+.clip blockquote { margin: .5rem 0; font: italic 1.02rem/1.5 Georgia, serif; }
+.clip .grid { grid-template-columns: repeat(auto-fit, minmax(min(17rem, 100%), 1fr)); }
+.thought { font-size: .9rem; white-space: pre-wrap; }
+.words { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem; margin: .3rem 0; }
+.words i { min-width: 2.4rem; font-style: normal; font-size: .84rem; }
+.word { padding: 0 .5rem; border: 1px solid var(--rule); border-radius: 1rem; font-size: .88rem; }
+.hit { color: var(--hit); border-color: currentColor; } .hit::before { content: "\\2713\\00a0"; }
+.miss { color: var(--miss); border-color: currentColor; } .miss::before { content: "\\2717\\00a0"; }
+details { margin: 1rem 0; } summary { cursor: pointer; } pre { overflow: auto; font-size: .8rem; }
+@media print { :root { --paper: #fff; --card: #fff; } body { max-width: none; padding: 0; } }
+"""
+
+
+def write_report(
+    path: str | os.PathLike,
+    results: dict,
+    records: list[dict],
+    examples: list[dict],
+    title: str,
+    config: dict,
+    commit: str | None = None,
+):
+    """Writes the page; what the run did not make (a stage, examples, a result) has no section.
+
+    `results` holds 'clips', 'seed', 'seconds' and, for 'cold_start' and 'end', the figures of fast
+    and slow answers; 'hardware' if the page is made elsewhere than the run. `examples` hold 'id',
+    'frames' u8[n, height, width, 3], 'subtitle', 'gold', and for 'before' and 'after' the words of
+    the 'fast' answer and the text of the 'slow' one; 'hit' lists the words that count as found
+    (their category is a gold one), by default the gold words themselves.
+    """
+    body = [_headline(results), _plane(results), _curves(records), _spreads(records)]
+    body += [_examples(examples), _run(results, config, commit)]
+    page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{html.escape(title)}</title><style>{STYLE}</style></head>
+<body><h1>{html.escape(title)}</h1>{''.join(body)}</body></html>
+"""
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(path).write_text(page, encoding='utf-8')
+
+
+def terminal_table(results: dict) -> str:
+    """The headline table as aligned plain text, its last line the gain of slow F."""
+    rows = [['', '', *COLUMNS.values()]]
+    for answer, moment, figures in _measured(results):
+        rows.append([answer, MOMENTS[moment], *(_cell(figures, name) for name in COLUMNS)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [[x.ljust(width) for x, width in zip(row, widths, strict=True)] for row in rows]
+    lines = ['  '.join(row).rstrip() for row in padded]
+    return '\n'.join([*lines, _verdict(results)]).rstrip()
+
+
+def hardware() -> str:
+    """What this process computes on, in words."""
+    devices = jax.devices()
+    kind, cores = devices[0].device_kind, os.cpu_count()
+    return f'{len(devices)} × {kind}, {cores} CPU cores, JAX {jax.__version__}'
+
+
+def _measured(results: dict) -> list[tuple[str, str, dict]]:
+    """(answer, moment, figures) of what was measured: fast, then slow; before, then after."""
+    pairs = [(answer, moment) for answer in ANSWERS for moment in MOMENTS]
+    return [(a, m, results[m][a]) for a, m in pairs if a in results.get(m, {})]
+
+
+def _cell(figures: dict, name: str) -> str:
+    if name == 'tokens':
+        return f'{figures[name]:.1f}'
+    error = figures.get(f'{name}_se')
+    return f'{figures[name]:.3f}' + ('' if error is None else f' ± {error:.3f}')
+
+
+def _change(before: dict, after: dict, name: str) -> tuple[str, str]:
+    """The change of a figure, and the same in units of its standard error ('' if that is 0)."""
+    change = after[name] - before[name]
+    error = math.hypot(before.get(f'{name}_se', 0.0), after.get(f'{name}_se', 0.0))
+    text = f'{change:+.1f}' if name == 'tokens' else f'{change:+.3f}'
+    return text, f'{change / error:+.1f}' if error > 0 else ''
+
+
+def _verdict(results: dict) -> str:
+    slow = [figures for answer, _, figures in _measured(results) if answer == 'slow']
+    if len(slow) < 2:
+        return ''
+    change, errors = _change(*slow, 'f')
+    gain = f'{change} = {errors} standard errors' if errors else change
+    return f'Slow F: {slow[0]["f"]:.3f} before RL, {slow[1]["f"]:.3f} after: {gain}'
+
+
+def _headline(results: dict) -> str:
+    if not _measured(results):
+        return ''
+    head = ''.join(f'<th scope="col">{label}</th>' for label in COLUMNS.values())
+    return f"""
+<p class="lead">{_verdict(results)}</p>
+<div class="scroll"><table><thead><tr><th></th><th></th>{head}</tr></thead>
+{''.join(_rows(results, answer) for answer in ANSWERS)}</table></div>
+<p class="note">Means over {results['clips']} clips ± standard error. Fast answers come at once,
+slow ones after reasoning; form is the share of answers with all tags; tokens is the length of a
+branch. The se of a change is √(se² + se²), as if the two measurements were independent. Figures
+measured on the embedded stage, whose clips the project draws from a seed, are figures of that
+stage: they do not compare with published benchmarks.</p>"""
+
+
+def _rows(results: dict, answer: str) -> str:
+    """The rows of an answer, before, after and the change, as a <tbody>."""
+    measured = [(m, figures) for name, m, figures in _measured(results) if name == answer]
+    rows = [(MOMENTS[m], [_cell(figures, name) for name in COLUMNS]) for m, figures in measured]
+    if len(measured) == 2:
+        changes = [_change(measured[0][1], measured[1][1], name) for name in COLUMNS]
+        rows.append(('change', [f'{x}<small>{se and se + " se"}</small>' for x, se in changes]))
+    lines = [
+        f'<tr><th class="{answer}">{answer}</th><th scope="row">{label}</th>'
+        f'{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for label, cells in rows
+    ]
+    return f'<tbody>{"".join(lines)}</tbody>'
+
+
+def _plane(results: dict) -> str:
+    measured = _measured(results)
+    if not measured:
+        return ''
+    with matplotlib.rc_context(DRAWING):
+        figure = Figure(figsize=(5, 5))
+        axes = figure.add_axes((0.14, 0.11, 0.84, 0.84), xlabel='recall', ylabel='precision')
+        limits = _limits([row for _, _, row in measured])
+        axes.set(xlim=limits[0], ylim=limits[1])
+        for answer in ANSWERS:
+            _points(axes, answer, [(m, row) for name, m, row in measured if name == answer])
+        axes.locator_params(nbins=6)
+        _lines_of_f(axes)
+        picture = _svg(figure)
+    return f"""
+<h2>Fast against slow</h2>
+<p class="note">Recall and precision before RL (hollow) and after (full), with standard errors.
+Along a dashed line F is constant.</p>
+<figure class="plane">{picture}</figure>"""
+
+
+def _limits(rows: list[dict]) -> list[tuple[float, float]]:
+    """Equal spans of recall and precision around all points and their errors."""
+    names, signs = ('recall', 'precision'), (-1, 1)
+    ends = [[row[k] + sign * row[f'{k}_se'] for row in rows for sign in signs] for k in names]
+    span = min(1.15, 1.4 * max(0.1, *map(np.ptp, ends)))
+    lows = [np.clip((min(x) + max(x) - span) / 2, -0.02, 1 - 0.87 * span) for x in ends]
+    return [(low, low + span) for low in lows]
+
+
+def _points(axes, answer: str, rows: list[tuple[str, dict]]):
+    """An answer's points with error bars, an arrow from before to after, a name at the last."""
+    color = PAINT[answer]
+    for moment, row in rows:
+        at = (row['recall'], row['precision'], row['precision_se'], row['recall_se'])
+        fill = PAINT['paper'] if moment == 'cold_start' else color
+        axes.errorbar(*at, fmt='o', color=color, markerfacecolor=fill, elinewidth=0.9)
+    points = [(row['recall'], row['precision']) for _, row in rows]
+    if len(points) == 2:
+        arrow = dict(arrowstyle='-|>', color=color, shrinkA=5, shrinkB=5)
+        axes.annotate('', points[1], points[0], arrowprops=arrow)
+    if points:
+        place = dict(xytext=(7, 7), textcoords='offset points')
+        axes.annotate(answer, points[-1], **place, color=color, fontsize=11, fontweight='bold')
+
+
+def _lines_of_f(axes):
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    across, up = np.linspace(max(left, 1e-3), right, 99), np.linspace(max(bottom, 1e-3), top, 99)
+    recall, precision = np.meshgrid(across, up)
+    f = 2 * recall * precision / (recall + precision)
+    style = dict(colors=PAINT['rule'], linestyles='dashed', linewidths=0.8)
+    lines = axes.contour(recall, precision, f, 6, **style)
+    # Labels stand where a line enters, at the upper left, to keep off the points.
+    x, y = left + 0.06 * (right - left), top - 0.06 * (top - bottom)
+    level = lines.levels
+    high, wide = (level * edge / np.maximum(2 * edge - level, 1e-9) for edge in (x, y))
+    spots = [(x, h) if bottom < h < y else (w, y) for h, w in zip(high, wide, strict=True)]
+    spots = [(r, p) for r, p in spots if x <= r < right]
+    axes.clabel(lines, colors=PAINT['dim'], fontsize=8, fmt='F %.3g', manual=spots)
+
+
+def _curves(records: list[dict]) -> str:
+    sections = []
+    for stage in dict.fromkeys(record['stage'] for record in records):
+        curves = _series(records, stage)
+        names = sorted((name for name in curves if not name.endswith('_std')), key=_order)
+        figures = []
+        for name in names:
+            smooth = _smooth(curves[name][1])
+            ends = f'{smooth[0]:.3g} → {smooth[-1]:.3g}'
+            caption = f'<figcaption><b>{html.escape(name)}</b><span>{ends}</span></figcaption>'
+            figures.append(f'<figure>{caption}{_chart([curves[name]])}</figure>')
+        sections.append(f"""
+<h2>Learning curves: {html.escape(stage.replace('_', ' '))}</h2>
+<p class="note">Over steps; the strong line is a moving average.</p>
+<div class="grid">{''.join(figures)}</div>""")
+    return ''.join(sections)
+
+
+def _spreads(records: list[dict]) -> str:
+    curves = _series(records, 'train')
+    names = sorted((name for name in curves if name.endswith('_std')), key=_order)
+    if not names:
+        return ''
+    keys = ''.join(
+        f'<span class="key" style="color: var(--{paint})">{html.escape(name[:-4])}</span>'
+        for name, paint in zip(names, _paints(len(names)), strict=True)
+    )
+    return f"""
+<h2>Spread of the reward terms within groups</h2>
+<p class="note">The standard deviation of each term among the branches of a prompt: where it is
+zero a term teaches nothing, and in a plain sum the term with the largest one would lead.</p>
+<figure class="wide"><figcaption>{keys}</figcaption>{_chart([curves[name] for name in names], 4.8)}
+</figure>"""
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Sorts names: those of FIRST in their order, then the others by letter."""
+    term = name.removesuffix('_std')
+    return (FIRST.index(term) if term in FIRST else len(FIRST), term)
+
+
+def _paints(count: int) -> list[str]:
+    return [list(PAINT)[k % 5] for k in range(count)]  # the first five are for curves
+
+
+def _series(records: list[dict], stage: str) -> dict[str, np.ndarray]:
+    """Each figure of a stage as steps and values: f[2, n]."""
+    kept = [record for record in records if record['stage'] == stage]
+    names = [n for n in dict.fromkeys(n for r in kept for n in r) if n not in ('stage', 'step')]
+    return {n: np.array([(r['step'], r[n]) for r in kept if n in r], np.float64).T for n in names}
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A centred moving average over a fifteenth of the curve, shorter at its ends: f[n]."""
+    window = np.ones(max(1, len(values) // 15))
+    weight = np.convolve(np.ones_like(values), window, 'same')
+    return np.convolve(values, window, 'same') / weight
+
+
+def _chart(curves: list[np.ndarray], width: float = 3.6) -> str:
+    """Curves over steps, each raw (faint) and smoothed, as inline SVG."""
+    with matplotlib.rc_context(DRAWING):
+        figure = Figure(figsize=(width, 0.55 * width), layout='constrained')
+        axes = figure.add_subplot()
+        axes.locator_params(nbins=5)
+        for (steps, values), paint in zip(curves, _paints(len(curves)), strict=True):
+            thin = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int))
+            axes.plot(steps[thin], values[thin], color=PAINT[paint], linewidth=0.7, alpha=0.3)
+            axes.plot(steps[thin], _smooth(values)[thin], color=PAINT[paint], linewidth=1.6)
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element that takes its colours from the page and names no address."""
+    file = io.StringIO()
+    figure.savefig(file, format='svg', transparent=True)
+    text = file.getvalue()
+    text = text[text.index('<svg') :]
+    text = re.sub(r'<metadata>.*?</metadata>|\sxmlns(:\w+)?="[^"]*"', '', text, flags=re.DOTALL)
+    for name, color in PAINT.items():
+        text = text.replace(color, f'var(--{name})')
+    return text
+
+
+def _examples(examples: list[dict]) -> str:
+    return '<h2>Clips</h2>' + ''.join(map(_clip, examples)) if examples else ''
+
+
+def _clip(example: dict) -> str:
+    found = {word.lower() for word in example.get('hit', example['gold'])}
+    gold = ''.join(f'<span class="word">{html.escape(word)}</span>' for word in example['gold'])
+    answers = [
+        f'<div><h4>{label}</h4>{_words("fast", example[moment]["fast"], found)}'
+        f'{_slow(example[moment]["slow"], found)}</div>'
+        for moment, label in zip(('before', 'after'), MOMENTS.values(), strict=True)
+        if moment in example
+    ]
+    return f"""
+<article class="clip"><h3>{html.escape(example['id'])}</h3>{_strip(example['frames'])}
+<blockquote>{html.escape(example['subtitle'])}</blockquote>
+<div class="words"><i>gold</i>{gold}</div><div class="grid">{''.join(answers)}</div></article>"""
+
+
+def _slow(text: str, found: set[str]) -> str:
+    """Answer and reasoning of a slow branch; a text without its tags is shown as it is."""
+    parts = re.search(r'<think>(.*?)</think>\s*<answer>(.*?)</answer>', text, re.DOTALL)
+    thought, answer = parts.groups() if parts else (text, '')
+    words = [word.strip() for word in re.split('[,;\n]', answer) if word.strip()]
+    return (
+        f'{_words("slow", words, found)}<div class="thought">{html.escape(thought.strip())}</div>'
+    )
+
+
+def _words(answer: str, words: list[str], found: set[str]) -> str:
+    kinds = ['hit' if word.lower() in found else 'miss' for word in words]
+    marked = ''.join(
+        f'<span class="word {kind}">{html.escape(word)}</span>'
+        for word, kind in zip(words, kinds, strict=True)
+    )
+    named = marked or '<small>names nothing</small>'
+    return f'<div class="words"><i class="{answer}">{answer}</i>{named}</div>'
+
+
+def _strip(frames: np.ndarray | None) -> str:
+    """Frames of a clip side by side as one embedded PNG."""
+    if frames is None or not len(frames):
+        return ''
+    shown = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
+    picture = Image.fromarray(np.concatenate([frames[k] for k in shown], axis=1))
+    picture.thumbnail((picture.width, FRAME_HEIGHT))
+    file = io.BytesIO()
+    picture.save(file, format='PNG')
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{len(shown)} frames" src="data:image/png;base64,{data}">'
+
+
+def _run(results: dict, config: dict, commit: str | None) -> str:
+    facts = {'seed': results.get('seed'), 'clips': results.get('clips')}
+    facts |= {'hardware': results.get('hardware', hardware()), 'commit': commit}
+    for stage, seconds in results.get('seconds', {}).items():
+        facts[stage.replace('_', ' ')] = f'{seconds:.1f} s'
+    rows = ''.join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(str(fact))}</td></tr>'
+        for name, fact in facts.items()
+        if fact is not None
+    )
+    return f"""
+<h2>Run</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div>
+<details><summary>Configuration</summary>
+<pre>{html.escape(json.dumps(config, indent=2, default=str))}</pre></details>"""

@@ -1,0 +1,103 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from mer_jax.data.clips import Clip, read_manifest, write_manifest
+
+GOOD = {'id': 'a', 'video': 'films/a.mp4', 'words': ['sad', 'lonely']}
+
+
+def manifest(folder, *records):
+    lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
+    path = folder / 'manifest.jsonl'
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    return path
+
+
+def test_a_manifest_gives_back_the_clips_that_were_written(tmp_path):
+    clips = [
+        Clip(id='a', video=str(tmp_path / 'films' / 'a.mp4'), words=('sad',), answer=('sad',)),
+        Clip(id='b', audio=str(tmp_path / 'b.wav'), image=str(tmp_path / 'b.png'), words=('fond',)),
+        Clip(
+            id='c',
+            subtitle='“so” — \u2028 不',
+            words=('happy', 'proud'),
+            cues=('The face is wide.',),
+            reasoning='face wide: happy.',
+        ),
+    ]
+    write_manifest(tmp_path / 'manifest.jsonl', clips)
+    assert read_manifest(tmp_path / 'manifest.jsonl') == clips
+
+
+def test_paths_are_written_relative_to_the_folder_of_the_manifest(tmp_path):
+    clip = Clip(id='a', video=str(tmp_path / 'films' / 'a.mp4'), words=('sad',))
+    write_manifest(tmp_path / 'manifest.jsonl', [clip])
+    record = json.loads((tmp_path / 'manifest.jsonl').read_text('utf-8'))
+    assert record == {'id': 'a', 'video': 'films/a.mp4', 'words': ['sad']}
+
+
+def test_blank_lines_and_null_media_are_passed_over(tmp_path):
+    path = manifest(tmp_path, GOOD | {'audio': None}, '', '   ')
+    assert read_manifest(path) == [
+        Clip(id='a', video=str(tmp_path / 'films/a.mp4'), words=('sad', 'lonely'))
+    ]
+
+
+@pytest.mark.parametrize(
+    ('record', 'said'),
+    [
+        ('{"id": "b",', 'one JSON object'),
+        ('["b"]', "one JSON object, not ['b']"),
+        ({'video': 'b.mp4', 'words': ['sad']}, 'id=None'),
+        (GOOD | {'id': ' '}, "id=' '"),
+        (GOOD | {'id': 7}, 'id=7'),
+        (GOOD, "id='a' must be unique; line 1"),
+        ({'id': 'b', 'video': 'b.mp4'}, 'words=None must hold at least one gold word'),
+        (GOOD | {'id': 'b', 'words': []}, 'words=[]'),
+        (GOOD | {'id': 'b', 'words': 'sad'}, "words='sad' must be a list"),
+        (GOOD | {'id': 'b', 'words': ['sad', '']}, 'none empty'),
+        (GOOD | {'id': 'b', 'cues': [1]}, 'cues=[1]'),
+        (GOOD | {'id': 'b', 'subtitle': 3}, 'subtitle=3 must be a string'),
+        (GOOD | {'id': 'b', 'vidoe': 'b.mp4'}, "vidoe='b.mp4' is not a key"),
+        (GOOD | {'id': 'b', 'fps': 2}, 'fps=2 is not a key'),
+        ({'id': 'b', 'words': ['sad']}, 'needs one of video, audio, image, subtitle'),
+        (GOOD | {'id': 'b', 'video': '../b.mp4'}, "video='../b.mp4' must stay below"),
+        (GOOD | {'id': 'b', 'audio': 'x/../../b.wav'}, "audio='x/../../b.wav' must stay below"),
+        (GOOD | {'id': 'b', 'image': '/b.png'}, "image='/b.png' must stay below"),
+        (GOOD | {'id': 'b', 'video': 5}, 'video=5 must be a path'),
+    ],
+)
+def test_a_bad_line_is_refused_with_file_line_key_and_value(tmp_path, record, said):
+    path = manifest(tmp_path, GOOD, record)
+    with pytest.raises(ValueError, match=re.escape(f'{path}:2: ') + '.*' + re.escape(said)):
+        read_manifest(path)
+
+
+def test_bytes_that_are_no_text_are_refused_with_file_and_line(tmp_path):
+    path = tmp_path / 'manifest.jsonl'
+    path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "\xff"}\n')
+    with pytest.raises(ValueError, match=re.escape(f'{path}:2: ')):
+        read_manifest(path)
+
+
+def test_an_empty_manifest_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='needs at least one clip'):
+        read_manifest(manifest(tmp_path, ''))
+
+
+@pytest.mark.parametrize(
+    ('clips', 'said'),
+    [
+        ([Clip(id='a', video=np.zeros((2, 28, 28, 3), np.uint8), words=('sad',))], 'save it first'),
+        ([Clip(id='a', subtitle='oh', words=('sad',))] * 2, 'must be unique'),
+        ([Clip(id='a', subtitle='oh')], 'at least one gold word'),
+        ([Clip(id='a', video='/elsewhere/a.mp4', words=('sad',))], 'must stay below'),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(tmp_path, clips, said):
+    with pytest.raises(ValueError, match=said):
+        write_manifest(tmp_path / 'manifest.jsonl', clips)
+    assert not (tmp_path / 'manifest.jsonl').exists()
