@@ -87,7 +87,7 @@ class Setting:
         rollout.slow_tokens.
         """
         prompt = write_prompt(clip, self.tokenizer, self.layout, QUESTION, fps=self.config.data.fps)
-        length, limit = len(prompt.token), self.config.data.prompt_tokens
+        length, limit = len(prompt.token), data.prompt_tokens
         if length > limit:
             raise MediaError(
                 f'clip {clip.id}: its prompt has {length} tokens, data.prompt_tokens={limit} is '
@@ -175,20 +175,23 @@ def make_spec(model, tokens: int) -> Spec:
 
 def make_layout(spec: Spec, tokenizer) -> Layout:
     """The numbers of a spec and a tokenizer that prompts are written with."""
-    vision, token = spec.vision, tokenizer.convert_tokens_to_ids
+    vision, audio, token = spec.vision, spec.audio, tokenizer.convert_tokens_to_ids
+    sound = {
+        'audio': token('<|AUDIO|>'),
+        'audio_start': token('<|audio_bos|>'),
+        'audio_end': token('<|audio_eos|>'),
+        'chunk': 2 * audio.n_window,
+        'bands': audio.num_mel_bins,
+    } if audio else {}
     return Layout(
         family=spec.family,
         patch=vision.patch_size,
         merge=vision.spatial_merge_size,
         temporal_patch=vision.temporal_patch_size,
         window=vision.window_size // vision.spatial_merge_size // vision.patch_size,
-        chunk=2 * spec.audio.n_window,
-        bands=spec.audio.num_mel_bins,
         image=token('<|IMAGE|>'),
         video=token('<|VIDEO|>'),
-        audio=token('<|AUDIO|>'),
         vision_start=token('<|vision_bos|>'),
         vision_end=token('<|vision_eos|>'),
-        audio_start=token('<|audio_bos|>'),
-        audio_end=token('<|audio_eos|>'),
+        **sound,
     )

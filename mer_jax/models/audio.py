@@ -26,7 +26,7 @@ class Attention(nnx.Module):
         mixed = attend_within(
             self.q_proj(x), self.k_proj(x), self.v_proj(x), mask, block=x.shape[2]
         )
-        return self.out_proj(mixed, inputs=2)
+        return self.out_proj(mixed)
 
 
 class Layer(nnx.Module):
@@ -87,8 +87,8 @@ class AudioTower(nnx.Module):
         """Convolved frames f[b, j, f / 2, d] with their positions; chunks do not see each other."""
         valid_bjf1 = (jnp.arange(sound_bjfm.shape[2]) < length_bj[..., None])[..., None]
         x = jnp.where(valid_bjf1, sound_bjfm, 0)
-        x = jnp.where(valid_bjf1, gelu(self.conv1(taps(x, stride=1), inputs=2)), 0)
-        x = gelu(self.conv2(taps(x, stride=2), inputs=2))
+        x = jnp.where(valid_bjf1, gelu(self.conv1(taps(x, stride=1))), 0)
+        x = gelu(self.conv2(taps(x, stride=2)))
         return x + sinusoids(*x.shape[2:]).astype(x.dtype)
 
 

@@ -59,7 +59,7 @@ class Layer(nnx.Module):
 
     def finish(self, spec, x, mixed):
         """x f[..., d] after the residuals of attention (mixed f[..., n, h]) and of the MLP."""
-        x = x + self.self_attn.o_proj(mixed, inputs=2)
+        x = x + self.self_attn.o_proj(mixed)
         return x + self.mlp(self.post_attention_layernorm(x, spec.rms_norm_eps))
 
 
@@ -118,16 +118,6 @@ def rotary(spec: TextSpec, position: Array, dtype):
     return jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
 
 
-def attend(query_btnh, key_bukh, value_bukh, mask_btu):
-    """Grouped-query attention f[b, t, n, h], softmax in float32."""
-    b, t, n, h = query_btnh.shape
-    query = query_btnh.reshape(b, t, key_bukh.shape[2], -1, h)
-    score = jnp.einsum('btkrh,bukh->bkrtu', query, key_bukh, preferred_element_type=jnp.float32)
-    score = jnp.where(mask_btu[:, None, None], score * h**-0.5, MASKED)
-    share = jax.nn.softmax(score, -1).astype(value_bukh.dtype)
-    return jnp.einsum('bkrtu,bukh->btkrh', share, value_bukh).reshape(b, t, n, h)
-
-
 def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
     """Branches over [shared prompt block | own block] in one softmax: f[b, g, s, n, h].
 
@@ -163,7 +153,8 @@ def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, rema
         query, key, value = layer.project(spec, x, angles)
 
         def onward(x):
-            return layer.finish(spec, x, attend(query, key, value, mask_btu))
+            mixed = jax.nn.dot_product_attention(query, key, value, mask=mask_btu[:, None])
+            return layer.finish(spec, x, mixed)
 
         return jax.lax.cond(last, lambda x: x, onward, x), Keys(k=key, v=value)
 

@@ -41,8 +41,8 @@ class Projection(nnx.Module):
         if bias:
             self.bias = constant(0.0, shape[inputs:], ' '.join(axes.split()[inputs:]))
 
-    def __call__(self, x, inputs=1):
-        y = jnp.tensordot(x, self.weight[...].astype(x.dtype), axes=inputs)
+    def __call__(self, x):
+        y = jnp.tensordot(x, self.weight[...].astype(x.dtype), axes=self.weight.inputs)
         return y + self.bias[...].astype(x.dtype) if hasattr(self, 'bias') else y
 
 

@@ -75,7 +75,7 @@ class Block(nnx.Module):
             attend_blocks(window_patches(spec)),
             *(turned(query, angles), turned(key, angles), value, mask),
         )
-        x = x + self.attn.proj(mixed, inputs=2)
+        x = x + self.attn.proj(mixed)
         return x + self.mlp(self.norm2(x, EPS))
 
 

@@ -11,9 +11,10 @@ from mer_jax.data.wheel import Wheels, split_answer
 from mer_jax.group import Branches, Reading
 
 FORM = re.compile(rb'\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*', re.DOTALL)
-ANSWER = re.compile(rb'<answer>(.*?)(?:</answer>|$)', re.DOTALL)
+ANSWER = re.compile(rb'<answer>(.*?)</answer>', re.DOTALL)
 THINK = re.compile(rb'<think>(.*?)</think>', re.DOTALL)
-WORD = re.compile(rb'[^,;\n]+')
+TAGS = (b'<think>', b'</think>', b'<answer>', b'</answer>')
+WORD = re.compile(rb'[A-Za-z\x80-\xff][^,;\n]*')  # from the first letter: quotes are no word
 ECHO = FAST_OPENING.encode()
 
 
@@ -78,18 +79,20 @@ class Reader:
     def parse(self, ids: list[int]) -> tuple[Parsed, list[tuple[str, int]]]:
         """What the tokens say, and the (word, byte where it starts) of each word of the answer."""
         text = b''.join(self.piece[i] for i in ids)
-        form, answer, think = FORM.fullmatch(text), ANSWER.search(text), THINK.search(text)
-        words = []
-        if answer:
-            for found in WORD.finditer(text, *answer.span(1)):
-                said = split_answer(found.group().decode(errors='replace'))
-                if said:
-                    space = len(found.group()) - len(found.group().lstrip())
-                    words.append((said[0], found.start() + space))
-        named = tuple(dict.fromkeys(word for word, _ in words))
-        readable = text.decode(errors='replace')
+        answer, think = ANSWER.search(text), THINK.search(text)
+        said = answer.group(1).decode(errors='replace') if answer else ''
         thought = think.group(1).decode(errors='replace').strip() if think else ''
-        return Parsed(readable, thought, named, form is not None), words
+        parsed = Parsed(
+            text=text.decode(errors='replace'),
+            think=thought,
+            words=tuple(split_answer(said)),
+            formed=all(text.count(tag) == 1 for tag in TAGS) and bool(FORM.fullmatch(text)),
+        )
+        words = []
+        for found in WORD.finditer(text, *answer.span(1)) if answer else ():
+            if word := split_answer(found.group().decode(errors='replace')):
+                words.append((word[0], found.start()))
+        return parsed, words
 
     def pair(self, ids, words, echo_s) -> list[tuple[str, int, int]]:
         """Write the echo of an answer into echo_s; (word, branch index, echo index) of its words.

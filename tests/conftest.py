@@ -1,0 +1,23 @@
+"""What all tests stand on: eight virtual CPU devices, and a fresh default config."""
+
+import importlib.util
+import pathlib
+import runpy
+import sys
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+if importlib.util.find_spec('mer_jax') is None:
+    sys.path.insert(0, str(ROOT))
+
+# Before JAX starts. On the CPU everywhere, so that the numbers do not hang on the machine.
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 8)
+
+
+@pytest.fixture
+def config():
+    """A default config of the test's own, unlocked."""
+    return runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']()
