@@ -1,62 +1,111 @@
-"""FLOPs of the models' matrix products by formula; products that a mask hides are computed and count."""
+"""FLOPs of the models' matrix products by formula: two for each multiplication with its addition.
 
-from mer_jax.models.spec import Spec, TextSpec
+XLA's own count takes the body of a scan once, whatever its length. Products that a mask hides are
+computed all the same, so they count.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from experiments.workloads import Workload
+from mer_jax.models.decoder import Decoder
+from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.models.vision import window_patches
 
 
-def layer_flops(spec: TextSpec, tokens: int, keys: int) -> int:
-    """2 · tokens · (weights of projections and MLP) + 4 · tokens · keys · n · h of a decoder layer."""
+def layer(spec: TextSpec, tokens: int, keys: int) -> int:
+    """A decoder layer whose tokens see `keys` keys: 2 · tokens · (weights + 2 · keys · n · h).
+
+    weights = d · (2n + 2k) · h of the projections + 3 · d · f of the MLP.
+    """
     d, n, k = spec.hidden_size, spec.num_attention_heads, spec.num_key_value_heads
     weights = d * (2 * n + 2 * k) * spec.head_dim + 3 * d * spec.intermediate_size
-    return 2 * tokens * weights + 4 * tokens * keys * n * spec.head_dim
+    return 2 * tokens * (weights + 2 * keys * n * spec.head_dim)
 
 
-def prefill_flops(spec: TextSpec, b: int, t: int) -> int:
-    """l − 1 layers of b · t tokens over t keys; the last one stops at keys and values: 4 · d · k · h."""
+def prefill(spec: TextSpec, b: int, t: int) -> int:
+    """l − 1 layers of b · t tokens over t keys, and the last layer's keys and values."""
     last = 4 * b * t * spec.hidden_size * spec.num_key_value_heads * spec.head_dim
-    return (spec.num_hidden_layers - 1) * layer_flops(spec, b * t, t) + last
+    return (spec.num_hidden_layers - 1) * layer(spec, b * t, t) + last
 
 
-def extend_flops(spec: TextSpec, tokens: int, keys: int) -> int:
-    """l layers of branch tokens, each over the prompt's keys and the slots of its own branch."""
-    return spec.num_hidden_layers * layer_flops(spec, tokens, keys)
+def extend(spec: TextSpec, tokens: int, keys: int) -> int:
+    """l layers of branch tokens; keys = those of the prompt + the slots of their own branch."""
+    return spec.num_hidden_layers * layer(spec, tokens, keys)
 
 
-def head_flops(spec: TextSpec, tokens: int) -> int:
-    """2 · tokens · d · v."""
+def head(spec: TextSpec, tokens: int) -> int:
+    """Vocabulary logits: 2 · tokens · d · v."""
     return 2 * tokens * spec.hidden_size * spec.vocab_size
 
 
-def vision_flops(spec: Spec, patch_bzpx) -> int:
-    """2 · patches · weights, and 4 · patches · keys · d of attention, keys = a window or a frame.
+def vision(spec: VisionSpec | None, shape_bzpx: tuple[int, ...]) -> int:
+    """The vision tower: 2 · patches · (weights + 2 · keys · d), keys summed over the layers.
 
-    Weights: the patch embedding x · d, a layer's 4 · d² + 3 · d · f, and the merger, which joins
-    m = merge² patches: m · d² + d · out per patch.
+    weights = x · d of the embedding + 4 · d² + 3 · d · f of each layer + m · d² + d · out of the
+    merger, which joins m patches. A patch sees the p patches of its frame, or those of a window.
     """
-    b, z, p, x = patch_bzpx.shape
-    if not z:
+    b, z, p, x = shape_bzpx
+    if spec is None or not z:
         return 0
-    vision = spec.vision
-    d, joined = vision.hidden_size, vision.spatial_merge_size**2
-    full = sum(i < vision.depth for i in vision.fullatt_block_indexes)
-    keys = full * p + (vision.depth - full) * window_patches(vision)
-    weights = x * d + vision.depth * (4 * d * d + 3 * d * vision.intermediate_size)
-    weights += joined * d * d + d * vision.out_hidden_size
-    return b * z * p * (2 * weights + 4 * keys * d)
+    d, depth = spec.hidden_size, spec.depth
+    fully = sum(index < depth for index in spec.fullatt_block_indexes)
+    keys = fully * p + (depth - fully) * window_patches(spec)
+    weights = x * d + depth * (4 * d * d + 3 * d * spec.intermediate_size)
+    weights += spec.spatial_merge_size**2 * d * d + d * spec.out_hidden_size
+    return 2 * b * z * p * (weights + 2 * keys * d)
 
 
-def audio_flops(spec: Spec, sound_bjfm, tokens: int) -> int:
-    """2 · frames · weights, and 4 · frames · keys · d of attention inside a chunk.
+def audio(spec: AudioSpec | None, shape_bjfm: tuple[int, ...], tokens: int) -> int:
+    """The audio tower: 2 · b · j · f/2 · (weights + l · f · d) + 2 · b · tokens · d · out.
 
-    Of f frames the first convolution (3 · m · d) sees all; the second (3 · d²) and the layers
-    (4 · d² + 2 · d · ffn) see half; the output projection (d · out) sees the audio tokens of b.
+    weights = 6 · m · d of the first convolution (twice 3 · m · d: it sees all f frames, the rest
+    half of them) + 3 · d² of the second + 4 · d² + 2 · d · ffn of each layer.
     """
-    b, j, f, m = sound_bjfm.shape
-    if not j:
+    b, j, f, m = shape_bjfm
+    if spec is None or not j:
         return 0
-    audio = spec.audio
-    d, half = audio.d_model, f // 2
-    layer = 4 * d * d + 2 * d * audio.encoder_ffn_dim
-    weights = 6 * m * d + 3 * d * d + audio.encoder_layers * layer
-    attention = 4 * audio.encoder_layers * half * d
-    return b * j * half * (2 * weights + attention) + 2 * b * tokens * d * audio.output_dim
+    d, layers, half = spec.d_model, spec.encoder_layers, f // 2
+    weights = 6 * m * d + 3 * d * d + layers * (4 * d * d + 2 * d * spec.encoder_ffn_dim)
+    frames = 2 * b * j * half * (weights + 2 * layers * half * d)
+    return frames + 2 * b * tokens * d * spec.output_dim
+
+
+def part_flops(work: Workload) -> dict[str, int]:
+    """FLOPs of each part.
+
+    An update is 3 times its forward pass, and once more what is recomputed: always the head, under
+    remat prompts and branches too.
+    """
+    text, media = work.spec.text, work.prompts.media
+    (b, t), g, s = work.prompts.token.shape, work.g, work.s
+    towers = vision(work.spec.vision, media.patch.shape)
+    towers += audio(work.spec.audio, media.sound.shape, media.sound_pair.shape[1])
+    read = prefill(text, b, t)
+    branches = extend(text, b * g * s, t + s)
+    logits = head(text, b * g * (s - 1))
+    echo = extend(text, b * g * work.echo, t + work.echo)
+    return {
+        'prefill': towers + read,
+        'grow': extend(text, b * g * (s - 1), t + s) + logits,
+        'score': read + branches + logits,
+        'echo': echo + head(text, b * g * work.anchors),
+        'update': (3 + work.spec.remat) * (read + branches) + 4 * logits,
+    }
+
+
+def grow_bytes(work: Workload, decoder: Decoder) -> int:
+    """Bytes that decoding must read.
+
+    At each step the weights without the embedding table (unless it is the head as well), the
+    prompts' keys and values, and what the branches have written of theirs so far.
+    """
+    text = work.spec.text
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(decoder))
+    if not text.tie_word_embeddings:
+        weights -= decoder.model.embed_tokens.weight[...].nbytes
+    token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
+    token *= jnp.dtype(work.spec.dtype).itemsize
+    (b, t), steps = work.prompts.token.shape, work.s - 1
+    own = b * work.g * token * steps * (steps + 1) // 2
+    return steps * (weights + b * t * token) + own

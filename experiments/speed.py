@@ -1,11 +1,10 @@
-"""Seconds of a training step's parts against the machine's peak, and what sharing the prompt gains.
+"""Seconds of a training step's parts against the machine's peaks, and what shared prompts gain.
 
     python experiments/speed.py --preset stage
     python experiments/speed.py --preset text --copied
 
-One JSON line on stdout. `--copied` times the same branches with the prompt copied for each of them,
-in turns with the shared ones. FLOPs are those of the matrix products, by formula (XLA's own count
-takes a scanned layer once); products that a mask hides are computed, so they count.
+One JSON line on stdout. `--copied` times the same branches with a copy of the prompt for each, in
+turns with the shared ones, and holds what is measured against what the FLOPs promise.
 """
 
 import argparse
@@ -15,7 +14,6 @@ import json
 import os
 import pathlib
 import resource
-import runpy
 import sys
 import time
 from collections.abc import Callable
@@ -23,174 +21,24 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mer_jax.group import Array, Media, Prompts, Reading, TrainState
+from experiments.flops import grow_bytes, part_flops
+from experiments.workloads import PRESETS, Workload, random_reading, stage_config
+from mer_jax.group import Branches, TrainState
 from mer_jax.models.decoder import Decoder
 from mer_jax.models.omni import make_omni, perceive, read_prompts
-from mer_jax.models.spec import Spec, TextSpec
-from mer_jax.models.vision import window_patches
-from mer_jax.rl.branches import Sampling, grow, score
+from mer_jax.rl.branches import grow, score
 from mer_jax.rl.step import Learn, Rollout, calibrate, train_step
-from mer_jax.setting import Setting
+from mer_jax.train import make_learn, make_optimizer
 
-PARTS = ('prefill', 'grow', 'score', 'echo', 'update')
 STAGES = {'rollout': ('prefill', 'grow'), 'learn': ('score', 'echo', 'update')}
-COMPILED = '/jax/core/compile/backend_compile_duration'
-
-
-@dataclasses.dataclass(frozen=True)
-class Workload:
-    """What a step is timed on: a model, prompts with their media, and branches to grow from them."""
-
-    spec: Spec
-    prompts: Prompts
-    starts_wcn: Array
-    g: int
-    s: int  # tokens of a branch, the prompt's last one among them
-    echo: int  # tokens of an echo branch
-    anchors: int
-    end: int  # never sampled, so every branch is full
-    banned: tuple[int, ...] = ()
-
-    @property
-    def sampling(self) -> Sampling:
-        """Nobody ends early."""
-        return Sampling(tokens=self.s, end=self.end, banned=(*self.banned, self.end))
-
-    def copied(self) -> 'Workload':
-        """The same branches, each as a group of one with a copy of its prompt."""
-        prompts = jax.tree.map(lambda leaf: np.repeat(leaf, self.g, axis=0), self.prompts)
-        return dataclasses.replace(self, prompts=prompts, g=1)
-
-
-def stage_workload(seed: int, prompts: int | None, group: int | None, new: int | None) -> Workload:
-    """Clips of the embedded stage in the shapes of configs/mer_r1.py."""
-    c = runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']()
-    c.seed = seed
-    setting = Setting(c, ROOT)
-    clips = range(prompts or c.prompts_per_step)
-    batch = setting.collate([setting.example(setting.train_clips[i]) for i in clips])
-    return Workload(
-        spec=dataclasses.replace(setting.spec, dtype='float32'),
-        prompts=batch.prompts,
-        starts_wcn=setting.starts_wcn,
-        g=group or c.rollout.group,
-        s=1 + (new or c.rollout.slow_tokens - 1),
-        echo=c.rollout.echo_tokens,
-        anchors=c.rollout.anchors,
-        end=setting.end,
-        banned=setting.sampling(1.0, 1.0).banned,
-    )
-
-
-def text_workload(seed: int, prompts: int | None, group: int | None, new: int | None) -> Workload:
-    """Random text for a decoder of 12 million weights; its echo is as short as can be."""
-    text = TextSpec(
-        vocab_size=8192,
-        hidden_size=256,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        head_dim=32,
-        intermediate_size=1024,
-        mrope_section=(4, 6, 6),
-    )
-    token_bt = np.random.default_rng(seed).integers(1, text.vocab_size, (prompts or 4, 513))
-    return Workload(
-        spec=Spec(text, vision=None, audio=None),
-        prompts=text_prompts(token_bt.astype(np.int32)),
-        starts_wcn=np.ones((1, 1, 1), np.int32),
-        g=group or 8,
-        s=1 + (new or 64),
-        echo=2,
-        anchors=1,
-        end=0,
-    )
-
-
-PRESETS = {'stage': stage_workload, 'text': text_workload}
-
-
-def text_prompts(token_bt) -> Prompts:
-    """Prompts of plain text; the last token of each row is what its branches start with."""
-    b, t = token_bt.shape[0], token_bt.shape[1] - 1
-    media = Media(
-        patch=np.zeros((b, 0, 0, 0), np.float32),
-        patch_mask=np.zeros((b, 0, 0), bool),
-        patch_row_col=np.zeros((b, 0, 0, 2), np.int32),
-        sound=np.zeros((b, 0, 0, 0), np.float32),
-        sound_length=np.zeros((b, 0), np.int32),
-        sound_pair=np.zeros((b, 0, 2), np.int32),
-        place=np.full((b, t), -1, np.int32),
-    )
-    return Prompts(
-        token=token_bt[:, :-1],
-        mask=np.ones((b, t), bool),
-        position=np.broadcast_to(np.arange(t, dtype=np.int32), (b, 3, t)),
-        start=token_bt[:, -1],
-        next_position=np.full(b, t, np.int32),
-        media=media,
-        gold=np.ones((b, 1, 1), bool),
-    )
-
-
-def part_flops(work: Workload) -> dict[str, int]:
-    """FLOPs of each part.
-
-    An update is 3 times its forward pass, once more what is recomputed: the head always, prompts
-    and branches under remat.
-    """
-    text, media = work.spec.text, work.prompts.media
-    (b, t), g, s = work.prompts.token.shape, work.g, work.s
-    towers = vision_flops(work.spec, media.patch)
-    towers += audio_flops(work.spec, media.sound, media.sound_pair.shape[1])
-    read = prefill_flops(text, b, t)
-    branches, head = extend_flops(text, b * g * s, t + s), head_flops(text, b * g * (s - 1))
-    echo = extend_flops(text, b * g * work.echo, t + work.echo)
-    return {
-        'prefill': towers + read,
-        'grow': extend_flops(text, b * g * (s - 1), t + s) + head,
-        'score': read + branches + head,
-        'echo': echo + head_flops(text, b * g * work.anchors),
-        'update': (3 + work.spec.remat) * (read + branches) + 4 * head,
-    }
-
-
-def grow_bytes(work: Workload, decoder: Decoder) -> int:
-    """Bytes that decoding must read: at each step the weights without the embedding table (unless
-    it is the head), the prompts' keys and values, and those of the branches written so far."""
-    text = work.spec.text
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(decoder))
-    if not text.tie_word_embeddings:
-        weights -= decoder.model.embed_tokens.weight[...].nbytes
-    token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
-    token *= jnp.dtype(work.spec.dtype).itemsize
-    (b, t), steps = work.prompts.token.shape, work.s - 1
-    own = b * work.g * token * steps * (steps + 1) // 2
-    return steps * (weights + b * t * token) + own
-
-
-def random_reading(work: Workload, seed: int) -> Reading:
-    """A reading whose sizes are right and whose groups vary, so that there is something to learn."""
-    random = np.random.default_rng(seed)
-    (b, w, c), g = work.prompts.gold.shape, work.g
-    vocabulary = work.spec.text.vocab_size
-    return Reading(
-        named=random.random((b, g, w, c)) < 0.2,
-        formed=random.random((b, g)) < 0.5,
-        anchor=random.integers(1, work.s, (b, g, work.anchors), np.int32),
-        right=random.random((b, g, work.anchors)) < 0.5,
-        echo=random.integers(0, vocabulary, (b, g, work.echo), np.int32),
-        echo_anchor=random.integers(1, work.echo, (b, g, work.anchors), np.int32),
-    )
+COMPILATION = '/jax/core/compile/backend_compile_duration'
 
 
 def programs(work: Workload, learn: Learn, optimizer) -> dict[str, Callable]:
-    """The compiled parts of a step; `learn` is train_step whole."""
+    """The compiled parts of a step; `learn` is the whole train_step."""
     spec, sampling, level = work.spec, work.sampling, learn.calibration.level
 
     def prefill(policy, prompts):
@@ -208,103 +56,230 @@ def programs(work: Workload, learn: Learn, optimizer) -> dict[str, Callable]:
     def echoed(decoder, prompts, rollout, reading, starts_wcn):
         return calibrate(decoder, spec, prompts, rollout, reading, starts_wcn, level, sampling)
 
-    step = functools.partial(
+    learned = functools.partial(
         train_step, spec=spec, learn=learn, sampling=sampling, optimizer=optimizer
     )
-    return {
-        'prefill': jax.jit(prefill),
-        'grow': jax.jit(grown),
-        'score': jax.jit(scored),
-        'echo': jax.jit(echoed),
-        'learn': jax.jit(step),
-    }
+    parts = dict(prefill=prefill, grow=grown, score=scored, echo=echoed, learn=learned)
+    return {name: jax.jit(part) for name, part in parts.items()}
 
 
-def calls(work: Workload, compiled, state: TrainState, reference, reading, branches=None):
-    """Functions without arguments that run the parts on a workload, and its branches.
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """A workload with its parts bound to their arguments, and the branches that they learn from."""
 
-    The branches are given, or grown here.
-    """
+    work: Workload
+    branches: Branches
+    calls: dict[str, Callable]
+
+
+def bind(work: Workload, compiled, state: TrainState, reference, reading, branches=None) -> Side:
+    """The compiled parts on this workload; branches that are not given are grown."""
     policy = state.policy
     prompts, starts = jax.tree.map(jnp.asarray, (work.prompts, work.starts_wcn))
     key_b = jax.random.split(jax.random.key(0), prompts.start.shape[0])
-    opening = jnp.zeros((work.g, 0), jnp.int32)
     features, keys = compiled['prefill'](policy, prompts)
-    growing = policy.decoder, prompts, keys, key_b, opening, starts
+    growing = policy.decoder, prompts, keys, key_b, jnp.zeros((work.g, 0), jnp.int32), starts
     branches = compiled['grow'](*growing) if branches is None else branches
     rollout = Rollout(branches, features, keys)
-    arguments = {
+    given = {
         'prefill': (policy, prompts),
         'grow': growing,
         'score': (reference, prompts, features, branches.token),
         'echo': (policy.decoder, prompts, rollout, reading, starts),
         'learn': (state, reference, prompts, rollout, reading, starts),
     }
-    return {name: functools.partial(compiled[name], *given) for name, given in arguments.items()}
+    bound = {name: functools.partial(compiled[name], *given[name]) for name in given}
+    return Side(work, branches, bound)
 
 
 def machine_calls() -> dict[str, Callable]:
-    """A product of 2048 x 2048 matrices, and a pass that reads and writes 256 MB in place."""
-    a = jnp.full((2048, 2048), 0.5)
-    product = jax.jit(jnp.matmul)
-    negated = jax.jit(jnp.negative, donate_argnums=0)
+    """A product of two 2048 x 2048 matrices, and a pass over 256 MiB that is read and written.
+
+    The pass is in place: fresh memory would measure the page faults of the operating system.
+    """
+    square = jnp.full((2048, 2048), 0.5)
+    multiply = jax.jit(jnp.matmul)
+    negate = jax.jit(jnp.negative, donate_argnums=0)
     held = [jnp.ones(2**26)]
 
     def sweep():
-        held[0] = negated(held[0])
+        held[0] = negate(held[0])
         return held[0]
 
-    return {'matmul': functools.partial(product, a, a), 'sweep': sweep}
+    return {'matmul': functools.partial(multiply, square, square), 'sweep': sweep}
 
 
 def seconds_in_turns(sides: dict[str, dict[str, Callable]], repeats: int):
-    """Seconds f[repeats] of every call of every side, A B A B, after one call of each."""
-    seconds = {side: {name: [] for name in parts} for side, parts in sides.items()}
+    """Seconds f[repeats] of each call of each side; sides take turns, so they share the noise."""
+    seconds = {side: {name: [] for name in calls} for side, calls in sides.items()}
     for _ in range(repeats):
-        for side, parts in sides.items():
-            for name, call in parts.items():
+        for side, calls in sides.items():
+            for name, call in calls.items():
                 start = time.perf_counter()
                 jax.block_until_ready(call())
                 seconds[side][name].append(time.perf_counter() - start)
     return {
-        side: {name: np.array(taken) for name, taken in parts.items()}
-        for side, parts in seconds.items()
+        side: {name: np.array(taken) for name, taken in calls.items()}
+        for side, calls in seconds.items()
     }
 
 
-def with_update(seconds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The parts with `update`: what is left of `learn` after scoring and the echo."""
-    left = seconds['learn'] - seconds['score'] - seconds['echo']
-    return seconds | {'update': left, 'rollout': seconds['prefill'] + seconds['grow']}
+def figures(work: Workload, decoder: Decoder, seconds, tokens: int, peaks) -> dict[str, dict]:
+    """Median seconds, tokens/s and FLOP/s of each part and stage, and their shares of the peaks.
 
-
-def figures(work: Workload, decoder, seconds, tokens: dict[str, int], peak) -> dict[str, dict]:
-    """Median seconds, tokens/s and FLOP/s of each part and stage, and their shares of the peaks."""
-    flops = with_stages(part_flops(work))
+    An update is what is left of train_step after the reference's scores and the echo. Tokens are
+    those of the branches, of the prompt in prefill.
+    """
+    update = seconds['learn'] - seconds['score'] - seconds['echo']
+    seconds = seconds | {'update': update, 'rollout': seconds['prefill'] + seconds['grow']}
+    gflop = {name: count / 1e9 for name, count in part_flops(work).items()}
+    gflop |= {stage: sum(gflop[part] for part in parts) for stage, parts in STAGES.items()}
     rows = {}
-    for name, taken in seconds.items():
-        median = float(np.median(taken))
-        rate = flops[name] / median / 1e9
+    for name, count in gflop.items():
+        median = float(np.median(seconds[name]))
         rows[name] = {
             'seconds': median,
-            'tokens_per_second': tokens[name] / median,
-            'gflop': flops[name] / 1e9,
-            'gflop_per_second': rate,
-            'of_matmul_peak': rate / peak['matmul_gflop_per_second'],
+            'tokens_per_second': tokens[name == 'prefill'] / median,
+            'gflop': count,
+            'of_matmul_peak': count / median / peaks['matmul_gflop_per_second'],
         }
-    moved = grow_bytes(work, decoder) / rows['grow']['seconds'] / 1e9
-    rows['grow'] |= {
-        'gbyte_per_second': moved,
-        'of_bandwidth': moved / peak['sweep_gbyte_per_second'],
-    }
+    moved = grow_bytes(work, decoder) / 1e9
+    share = moved / rows['grow']['seconds'] / peaks['bandwidth_gbyte_per_second']
+    rows['grow'] |= {'gbyte': moved, 'of_bandwidth': share}
     return rows
 
 
 def gain(shared: dict[str, dict], copied: dict[str, dict]) -> dict[str, dict]:
-    """How much longer copied prompts take, what the FLOPs promise, and the share that is reached."""
+    """How much longer copied prompts take, what the FLOPs promise, and the share reached."""
     rows = {}
     for name, one in shared.items():
         measured = copied[name]['seconds'] / one['seconds']
         promised = copied[name]['gflop'] / one['gflop']
         rows[name] = {'measured': measured, 'promised': promised, 'reached': measured / promised}
     return rows
+
+
+def measure(work: Workload, copied: bool, repeats: int, seed: int) -> dict:
+    """The line that is printed."""
+    compilations = count_compilations()
+    c = stage_config(seed)
+    optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
+    make = jax.jit(functools.partial(make_omni, spec=work.spec))
+    policy, reference = make(jax.random.key(seed)), make(jax.random.key(seed + 1)).decoder
+    moments = jax.jit(optimizer.init)(policy.decoder)
+    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
+    compiled = programs(work, make_learn(c.learn), optimizer)
+    reading = random_reading(work, seed)
+    sides = {'shared': bind(work, compiled, state, reference, reading)}
+    if copied:
+        alone = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), (reading, sides['shared'].branches)
+        )
+        sides['copied'] = bind(work.copied(), compiled, state, reference, *alone)
+    calls = {'machine': machine_calls()} | {name: side.calls for name, side in sides.items()}
+    print('compiles and warms up', file=sys.stderr)
+    seconds_in_turns(calls, 1)
+    before = len(compilations)
+    print(f'times {repeats} repeats', file=sys.stderr)
+    seconds = seconds_in_turns(calls, repeats)
+    after = len(compilations)
+    machine = describe_machine(seconds['machine'])
+    tokens = work.prompts.token.shape[0] * work.g * (work.s - 1), int(work.prompts.mask.sum())
+    rows = {
+        name: figures(side.work, policy.decoder, seconds[name], tokens, machine)
+        for name, side in sides.items()
+    }
+    if copied:
+        rows['gain'] = gain(rows['shared'], rows['copied'])
+        rows['logp_difference'] = score_difference(sides)
+    size = describe_workload(work, policy)
+    counts = {'compilations_before': before, 'compilations_after': after}
+    return {'workload': size, 'machine': machine} | rows | counts | {'peak_gib': peak_gib()}
+
+
+def score_difference(sides: dict[str, Side]) -> float:
+    """The largest difference between the log-probabilities that shared and copied prompts give."""
+    shared, copied = (side.calls['score']() for side in sides.values())
+    return float(jnp.abs(shared - copied.reshape(shared.shape)).max())
+
+
+def describe_machine(seconds: dict[str, np.ndarray]) -> dict:
+    """The device and its peaks, measured in turns with the parts."""
+    return {
+        'device': jax.devices()[0].device_kind,
+        'cores': os.cpu_count(),
+        'jax': jax.__version__,
+        'matmul_gflop_per_second': 2 * 2048**3 / 1e9 / float(np.median(seconds['matmul'])),
+        'bandwidth_gbyte_per_second': 8 * 2**26 / 1e9 / float(np.median(seconds['sweep'])),
+    }
+
+
+def describe_workload(work: Workload, policy) -> dict:
+    """The sizes of a workload under their one-letter names."""
+    b, t = work.prompts.token.shape
+    return {
+        'weights': sum(leaf.size for leaf in jax.tree.leaves(policy)),
+        'b': b,
+        'g': work.g,
+        't': t,
+        's': work.s,
+        'patches': list(work.prompts.media.patch.shape),
+        'sound': list(work.prompts.media.sound.shape),
+        'remat': work.spec.remat,
+    }
+
+
+def count_compilations() -> list[str]:
+    """A list that grows by an event with every program that is compiled from now on."""
+    seen = []
+
+    def note(event, seconds, **_):
+        if event == COMPILATION:
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    return seen
+
+
+def peak_gib() -> float:
+    """The most memory that the process has held; the system counts in KiB, macOS in bytes."""
+    unit = 1 if sys.platform == 'darwin' else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def rounded(line: dict) -> dict:
+    """The line with its floats to four significant digits."""
+    return json.loads(json.dumps(line), parse_float=lambda digits: float(f'{float(digits):.4g}'))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The flags; those that cannot be met end with a message."""
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--preset', choices=PRESETS, default='stage')
+    parser.add_argument('--copied', action='store_true', help='time copied prompts as well')
+    parser.add_argument('--repeats', type=int, default=5, help='the median of so many is reported')
+    parser.add_argument('--prompts', type=int, help='prompts of a step instead of the preset')
+    parser.add_argument('--group', type=int, help='branches of a prompt')
+    parser.add_argument('--new', type=int, help='tokens that a branch grows')
+    parser.add_argument('--seed', type=int, default=0)
+    flags = parser.parse_args(arguments)
+    for name in ('repeats', 'prompts', 'group', 'new'):
+        value = vars(flags)[name]
+        if value is not None and value < 1:
+            parser.error(f'--{name}={value}: must be at least 1')
+    if flags.copied and flags.group == 1:
+        parser.error(
+            '--group=1 with --copied: one branch shares its prompt with none; take 2 or more'
+        )
+    return flags
+
+
+def main() -> None:
+    flags = parse()
+    work = PRESETS[flags.preset](flags.seed, flags.prompts, flags.group, flags.new)
+    line = measure(work, flags.copied, flags.repeats, flags.seed)
+    print(json.dumps(rounded({'preset': flags.preset} | line)))
+
+
+if __name__ == '__main__':
+    main()

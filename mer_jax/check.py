@@ -48,7 +48,10 @@ AT_LEAST = {
     'every.keep': 1,
     'mesh.fsdp': 1,
     'mesh.tensor': 1,
+    'model.text.num_key_value_heads': 1,
+    'optim.weight_decay': 0,
 }
+ABOVE_ZERO = ('rollout.temperature', 'evaluate.temperature', 'data.fps', 'optim.clip_norm')
 
 
 def check_config(c) -> None:
@@ -63,25 +66,43 @@ def check_config(c) -> None:
     for key, choices in CHOICES.items():
         if values[key] not in choices:
             raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(choices)}')
-    for key in ('rollout', 'evaluate'):
-        temperature, top_p = values[f'{key}.temperature'], values[f'{key}.top_p']
-        if temperature <= 0:
-            raise ValueError(f'{key}.temperature={temperature}: must be above 0, e.g. 1.0')
-        if not 0 < top_p <= 1:
-            raise ValueError(f'{key}.top_p={top_p}: must be in (0, 1]; 1 keeps every token')
+    for key in ABOVE_ZERO:
+        if values[key] <= 0:
+            raise ValueError(f'{key}={values[key]}: must be above 0, e.g. 1.0')
+    for key in ('rollout.top_p', 'evaluate.top_p'):
+        if not 0 < values[key] <= 1:
+            raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
+    check_ranges(c)
+    check_batches(c)
+    check_attention(c.model.text)
+
+
+def check_ranges(c) -> None:
+    """Single values must lie in their ranges."""
+    if not 0 <= c.seed < 2**32:
+        raise ValueError(f'seed={c.seed}: must be from 0 to 2**32 - 1 = {2**32 - 1}')
     if c.rollout.group < 2:
         raise ValueError(
             f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative'
         )
     if not 0 < c.data.held_out < 1:
         raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
-    check_batches(c)
-    check_attention(c.model.text)
+    if not 0 <= c.optim.b2 < 1:
+        raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
+    if c.data.min_pixels > c.data.max_pixels:
+        raise ValueError(
+            f'data.min_pixels={c.data.min_pixels}: must not be above '
+            f'data.max_pixels={c.data.max_pixels}'
+        )
 
 
 def check_batches(c) -> None:
     """Batches must divide over the mesh."""
     data = c.mesh.data
+    if data < 1 and data != -1:
+        raise ValueError(
+            f'mesh.data={data}: must be at least 1, or -1, which takes what the other axes leave'
+        )
     if data == -1:
         data = max(jax.device_count() // (c.mesh.fsdp * c.mesh.tensor), 1)
     shards = data * c.mesh.fsdp

@@ -50,7 +50,7 @@ def imitate_step(
     updates, moments = optimizer.update(gradient, state.moments, trained)
     trained = optax.apply_updates(trained, updates)
     policy = trained if towers else state.policy.replace(decoder=trained)
-    figures = {'loss': loss, **parts, 'gradient_norm': optax.global_norm(gradient)}
+    figures = {'loss': loss, **parts, 'gradient_norm': optax.tree.norm(gradient)}
     return state.replace(step=state.step + 1, policy=policy, moments=moments), figures
 
 

@@ -77,7 +77,7 @@ class Branches:
 
 @struct.dataclass
 class Reading:
-    """What the host read in the branches, and the echo of each answer after an emptied think block."""
+    """What the host read in branches, and the echo of each answer after an emptied think block."""
 
     named: Array  # bool[b, g, w, c]
     formed: Array  # bool[b, g], all tags are there

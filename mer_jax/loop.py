@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 
 from mer_jax.checkpoints import Checkpoints
-from mer_jax.records import Records
+from mer_jax.records import Compilations, Records
 
 
 class Stopped(SystemExit):
@@ -65,11 +65,14 @@ def run_stage(
         start = checkpoints.last() or 0
         if start:
             state = checkpoints.restore(start, state, batches)
+        compilations = Compilations()
         with Records(workdir, name, steps, start) as records:
             for step in range(start + 1, steps + 1):
-                began = time.perf_counter()
+                began, compiled = time.perf_counter(), compilations.count
                 state, figures, timings = update(state, next(batches), step)
-                timings |= {'seconds': time.perf_counter() - began}
+                timings['seconds'] = time.perf_counter() - began
+                timings['compilations'] = compilations.count - compiled
+                timings['first'] = step == start + 1
                 records.write(step, figures, timings)
                 pod = jax.process_count() > 1
                 told = checkpoints.reached_preemption(step) if pod else termination.asked

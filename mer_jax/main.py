@@ -20,10 +20,10 @@ from ml_collections import config_flags
 from mer_jax.check import check_config, claim_workdir, flat
 from mer_jax.cold_start import cold_start
 from mer_jax.data.media import MediaError, read_video
-from mer_jax.evaluate import evaluate
+from mer_jax.evaluate import MODES, evaluate
 from mer_jax.loop import Stopped
 from mer_jax.models.omni import make_omni
-from mer_jax.records import NotFinite, read_records, stage_seconds
+from mer_jax.records import NotFinite, read_records, stage_compilations, stage_seconds
 from mer_jax.report import terminal_table, write_report
 from mer_jax.setting import Setting
 from mer_jax.sharding import state_shardings
@@ -46,8 +46,8 @@ def run(setting: Setting, workdir: pathlib.Path) -> dict:
     results = {
         'clips': after['scores']['clips'],
         'seed': c.seed,
-        'cold_start': {mode: before['scores'][mode] for mode in ('fast', 'slow')},
-        'end': {mode: after['scores'][mode] for mode in ('fast', 'slow')},
+        'cold_start': {mode: before['scores'][mode] for mode in MODES},
+        'end': {mode: after['scores'][mode] for mode in MODES},
         'seconds': {
             'cold_start': stage_seconds(workdir, 'cold_start'),
             'train': stage_seconds(workdir, 'train'),
@@ -60,11 +60,17 @@ def run(setting: Setting, workdir: pathlib.Path) -> dict:
         results,
         read_records(workdir),
         examples(setting, before['answers'], after['answers']),
-        'MER-R1 on the embedded stage' if not c.data.manifest else f'MER-R1 on {c.data.manifest}',
+        title_of(c),
         flat(c),
         commit(),
     )
     return results
+
+
+def title_of(c) -> str:
+    """What the run is, in words; a manifest by its name alone."""
+    method = 'GRPO with one F reward' if c.learn.disentangle == 'none' else 'MER-R1'
+    return f'{method} on {pathlib.Path(c.data.manifest).name or "the embedded stage"}'
 
 
 def fresh(setting: Setting):
@@ -73,7 +79,7 @@ def fresh(setting: Setting):
 
 
 def evaluate_once(setting: Setting, policy, workdir: pathlib.Path, title: str) -> dict:
-    """The evaluation of that title, kept in the workdir so that a restarted run need not repeat it."""
+    """The evaluation of that title, kept in the workdir: a restarted run need not repeat it."""
     path = workdir / f'evaluation_{title}.json'
     if not path.exists():
         start = time.perf_counter()
@@ -98,11 +104,19 @@ def examples(setting: Setting, before: list[dict], after: list[dict], count: int
             'frames': frames_of(clip_of[old['id']], setting.config.data.fps),
             'subtitle': clip_of[old['id']].subtitle,
             'gold': list(old['gold']),
+            'hit': right_words(setting, old, new),
             'before': {'fast': old['fast']['words'], 'slow': old['slow']['text']},
             'after': {'fast': new['fast']['words'], 'slow': new['slow']['text']},
         }
         for old, new in shown[:count]
     ]
+
+
+def right_words(setting: Setting, *answers: dict) -> list[str]:
+    """The words of the answers that some wheel puts into a category of a gold word."""
+    gold_wc = setting.wheels.cells([answers[0]['gold']])[0]
+    said = {word for answer in answers for mode in MODES for word in answer[mode]['words']}
+    return sorted(word for word in said if (setting.wheels.cells([[word]])[0] & gold_wc).any())
 
 
 def frames_of(clip, fps: float):
@@ -142,6 +156,9 @@ def main(_) -> None:
         print(stopped.message, file=sys.stderr)
         raise
     print(terminal_table(results))
+    for stage in ('cold_start', 'train'):
+        first, later = stage_compilations(workdir, stage)
+        print(f'{stage}: {first} programs compiled at the first update, {later} later')
     print(f'{workdir / "report.html"} shows the run, {workdir / "results.json"} holds its figures')
 
 

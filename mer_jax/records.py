@@ -45,6 +45,17 @@ class Timer:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+class Compilations:
+    """How many programs this process has compiled since the counter was made."""
+
+    def __init__(self):
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event: str, _: float, **details):
+        self.count += event == '/jax/core/compile/backend_compile_duration'
+
+
 class Records:
     """The record of one stage: a line a step in records.jsonl, TensorBoard scalars, a bar.
 
@@ -135,6 +146,16 @@ def read_records(workdir: str | os.PathLike, stage: str | None = None) -> list[d
     """
     records = _read(pathlib.Path(workdir) / FIGURES)
     return [record for record in records if stage in (None, record['stage'])]
+
+
+def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int]:
+    """Programs compiled at the first update that a process made in a stage, and at all later ones.
+
+    A resumed run compiles again at its first update; that counts as first.
+    """
+    timings = [t for t in _read(pathlib.Path(workdir) / TIMINGS) if t['stage'] == stage]
+    first = sum(int(t['compilations']) for t in timings if t['first'])
+    return first, sum(int(t['compilations']) for t in timings if not t['first'])
 
 
 def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:

@@ -86,7 +86,16 @@ class Setting:
         Raises MediaError if its files cannot be read or it does not fit data.prompt_tokens or
         rollout.slow_tokens.
         """
-        prompt = write_prompt(clip, self.tokenizer, self.layout, QUESTION, fps=self.config.data.fps)
+        data = self.config.data
+        prompt = write_prompt(
+            clip,
+            self.tokenizer,
+            self.layout,
+            QUESTION,
+            fps=data.fps,
+            pixels=(data.min_pixels, data.max_pixels),
+            max_frames=data.max_frames,
+        )
         length, limit = len(prompt.token), data.prompt_tokens
         if length > limit:
             raise MediaError(
@@ -160,7 +169,7 @@ def choose_clips(c):
 
 
 def make_spec(model, tokens: int) -> Spec:
-    """The spec of config.model; vocabulary rows are rounded up to a multiple of 64 to shard well."""
+    """The spec of config.model; vocabulary rows are rounded up to a multiple of 64, to shard."""
     text = TextSpec(vocab_size=-(-tokens // 64) * 64, **model.text)
     width = text.hidden_size
     return Spec(
@@ -176,13 +185,17 @@ def make_spec(model, tokens: int) -> Spec:
 def make_layout(spec: Spec, tokenizer) -> Layout:
     """The numbers of a spec and a tokenizer that prompts are written with."""
     vision, audio, token = spec.vision, spec.audio, tokenizer.convert_tokens_to_ids
-    sound = {
-        'audio': token('<|AUDIO|>'),
-        'audio_start': token('<|audio_bos|>'),
-        'audio_end': token('<|audio_eos|>'),
-        'chunk': 2 * audio.n_window,
-        'bands': audio.num_mel_bins,
-    } if audio else {}
+    sound = (
+        {
+            'audio': token('<|AUDIO|>'),
+            'audio_start': token('<|audio_bos|>'),
+            'audio_end': token('<|audio_eos|>'),
+            'chunk': 2 * audio.n_window,
+            'bands': audio.num_mel_bins,
+        }
+        if audio
+        else {}
+    )
     return Layout(
         family=spec.family,
         patch=vision.patch_size,

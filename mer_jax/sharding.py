@@ -15,17 +15,19 @@ RULES = {
 }
 
 
-def make_mesh(data: int, fsdp: int, tensor: int) -> jax.sharding.Mesh:
-    """A mesh over all devices; `data` = −1 takes what the other axes leave."""
-    devices = jax.device_count()
+def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.Mesh:
+    """A mesh over the devices (default: all); `data` = −1 takes what the other axes leave."""
+    devices = jax.devices() if devices is None else devices
     if data == -1:
-        data = devices // (fsdp * tensor)
-    if data * fsdp * tensor != devices:
+        data = len(devices) // (fsdp * tensor)
+    if data * fsdp * tensor != len(devices):
         raise ValueError(
             f'mesh.data={data} * mesh.fsdp={fsdp} * mesh.tensor={tensor} = {data * fsdp * tensor} '
-            f'must be the number of devices = {devices}; mesh.data=-1 takes what the others leave'
+            f'must be the number of devices = {len(devices)}; mesh.data=-1 takes what the others '
+            'leave'
         )
-    return jax.make_mesh((data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
+    shape, types = (data, fsdp, tensor), (AxisType.Auto,) * 3
+    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
 
 
 def named(mesh, *axes: str | None) -> NamedSharding:

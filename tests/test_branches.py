@@ -131,9 +131,7 @@ def test_a_branch_sees_its_prompt_and_its_own_past_and_nothing_else(policy):
             model = policy.decoder.model
             embed = staticmethod(lambda token, dtype: branch_x)
 
-        hidden = model.extend(
-            Swapped, tiny.TEXT, token, prompts.next_position, keys, prompts.mask
-        )
+        hidden = model.extend(Swapped, tiny.TEXT, token, prompts.next_position, keys, prompts.mask)
         return hidden[0, 1, at].sum()
 
     keys = keys_of(policy, prompts)

@@ -74,12 +74,15 @@ def test_logits_equal_those_of_transformers(change):
     position = np.sort(rng.integers(0, 20, (2, 3, 9)), -1)
     position[:, :, -1] = position[:, :1, -1]  # a branch starts with plain text
     with torch.no_grad():
-        wanted = model(
-            input_ids=torch.tensor(token),
-            position_ids=torch.tensor(position.swapaxes(0, 1)),
-            attention_mask=torch.ones(2, 9, dtype=torch.long),
-            use_cache=False,
-        ).last_hidden_state @ head.T
+        wanted = (
+            model(
+                input_ids=torch.tensor(token),
+                position_ids=torch.tensor(position.swapaxes(0, 1)),
+                attention_mask=torch.ones(2, 9, dtype=torch.long),
+                use_cache=False,
+            ).last_hidden_state
+            @ head.T
+        )
     logits = whole_logits(decoder, text, token, position, np.ones((2, 9), bool))
     np.testing.assert_allclose(logits, wanted[:, -1].numpy(), atol=1e-4, rtol=0)
 
@@ -87,7 +90,9 @@ def test_logits_equal_those_of_transformers(change):
 def test_the_decoder_has_as_many_leaves_as_a_stacked_decoder_has_weights():
     policy = tiny.policy()
     assert len(jax.tree.leaves(policy.decoder)) == 15
-    tied = dataclasses.replace(tiny.SPEC, text=dataclasses.replace(tiny.TEXT, tie_word_embeddings=True))
+    tied = dataclasses.replace(
+        tiny.SPEC, text=dataclasses.replace(tiny.TEXT, tie_word_embeddings=True)
+    )
     assert len(jax.tree.leaves(tiny.policy(spec=tied).decoder)) == 14
     layers = policy.decoder.model.layers
     assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(layers))

@@ -1,5 +1,6 @@
 """Clips to batches with Grain: shuffled, shared between processes, resumable, damage counted."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -63,8 +64,12 @@ class Damages:
 
     def __init__(self, path: pathlib.Path, budget: int):
         self.path, self.budget = path, budget
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.ids = {json.loads(line)['id'] for line in lines if line.endswith('}')}
+        text = path.read_text() if path.exists() else ''
+        self.gap = '\n' if text and not text.endswith('\n') else ''  # ends what a kill tore off
+        self.ids = set()
+        for line in text.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                self.ids.add(json.loads(line)['id'])
 
     def whole(self, example: Example | Damaged) -> bool:
         """Whether the example can be used; a damaged one is noted once.
@@ -76,7 +81,8 @@ class Damages:
         if example.id not in self.ids:
             self.ids.add(example.id)
             with self.path.open('a') as file:
-                file.write(json.dumps(dataclasses.asdict(example)) + '\n')
+                file.write(self.gap + json.dumps(dataclasses.asdict(example)) + '\n')
+            self.gap = ''
             log.warning(
                 'clip %s left out (%d so far): %s', example.id, len(self.ids), example.reason
             )
@@ -111,23 +117,48 @@ def training_batches(
     """An endless iterator over batches of `size` examples of this process; Orbax can save it.
 
     Every epoch is a new permutation of all clips, of which a process takes every `processes`-th.
+    It ends in a MediaError when no clip can be used, whatever data.max_bad_clips says.
     """
+    damaged = set()
+
+    def whole(example):
+        if damages.whole(example):
+            return True
+        damaged.add(example.id)
+        if len(damaged) == len(clips):
+            raise nothing_left(len(clips), example, damages)
+        return False
+
     dataset = grain.MapDataset.source(clips).seed(seed).shuffle().repeat()[process::processes]
     dataset = dataset.map(lambda clip: prepare_or_name(prepare, clip))
     stream = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)
     )
-    stream = stream.filter(damages.whole).batch(size, drop_remainder=True, batch_fn=list)
+    stream = stream.filter(whole).batch(size, drop_remainder=True, batch_fn=list)
     return iter(stream.map(collate))
 
 
 def in_order(clips, prepare, damages: Damages, size: int):
-    """Lists of at most `size` usable examples, once through the clips."""
-    waiting = []
+    """Lists of at most `size` usable examples, once through the clips.
+
+    Raises MediaError when none of them can be used.
+    """
+    waiting, usable = [], 0
     for index in range(len(clips)):
         example = prepare_or_name(prepare, clips[index])
         if damages.whole(example):
             waiting.append(example)
+            usable += 1
         if waiting and (len(waiting) == size or index == len(clips) - 1):
             yield waiting
             waiting = []
+    if len(clips) and not usable:
+        raise nothing_left(len(clips), example, damages)
+
+
+def nothing_left(count: int, last: Damaged, damages: Damages) -> MediaError:
+    """What to raise when all clips are damaged."""
+    return MediaError(
+        f'none of the {count} clips can be used, the last one {last.id} ({last.reason}); all are '
+        f'named in {damages.path}. Mend them, or name other clips'
+    )

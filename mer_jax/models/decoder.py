@@ -83,7 +83,7 @@ class Backbone(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """The decoder with its head; a tied head is the embedding matrix and has no weight of its own."""
+    """The decoder with its head; a tied head is the embedding matrix, no weight of its own."""
 
     def __init__(self, rngs, spec: TextSpec):
         self.model = Backbone(rngs, spec)
@@ -142,7 +142,7 @@ def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
 
 
 def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
-    """The keys and values f[l, b, t, k, h] of prompts; what the last layer would add is not needed."""
+    """The keys and values f[l, b, t, k, h] of prompts; the last layer only makes its own."""
     cos, sin = rotary(spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
     angles = cos[:, :, None], sin[:, :, None]
     slots = jnp.arange(x_btd.shape[1])
@@ -166,7 +166,7 @@ def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, rema
 def extend(
     decoder: Decoder, spec: TextSpec, token_bgs, position_b, keys: Keys, mask_bt, remat=False
 ):
-    """Hidden states f[b, g, s, d] (normalised) of whole branches whose first token is at position_b."""
+    """Normalised hidden states f[b, g, s, d] of whole branches that start at position_b."""
     s = token_bgs.shape[2]
     x = decoder.embed(token_bgs, keys.k.dtype)
     angles = branch_rotary(spec, position_b, s, x.dtype)
@@ -186,7 +186,7 @@ def extend(
 def extend_one(
     decoder: Decoder, spec: TextSpec, token_bg, position_b, keys: Keys, mask_bt, own, at
 ):
-    """Hidden states f[b, g, d] of each branch's token number `at`, and `own` keys with it written in.
+    """Hidden states f[b, g, d] of token number `at` of each branch, and `own` keys with it added.
 
     The stacked keys travel in the scan's carry, where they are updated in place.
     """

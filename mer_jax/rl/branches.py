@@ -46,7 +46,7 @@ def category_confidence(logp_v, starts_wcn):
 
 
 def nucleus(logp_v, top_p: float):
-    """The smallest set of likeliest tokens whose probability reaches top_p: (bool[..., v], log mass).
+    """The fewest likeliest tokens whose probability reaches top_p: (bool[..., v], log mass).
 
     The threshold is found by bisection, which needs no sort of the vocabulary; tokens tied at the
     threshold are all kept.
@@ -66,7 +66,7 @@ def nucleus(logp_v, top_p: float):
 
 
 def draw(logp_bgv, key_b, top_p: float):
-    """One token a branch: (token i[b, g], logp f[b, g] of what it was drawn from, log nucleus mass).
+    """One token a branch: (token i[b, g], its logp f[b, g] as drawn, log nucleus mass f[b, g]).
 
     Inverse-CDF sampling: one uniform number a token, from a key of its own for each branch.
     """
@@ -161,8 +161,8 @@ def score(
 ):
     """log π of each branch token given all before it, f[b, g, s], 0 at token 0; differentiable.
 
-    Vocabulary logits exist for `chunk` tokens of each branch at a time and are computed again in the
-    backward pass.
+    Vocabulary logits exist for `chunk` tokens of each branch at a time and are computed again in
+    the backward pass.
     """
     hidden = branch_hidden(decoder, spec, prompts, keys, token_bgs)
     b, g, s, d = hidden.shape
@@ -192,7 +192,7 @@ def branch_hidden(decoder: Decoder, spec: Spec, prompts: Prompts, keys: Keys, to
 
 
 def anchor_distribution(decoder, spec, hidden_bgsd, anchor_bga, temperature, banned):
-    """Log-probabilities f[b, g, a, v] of the distributions behind the anchors (−1 gives garbage)."""
+    """The log-probabilities f[b, g, a, v] behind the anchors; what −1 gives means nothing."""
     behind = jnp.maximum(anchor_bga - 1, 0)
     hidden = jnp.take_along_axis(hidden_bgsd, behind[..., None], axis=2)
     return distribution(decoder, spec, hidden, temperature, banned)

@@ -1,4 +1,4 @@
-"""The loss of a policy update: clipped surrogate, KL to the reference, and how tokens are averaged."""
+"""The loss of an update: clipped surrogate, KL to the reference, and how tokens are averaged."""
 
 import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""Reading branches on the host: tokens → answers → wheel cells, anchors, and the echo of the answer."""
+"""Reading branches on the host: tokens → answers → wheel cells, anchors, echoes of answers."""
 
 import dataclasses
 import functools
@@ -130,7 +130,7 @@ def branch_ids(token_s, mask_s, end: int) -> list[int]:
 
 
 def token_bytes(tokenizer) -> list[bytes]:
-    """The bytes that each token of a byte-level tokenizer stands for, special tokens as their name."""
+    """The bytes each token of a byte-level tokenizer stands for; special ones are their names."""
     letters = byte_letters()
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     pieces = []
@@ -141,7 +141,7 @@ def token_bytes(tokenizer) -> list[bytes]:
 
 
 def byte_letters() -> dict[str, int]:
-    """The letter that stands for each byte in byte-level BPE (GPT-2): printable ones for themselves."""
+    """The byte of each letter of byte-level BPE (GPT-2); printable bytes are their own letters."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = {chr(byte): byte for byte in plain}
     others = [byte for byte in range(256) if byte not in set(plain)]

@@ -7,7 +7,7 @@ from mer_jax.group import Array, RewardTerms
 
 
 def set_scores(named, gold):
-    """Recall, precision and F of sets bool[..., w, c], means over the wheels that hold gold: f[...].
+    """Recall, precision and F of sets bool[..., w, c], means over wheels that hold gold: f[...].
 
     A wheel in which nothing is named has precision 0; where no wheel holds gold all three are 0.
     """

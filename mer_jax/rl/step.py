@@ -22,7 +22,6 @@ from mer_jax.rl.branches import (
 )
 from mer_jax.rl.objective import aggregate, clipped_surrogate, kl_to_reference
 from mer_jax.rl.rewards import (
-    Calibration,
     calibrate_categories,
     calibrate_words,
     reward_terms,
@@ -151,7 +150,7 @@ def train_step(
     (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(policy.decoder)
     updates, moments = optimizer.update(gradient, state.moments, policy.decoder)
     policy = policy.replace(decoder=optax.apply_updates(policy.decoder, updates))
-    figures = {'loss': loss, **parts, 'gradient_norm': optax.global_norm(gradient)}
+    figures = {'loss': loss, **parts, 'gradient_norm': optax.tree.norm(gradient)}
     figures |= spread('', terms) | spread('calibration_', calibration)
     figures['advantage_std'] = advantage.std(1).mean()
     figures['silent_groups'] = (advantage == 0).all(1).mean()
@@ -161,7 +160,7 @@ def train_step(
 
 
 def spread(prefix: str, terms) -> dict[str, Array]:
-    """The mean of each term f[b, g], and the mean over groups of its standard deviation inside one."""
+    """The mean of each term f[b, g], and its standard deviation inside a group, over groups."""
     names = {f.name: getattr(terms, f.name) for f in dataclasses.fields(terms)}
     means = {prefix + name: x.mean() for name, x in names.items()}
     return means | {f'{prefix}{name}_std': x.std(1).mean() for name, x in names.items()}
