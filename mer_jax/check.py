@@ -155,14 +155,14 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
         draft.rename(path)
         return []
     before = json.loads(path.read_text())
-    changed = [key for key in now if before.get(key) != now[key]]
+    changed = [key for key in now if key in before and before[key] != now[key]]
     for key in changed:
         if key.startswith('spec.') or any(key == f or key.startswith(f + '.') for f in FIXED):
             raise ValueError(
-                f'{key}={now[key]!r}, but {workdir} holds a run with {before.get(key)!r}: choose '
+                f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
                 'another --workdir, or give the value that it began with'
             )
-    return [f'{key}={now[key]!r} (was {before.get(key)!r})' for key in changed]
+    return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
 
 
 def sizes(spec: Spec) -> dict:

@@ -33,9 +33,7 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def save(self, step: int, state, batches=None):
-        """Save the state, and where the data iterator stands, as of `step` updates."""
-        if step in self.manager.all_steps():
-            return
+        """Save the state, and where the data iterator stands, as of `step` updates, unless it is there."""
         items = {'state': ocp.args.StandardSave(by_path(state))}
         if batches is not None:
             items['data'] = grain.checkpoint.CheckpointSave(batches)

@@ -5,7 +5,6 @@
 A run is the list of stages in `run`; each goes on where an earlier start of it stopped.
 """
 
-import difflib
 import json
 import pathlib
 import subprocess
@@ -172,22 +171,17 @@ def parse(arguments: list[str]) -> list[str]:
     """The flags; an unknown key of the config or a value of the wrong kind ends with its name."""
     try:
         return flags.FLAGS(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        leave(f'{error}{near_keys(arguments)}', status=2)
+    except (AttributeError, KeyError) as error:
+        reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
+        named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
+        leave(f'{" ".join(named)}: the config has no such key: {reason}', status=2)
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        leave(str(error), status=2)
 
 
-def near_keys(arguments: list[str]) -> str:
-    """The keys of the config that an unknown key on the command line may have meant."""
-    try:
-        keys = list(flat(CONFIG.value))
-    except (AttributeError, TypeError):
-        return ''
-    asked = [a.lstrip('-').partition('=')[0].removeprefix('config.') for a in arguments[1:]]
-    meant = {
-        a: difflib.get_close_matches(a, keys, 3, 0.5) for a in asked if '.' in a or a not in keys
-    }
-    hints = [f'{a}: did you mean {" or ".join(near)}?' for a, near in meant.items() if near]
-    return '; ' + '; '.join(hints) if hints else ''
+def keys_of(argument: str) -> list[str]:
+    """The keys on the path of a flag such as --config.learn.kl=0.1."""
+    return argument.partition('=')[0].lstrip('-').split('.')[1:]
 
 
 if __name__ == '__main__':

@@ -141,7 +141,7 @@ def test_a_category_that_no_token_starts_is_ignored(value):
     slow = np.where(exists, SLOW, value)
     recall = [(2 - 1 / 2) / 2, (2 + 6) / 2]
     precision = [(-1 + 3) / 2, (-4 + 0) / 2]
-    np.testing.assert_allclose(sides(['101', '101'], exists, slow), [recall, precision], rtol=1e-6)
+    np.testing.assert_allclose(sides(['101', '001'], exists, slow), [recall, precision], rtol=1e-6)
 
 
 def test_more_confidence_in_gold_and_less_in_others_is_good_on_both_sides():

@@ -1,0 +1,218 @@
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from mer_jax.data import stage
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SMALL = (
+    'steps=6',
+    'prompts_per_step=2',
+    'cold_start.steps=6',
+    'cold_start.prompts_per_step=2',
+    'rollout.group=2',
+    'evaluate.clips=4',
+    'evaluate.batch=2',
+    'every.save=2',
+    'data.clips=64',
+    'model.text.hidden_size=32',
+    'model.text.num_hidden_layers=2',
+    'model.text.intermediate_size=48',
+    'model.vision.hidden_size=24',
+    'model.vision.intermediate_size=32',
+    'model.audio.d_model=24',
+    'model.audio.encoder_ffn_dim=32',
+)
+
+
+def command(workdir, *changes, config='configs/mer_r1.py'):
+    flags = [f'--config.{change}' for change in changes]
+    start = [sys.executable, '-m', 'mer_jax.main', f'--config={config}', f'--workdir={workdir}']
+    return start + flags
+
+
+def run(workdir, *changes, devices=1, **options):
+    environment = os.environ | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    }
+    return subprocess.run(
+        command(workdir, *changes, **options),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def refused(workdir, *changes, **options):
+    """What a run that must be refused at once says, in one line."""
+    outcome = run(workdir, *changes, **options)
+    assert outcome.returncode not in (0, -9), outcome.stderr
+    assert 'Traceback' not in outcome.stderr, outcome.stderr
+    said = [line for line in outcome.stderr.splitlines() if line.startswith('mer_jax: ')]
+    assert len(said) == 1, outcome.stderr
+    return said[0]
+
+
+def leaves(workdir):
+    """The parameters and moments of the last checkpoint of a run, and at which update."""
+    manager = ocp.CheckpointManager(workdir / 'train')
+    step = manager.latest_step()
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))
+    return step, state['state']
+
+
+@pytest.fixture(scope='module')
+def films(tmp_path_factory):
+    """A folder of twelve films with their manifest."""
+    folder = tmp_path_factory.mktemp('films') / 'clips'
+    stage.write(folder, clips=12, seed=5, split='train', sheet=False)
+    return folder
+
+
+def test_an_unknown_key_is_named_with_the_key_it_may_have_meant(tmp_path):
+    said = refused(tmp_path / 'run', 'learn.kll=0.1')
+    assert '--config.learn.kll=0.1' in said and 'Did you mean "kl"' in said
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_group_of_one_is_refused_before_anything_is_written(tmp_path):
+    said = refused(tmp_path / 'run', 'rollout.group=1')
+    assert 'rollout.group=1' in said and 'at least two branches' in said
+    assert not (tmp_path / 'run').exists()
+
+
+def test_prompts_that_do_not_divide_over_the_mesh_are_refused(tmp_path):
+    said = refused(tmp_path / 'run', 'prompts_per_step=6', 'mesh.fsdp=2', devices=4)
+    assert 'prompts_per_step=6' in said and 'mesh.data * mesh.fsdp = 4' in said and '8' in said
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_workdir_of_another_model_is_refused_and_left_alone(tmp_path):
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    (workdir / 'config.json').write_text(json.dumps({'model.text.hidden_size': 64}))
+    said = refused(workdir, 'model.text.hidden_size=128')
+    assert str(workdir) in said and 'model' in said
+    assert [path.name for path in workdir.iterdir()] == ['config.json']
+
+
+def test_a_manifest_line_without_gold_words_is_named(tmp_path, films):
+    lines = (films / 'manifest.jsonl').read_text().splitlines()
+    broken = json.loads(lines[2])
+    del broken['words']
+    lines[2] = json.dumps(broken)
+    (films / 'broken.jsonl').write_text('\n'.join(lines))
+    said = refused(tmp_path / 'run', f'data.manifest={films / "broken.jsonl"}')
+    assert 'broken.jsonl:3' in said and 'words' in said
+    assert not (tmp_path / 'run').exists()
+
+
+def test_no_workdir_is_named():
+    outcome = subprocess.run(
+        [sys.executable, '-m', 'mer_jax.main'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert outcome.returncode != 0 and '--workdir is missing' in outcome.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(tmp_path):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    outcome = run(whole, *SMALL)
+    assert outcome.returncode == 0, outcome.stderr
+    results = json.loads((whole / 'results.json').read_text())
+    assert results['clips'] == 4 and set(results['end']) == {'fast', 'slow'}
+
+    # Killed twice: at a random record of the cold start, then of the training.
+    for least in (random.randint(1, 5), random.randint(7, 11)):
+        process = subprocess.Popen(
+            command(killed, *SMALL), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        records = killed / 'records.jsonl'
+        while process.poll() is None:
+            if records.exists() and len(records.read_bytes().splitlines()) >= least:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.02)
+        assert process.wait() == -signal.SIGKILL
+    outcome = run(killed, *SMALL)
+    assert outcome.returncode == 0, outcome.stderr
+
+    assert (whole / 'records.jsonl').read_bytes() == (killed / 'records.jsonl').read_bytes()
+    (step, ours), (again, theirs) = leaves(whole), leaves(killed)
+    assert step == again == 6 and ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    for title in ('cold_start', 'end'):
+        one, other = (
+            json.loads((folder / f'evaluation_{title}.json').read_text())
+            for folder in (whole, killed)
+        )
+        assert one['scores'] == other['scores'] and one['answers'] == other['answers']
+    assert (whole / 'report.html').read_text().startswith('<!doctype html>')
+
+
+@pytest.mark.slow
+def test_sigterm_saves_first_and_leaves_with_a_message(tmp_path):
+    workdir = tmp_path / 'run'
+    process = subprocess.Popen(
+        command(workdir, *SMALL, 'cold_start.steps=500', 'every.save=1000'),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    records = workdir / 'records.jsonl'
+    while not (records.exists() and len(records.read_bytes().splitlines()) >= 3):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 'Traceback' not in said and 'SIGTERM' in said and 'goes on from there' in said
+    saved = [int(path.name) for path in (workdir / 'cold_start').iterdir() if path.name.isdigit()]
+    assert len(saved) == 1 and saved[0] >= 3
+    assert len(records.read_bytes().splitlines()) == saved[0]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    workdir = tmp_path / 'run'
+    said = refused(workdir, *SMALL, 'optim.warmup=0', 'optim.learning_rate=1e38', 'every.save=1')
+    assert 'train step' in said and 'nan' in said and 'checkpoint is kept' in said
+    bad = json.loads((workdir / 'not_finite.json').read_text())
+    assert bad['stage'] == 'train' and any(value == 'nan' for value in bad.values())
+    step, state = leaves(workdir)
+    assert step == bad['step'] - 1
+    lines = (workdir / 'records.jsonl').read_text().splitlines()
+    assert json.loads(lines[-1])['step'] == step
+
+
+@pytest.mark.slow
+def test_a_run_from_films_counts_missing_ones_within_the_budget(tmp_path, films):
+    lines = (films / 'manifest.jsonl').read_text().splitlines()
+    missing = json.loads(lines[0])
+    missing['video'] = 'gone.mp4'
+    lines[0] = json.dumps(missing)
+    manifest = films / 'holes.jsonl'
+    manifest.write_text('\n'.join(lines))
+    change = f'data.manifest={manifest}'
+    workdir = tmp_path / 'run'
+    outcome = run(workdir, *SMALL, change)
+    assert outcome.returncode == 0, outcome.stderr
+    noted = [json.loads(line) for line in (workdir / 'bad_clips.jsonl').read_text().splitlines()]
+    assert [note['id'] for note in noted] == [missing['id']]
+    assert 'gone.mp4' in noted[0]['reason']
+    assert missing['id'] in outcome.stderr
+
+    said = refused(tmp_path / 'strict', *SMALL, change, 'data.max_bad_clips=0')
+    assert 'data.max_bad_clips=0' in said and missing['id'] in said
