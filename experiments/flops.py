@@ -97,13 +97,12 @@ def part_flops(work: Workload) -> dict[str, int]:
 def grow_bytes(work: Workload, decoder: Decoder) -> int:
     """Bytes that decoding must read.
 
-    At each step the weights without the embedding table (unless it is the head as well), the
-    prompts' keys and values, and what the branches have written of theirs so far.
+    At each step the weights of layers and head, the prompts' keys and values, and what the
+    branches have written of theirs so far.
     """
     text = work.spec.text
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(decoder))
-    if not text.tie_word_embeddings:
-        weights -= decoder.model.embed_tokens.weight[...].nbytes
+    read = decoder.model if text.tie_word_embeddings else (decoder.model.layers, decoder.lm_head)
+    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(read))
     token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
     token *= jnp.dtype(work.spec.dtype).itemsize
     (b, t), steps = work.prompts.token.shape, work.s - 1

@@ -11,7 +11,7 @@ from mer_jax.models.spec import Spec
 from mer_jax.rl.advantages import DISENTANGLE, LEVELS, SIDES, SPACES
 from mer_jax.rl.objective import AGGREGATES
 
-FIXED = ('seed', 'model', 'data.clips', 'data.manifest', 'data.held_out', 'data.wheels')
+FIXED = ('seed', 'model.checkpoint', 'data.clips', 'data.manifest', 'data.held_out', 'data.wheels')
 CHOICES = {
     'model.family': ('omni', 'vl'),
     'learn.disentangle': DISENTANGLE,
@@ -146,7 +146,7 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
 
     Raises ValueError if the folder holds a run of another model, seed or data.
     """
-    now = json.loads(json.dumps(flat(c) | {f'spec.{k}': v for k, v in sizes(spec).items()}))
+    now = json.loads(json.dumps(flat(c) | sizes(spec)))
     path = workdir / 'config.json'
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
@@ -154,10 +154,11 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
         draft.write_text(json.dumps(now, indent=1))
         draft.rename(path)
         return []
-    before = json.loads(path.read_text())
+    before = read_config(workdir)
+    check_sizes(workdir, before, spec)
     changed = [key for key in now if key in before and before[key] != now[key]]
     for key in changed:
-        if key.startswith('spec.') or any(key == f or key.startswith(f + '.') for f in FIXED):
+        if key in FIXED:
             raise ValueError(
                 f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
                 'another --workdir, or give the value that it began with'
@@ -165,6 +166,28 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
 
 
+def read_config(run: pathlib.Path) -> dict:
+    """The config that a run began with, flat; ValueError if the folder holds none."""
+    try:
+        return json.loads((run / 'config.json').read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'{run / "config.json"}: must hold the config of a run ({error}); name the --workdir '
+            'of a run, or another folder'
+        ) from None
+
+
+def check_sizes(run: pathlib.Path, before: dict, spec: Spec) -> None:
+    """Raises ValueError if the run's model is another than that of the spec."""
+    for key, value in json.loads(json.dumps(sizes(spec))).items():
+        if key in before and before[key] != value:
+            raise ValueError(
+                f'{key.replace("spec.", "model.")}={value!r}, but {run} holds a model with '
+                f'{before[key]!r}: choose another folder, or give the size that it has'
+            )
+
+
 def sizes(spec: Spec) -> dict:
-    """The fields of a spec under dotted names."""
-    return flat(dataclasses.asdict(spec))
+    """What a checkpoint must agree with: the fields of a spec under dotted names."""
+    fields = flat(dataclasses.asdict(spec), 'spec.')
+    return {key: fields[key] for key in fields if key not in ('spec.remat', 'spec.dtype')}

@@ -33,7 +33,7 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def save(self, step: int, state, batches=None):
-        """Save the state, and where the data iterator stands, as of `step` updates, unless it is there."""
+        """Save the state and where the data iterator stands; a step that is there is left alone."""
         items = {'state': ocp.args.StandardSave(by_path(state))}
         if batches is not None:
             items['data'] = grain.checkpoint.CheckpointSave(batches)
@@ -50,6 +50,29 @@ class Checkpoints:
     def reached_preemption(self, step: int) -> bool:
         """Whether the machines of a pod have been told to stop, at a step common to all."""
         return self.manager.reached_preemption(step)
+
+
+def load_policy(run: pathlib.Path, like):
+    """The last policy that a run saved, with the shapes, types and shardings of `like`.
+
+    Raises ValueError if the folder holds no checkpoint of a run.
+    """
+    for folder in (run / 'train', run / 'cold_start'):
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        handlers = {'state': ocp.PyTreeCheckpointHandler()}
+        manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+        step = manager.latest_step() if folder.exists() else None
+        if step is None:
+            continue
+        item = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
+        wanted = ocp.args.PyTreeRestore(
+            item, ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
+        )
+        stored = manager.restore(step, args=ocp.args.Composite(state=wanted))['state']
+        return jax.tree.unflatten(jax.tree.structure(like), [stored[path] for path in item])
+    raise ValueError(
+        f'{run}: no checkpoint of a run is there; name the --workdir of a run that has saved one'
+    )
 
 
 def by_path(tree) -> dict:

@@ -78,7 +78,7 @@ def run_stage(
                 told = checkpoints.reached_preemption(step) if pod else termination.asked
                 if told or step % every.save == 0 or step == steps:
                     checkpoints.save(step, state, batches)
-                if told and step < steps:
+                if told:
                     raise Stopped(
                         f'told to stop (SIGTERM): {name} is saved at update {step} of {steps}; '
                         f'the same command goes on from there'

@@ -16,7 +16,8 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mer_jax.check import check_config, claim_workdir, flat
+from mer_jax.check import check_config, check_sizes, claim_workdir, flat, read_config
+from mer_jax.checkpoints import load_policy
 from mer_jax.cold_start import cold_start
 from mer_jax.data.media import MediaError, read_video
 from mer_jax.evaluate import MODES, evaluate
@@ -36,8 +37,7 @@ def run(setting: Setting, workdir: pathlib.Path) -> dict:
     """All stages of a run; what results.json holds."""
     c = setting.config
     with jax.set_mesh(setting.mesh):
-        shardings = state_shardings(setting.mesh, jax.eval_shape(lambda: fresh(setting)))
-        policy = jax.jit(lambda: fresh(setting), out_shardings=shardings)()
+        policy = first_policy(setting)
         policy = cold_start(setting, policy, workdir)
         before = evaluate_once(setting, policy, workdir, 'cold_start')
         policy = train(setting, policy, workdir)
@@ -72,9 +72,22 @@ def title_of(c) -> str:
     return f'{method} on {pathlib.Path(c.data.manifest).name or "the embedded stage"}'
 
 
-def fresh(setting: Setting):
-    """A policy with random weights."""
-    return make_omni(jax.random.key(setting.config.seed), setting.spec)
+def first_policy(setting: Setting):
+    """The policy that a run starts from: of model.checkpoint, or with random weights."""
+
+    def fresh():
+        return make_omni(jax.random.key(setting.config.seed), setting.spec)
+
+    abstract = jax.eval_shape(fresh)
+    shardings = state_shardings(setting.mesh, abstract)
+    if not setting.config.model.checkpoint:
+        return jax.jit(fresh, out_shardings=shardings)()
+    like = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        shardings,
+    )
+    return load_policy(pathlib.Path(setting.config.model.checkpoint), like)
 
 
 def evaluate_once(setting: Setting, policy, workdir: pathlib.Path, title: str) -> dict:
@@ -142,6 +155,9 @@ def main(_) -> None:
     try:
         check_config(c)
         setting = Setting(c, workdir)
+        if c.model.checkpoint:
+            other = pathlib.Path(c.model.checkpoint)
+            check_sizes(other, read_config(other), setting.spec)
         changed = claim_workdir(workdir, c, setting.spec)
     except (ValueError, OSError) as error:
         leave(str(error))
