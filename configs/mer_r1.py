@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
     c.data.manifest = ''  # JSON lines of clips to use instead of the stage
     c.data.held_out = 0.2  # share of a manifest's clips that are kept for evaluation
     c.data.max_bad_clips = 10
-    c.data.prompt_tokens = 112
+    c.data.prompt_tokens = 120
     c.data.fps = 2.0  # frames sampled from a video file
     c.data.max_frames = 4
     c.data.min_pixels = 56 * 56  # of a frame; others are resized
@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
     c.rollout.group = 8
     c.rollout.temperature = 1.0
     c.rollout.top_p = 1.0
-    c.rollout.slow_tokens = 52  # of a branch at most
+    c.rollout.slow_tokens = 48  # of a branch at most
     c.rollout.echo_tokens = 24  # of the fast echo of an answer
     c.rollout.anchors = 8  # words of an answer whose confidence is compared
 
