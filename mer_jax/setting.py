@@ -45,6 +45,8 @@ class Setting:
         self.config = c
         self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
         self.tokenizer = stage_tokenizer()
+        # Whether control tokens are split is a state of a tokenizer that threads would share.
+        self.plain_tokenizer = stage_tokenizer()
         self.spec = make_spec(c.model, len(self.tokenizer))
         self.layout = make_layout(self.spec, self.tokenizer)
         self.wheels = load_wheels(tuple(c.data.wheels))
@@ -61,7 +63,9 @@ class Setting:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; nothing in it becomes a control token."""
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return self.plain_tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=True
+        )
 
     def sampling(self, temperature: float, top_p: float) -> Sampling:
         """How branches are sampled: no special token but the end, no row without a token."""
