@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     """The embedded stage: a model of about a million weights, minutes on two CPU cores."""
     c = ConfigDict()
     c.seed = 0
-    c.steps = 110  # updates of reinforcement learning
+    c.steps = 120  # updates of reinforcement learning
     c.prompts_per_step = 16
 
     c.model = ConfigDict()
@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
     c.data.wheels = ('parrott', 'feeling', 'ekman')
 
     c.cold_start = ConfigDict()
-    c.cold_start.steps = 180
+    c.cold_start.steps = 170
     c.cold_start.prompts_per_step = 32
     c.cold_start.learning_rate = 2e-3
     c.cold_start.towers = True  # train the towers too

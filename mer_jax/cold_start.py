@@ -15,7 +15,7 @@ from mer_jax.records import Timer
 from mer_jax.rl.branches import score
 from mer_jax.rl.objective import aggregate
 from mer_jax.setting import Setting
-from mer_jax.sharding import constrain, state_shardings, to_devices
+from mer_jax.sharding import constrain, named, state_shardings, to_devices
 from mer_jax.train import host_figures, make_optimizer
 
 
@@ -71,7 +71,7 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
             chunk=c.learn.chunk,
             optimizer=optimizer,
         ),
-        out_shardings=(shardings, None),
+        out_shardings=(shardings, named(setting.mesh)),
         donate_argnums=0,
     )
 

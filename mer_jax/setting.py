@@ -169,6 +169,12 @@ def choose_clips(c):
             f'{c.data.manifest} into {len(train)} to train on and {len(test)} to evaluate; '
             'both need at least one: change the share or add clips'
         )
+    if c.cold_start.steps and not any(clip.reasoning for clip in train):
+        raise ValueError(
+            f'cold_start.steps={c.cold_start.steps}: imitation needs gold traces, and no clip of '
+            f"{c.data.manifest} has 'reasoning'; add some, or set cold_start.steps=0 and start "
+            'from model.checkpoint'
+        )
     return train, test[: c.evaluate.clips]
 
 

@@ -15,7 +15,7 @@ from mer_jax.records import Timer
 from mer_jax.rl.advantages import CalibrationRule, Weights
 from mer_jax.rl.step import Learn, roll_out, train_step
 from mer_jax.setting import Setting
-from mer_jax.sharding import state_shardings, to_devices, to_host
+from mer_jax.sharding import named, state_shardings, to_devices, to_host
 
 
 def make_optimizer(optim, learning_rate: float, steps: int) -> optax.GradientTransformation:
@@ -58,7 +58,7 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         functools.partial(
             train_step, spec=spec, learn=make_learn(c.learn), sampling=sampling, optimizer=optimizer
         ),
-        out_shardings=(shardings, None),
+        out_shardings=(shardings, named(setting.mesh)),
         donate_argnames='state',
     )
     share = c.prompts_per_step // jax.process_count()

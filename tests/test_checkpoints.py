@@ -9,7 +9,7 @@ import optax
 import pytest
 import tiny
 
-from mer_jax.checkpoints import Checkpoints, by_path
+from mer_jax.checkpoints import Checkpoints, by_path, load_policy
 from mer_jax.group import TrainState
 from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import AudioSpec, Spec, VisionSpec
@@ -156,3 +156,15 @@ def test_leaves_are_stored_under_their_dotted_paths(state):
     assert list(paths)[0] == 'step'
     for path in ('policy.decoder.model.norm.weight', 'policy.visual.blocks.attn.q.weight'):
         assert path in '\n'.join(paths)
+
+
+def test_the_policy_alone_is_loaded_from_a_run_the_trained_one_first(tmp_path, state, blank):
+    for stage, saved in (('cold_start', state), ('train', jax.tree.map(lambda x: x + 1, state))):
+        with Checkpoints(tmp_path / stage, keep=1) as checkpoints:
+            checkpoints.save(4, saved)
+        same_bits(load_policy(tmp_path, blank.policy), saved.policy)
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path, blank):
+    with pytest.raises(ValueError, match='no checkpoint of a run is there'):
+        load_policy(tmp_path, blank.policy)
