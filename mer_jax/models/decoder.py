@@ -11,7 +11,15 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array, Keys
-from mer_jax.models.layers import MASKED, Projection, RMSNorm, rotate, stack, weight
+from mer_jax.models.layers import (
+    MASKED,
+    Projection,
+    RMSNorm,
+    product,
+    rotate,
+    stack,
+    weight,
+)
 from mer_jax.models.spec import TextSpec
 
 
@@ -101,7 +109,7 @@ class Decoder(nnx.Module):
             head = self.model.embed_tokens.weight[...].T
         else:
             head = self.lm_head.weight[...]
-        return jnp.matmul(x, head.astype(x.dtype), preferred_element_type=jnp.float32)
+        return product(x, head.astype(x.dtype), 1, jnp.float32)
 
 
 def rotary(spec: TextSpec, position: Array, dtype):

@@ -1,5 +1,7 @@
 """The pieces that decoder and towers share: weights, projections, norms, rotation, attention."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,35 @@ def constant(value: float, shape: tuple[int, ...], axes: str):
     return nnx.Param(jnp.full(shape, value, jnp.float32), axes=names, inputs=0)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def product(x, w, inputs: int, dtype):
+    """x f[..., in…] · w f[in…, out…] over the `inputs` leading dimensions of w, in `dtype`.
+
+    Its gradient of w contracts x with the cotangent in this order; left alone, XLA on the CPU
+    transposes the cotangent, the wider of the two.
+    """
+    axes = tuple(range(x.ndim - inputs, x.ndim)), tuple(range(inputs))
+    return jax.lax.dot_general(x, w, (axes, ((), ())), preferred_element_type=dtype)
+
+
+def _product(x, w, inputs, dtype):
+    return product(x, w, inputs, dtype), (x, w)
+
+
+def _gradients(inputs, dtype, kept, dy):
+    x, w = kept
+    dy = dy.astype(x.dtype)
+    outputs, rows = w.ndim - inputs, tuple(range(x.ndim - inputs))
+    axes = tuple(range(dy.ndim - outputs, dy.ndim)), tuple(range(inputs, w.ndim))
+    return (
+        jax.lax.dot_general(dy, w, (axes, ((), ()))),
+        jax.lax.dot_general(x, dy, ((rows, rows), ((), ()))),
+    )
+
+
+product.defvjp(_product, _gradients)
+
+
 class Projection(nnx.Module):
     """y = x·W + b; a checkpoint's (out, in) matrix is transposed, then reshaped to `shape`.
 
@@ -42,7 +73,7 @@ class Projection(nnx.Module):
             self.bias = constant(0.0, shape[inputs:], ' '.join(axes.split()[inputs:]))
 
     def __call__(self, x):
-        y = jnp.tensordot(x, self.weight[...].astype(x.dtype), axes=self.weight.inputs)
+        y = product(x, self.weight[...].astype(x.dtype), self.weight.inputs, x.dtype)
         return y + self.bias[...].astype(x.dtype) if hasattr(self, 'bias') else y
 
 

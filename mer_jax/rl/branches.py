@@ -175,7 +175,8 @@ def score(
     @jax.checkpoint
     def piece(before_bgsd, target_bgs):
         logp = distribution(decoder, spec, before_bgsd, temperature, banned)
-        return jnp.take_along_axis(logp, target_bgs[..., None], -1)[..., 0]
+        chosen = jnp.arange(logp.shape[-1]) == target_bgs[..., None]
+        return jnp.where(chosen, logp, 0.0).sum(-1)  # a gather's gradient would be a scatter
 
     before = jnp.moveaxis(before.reshape(b, g, pieces, chunk, d), 2, 0)
     target = jnp.moveaxis(target.reshape(b, g, pieces, chunk), 2, 0)
