@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     """The embedded stage: a model of about a million weights, minutes on two CPU cores."""
     c = ConfigDict()
     c.seed = 0
-    c.steps = 120  # updates of reinforcement learning
+    c.steps = 150  # updates of reinforcement learning
     c.prompts_per_step = 16
 
     c.model = ConfigDict()
@@ -91,7 +91,7 @@ def get_config() -> ConfigDict:
     c.learn.chunk = 128
 
     c.optim = ConfigDict()
-    c.optim.learning_rate = 2e-4
+    c.optim.learning_rate = 3e-4
     c.optim.warmup = 5  # updates
     c.optim.clip_norm = 1.0
     c.optim.weight_decay = 0.0

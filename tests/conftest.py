@@ -1,6 +1,7 @@
 """What all tests stand on: eight virtual CPU devices, and a fresh default config."""
 
 import importlib.util
+import os
 import pathlib
 import runpy
 import sys
@@ -11,6 +12,10 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 if importlib.util.find_spec('mer_jax') is None:
     sys.path.insert(0, str(ROOT))
+
+# Tests compile much and compute little: leave out what makes programs fast.
+COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {COMPILE_QUICKLY}'.strip()
 
 # Before JAX starts. On the CPU everywhere, so that the numbers do not hang on the machine.
 jax.config.update('jax_platforms', 'cpu')

@@ -24,6 +24,7 @@ STARTS = np.array([[[2, 3], [4, -1], [-1, -1]], [[5, 6], [7, 8], [9, -1]]])
 OPENING = np.array([[11, 12], [13, -1], [11, 12], [-1, -1]])
 
 
+@jax.jit
 def keys_of(policy, prompts):
     features = jnp.zeros((prompts.token.shape[0], 0, 32))
     return read_prompts(policy.decoder, tiny.SPEC, prompts, features)
@@ -77,10 +78,9 @@ def test_the_shared_prompt_gives_the_gradients_of_g_copies(policy):
     def loss(policy, prompts, token, weight):
         return (scored(policy, prompts, token) * weight).sum()
 
-    shared = jax.grad(loss)(policy, prompts, token, weight)
-    copied = jax.grad(loss)(
-        policy, copies(prompts, 4), token.reshape(12, 1, 6), weight.reshape(12, 1, 6)
-    )
+    gradient = jax.jit(jax.grad(loss))
+    shared = gradient(policy, prompts, token, weight)
+    copied = gradient(policy, copies(prompts, 4), token.reshape(12, 1, 6), weight.reshape(12, 1, 6))
     for a, b in zip(jax.tree.leaves(shared), jax.tree.leaves(copied), strict=True):
         assert np.abs(a - b).max() <= 1e-5 * max(1, np.abs(b).max())
 
@@ -90,7 +90,7 @@ def test_a_sampled_token_scores_as_it_was_sampled(policy, temperature, top_p):
     prompts = tiny.prompts([7, 4, 6], 8)
     sampling = dataclasses.replace(SAMPLING, temperature=temperature, top_p=top_p)
     branches = grown(policy, prompts, random_keys([0, 1, 2]), sampling=sampling)
-    again = score(
+    again = jax.jit(score, static_argnums=1, static_argnames=('temperature', 'banned', 'chunk'))(
         policy.decoder,
         tiny.SPEC,
         prompts,
@@ -123,7 +123,9 @@ def test_a_branch_sees_its_prompt_and_its_own_past_and_nothing_else(policy):
     token = random_branches(1, 3, 6, prompts)
     branch_x = policy.decoder.embed(token, 'float32')
 
-    def logp(branch_x, keys, at):
+    @jax.jit
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def by_branch_and_keys(branch_x, keys, at):
         # The embedding of branch tokens is swapped for branch_x, so that it can be differentiated.
         from mer_jax.models import decoder as model
 
@@ -136,7 +138,7 @@ def test_a_branch_sees_its_prompt_and_its_own_past_and_nothing_else(policy):
 
     keys = keys_of(policy, prompts)
     for at in range(6):
-        by_branch, by_keys = jax.grad(logp, (0, 1))(branch_x, keys, at)
+        by_branch, by_keys = by_branch_and_keys(branch_x, keys, at)
         seen = np.abs(by_branch[0]).sum(-1) > 0
         assert not seen[0].any() and not seen[2].any()
         assert seen[1].tolist() == [slot <= at for slot in range(6)]
@@ -154,8 +156,8 @@ def test_a_prompt_never_sees_the_branches(policy):
         jax.tree.map(np.testing.assert_array_equal, keys, after)
     token = random_branches(2, 3, 6, prompts)
     # In the gradient as well: nothing of a branch's score flows into another prompt's keys.
-    by_keys = jax.grad(
-        lambda keys: score(policy.decoder, tiny.SPEC, prompts, keys, token)[0].sum()
+    by_keys = jax.jit(
+        jax.grad(lambda keys: score(policy.decoder, tiny.SPEC, prompts, keys, token)[0].sum())
     )(keys)
     assert np.abs(by_keys.k[:, 0]).max() > 0
     assert np.abs(by_keys.k[:, 1]).max() == 0 and np.abs(by_keys.v[:, 1]).max() == 0

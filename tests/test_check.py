@@ -122,7 +122,7 @@ def test_other_steps_are_allowed_and_named(tmp_path, config):
     claim_workdir(tmp_path, config, tiny.SPEC)
     changed(config, steps=7, learn__kl=0.5)
     lines = claim_workdir(tmp_path, config, tiny.SPEC)
-    assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', 'steps=7 (was 120)']
+    assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', 'steps=7 (was 150)']
 
 
 @pytest.mark.parametrize(

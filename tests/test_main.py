@@ -36,22 +36,38 @@ SMALL = (
 
 def command(workdir, *changes, config='configs/mer_r1.py'):
     flags = [f'--config.{change}' for change in changes]
-    start = [sys.executable, '-m', 'mer_jax.main', f'--config={config}', f'--workdir={workdir}']
-    return start + flags
+    program = [sys.executable, '-m', 'mer_jax.main', f'--config={config}']
+    return [*program, f'--workdir={workdir}', *flags]
+
+
+def environment(devices=1):
+    flags = f'--xla_force_host_platform_device_count={devices}'
+    return os.environ | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flags}',
+    }
 
 
 def run(workdir, *changes, devices=1, **options):
-    environment = os.environ | {
-        'JAX_PLATFORMS': 'cpu',
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    }
     return subprocess.run(
         command(workdir, *changes, **options),
         cwd=ROOT,
-        env=environment,
+        env=environment(devices),
         capture_output=True,
         text=True,
         timeout=600,
+    )
+
+
+def start(workdir, *changes):
+    """A run in the background, with whatever it says on its standard error."""
+    return subprocess.Popen(
+        command(workdir, *changes),
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
 
 
@@ -136,15 +152,13 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(tmp_path):
 
     # Killed twice: at a random record of the cold start, then of the training.
     for least in (random.randint(1, 5), random.randint(7, 11)):
-        process = subprocess.Popen(
-            command(killed, *SMALL), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        process = start(killed, *SMALL)
         records = killed / 'records.jsonl'
         while process.poll() is None:
             if records.exists() and len(records.read_bytes().splitlines()) >= least:
                 process.send_signal(signal.SIGKILL)
             time.sleep(0.02)
-        assert process.wait() == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL, process.stderr.read()
     outcome = run(killed, *SMALL)
     assert outcome.returncode == 0, outcome.stderr
 
@@ -165,16 +179,11 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(tmp_path):
 @pytest.mark.slow
 def test_sigterm_saves_first_and_leaves_with_a_message(tmp_path):
     workdir = tmp_path / 'run'
-    process = subprocess.Popen(
-        command(workdir, *SMALL, 'cold_start.steps=500', 'every.save=1000'),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(workdir, *SMALL, 'cold_start.steps=500', 'every.save=1000')
     records = workdir / 'records.jsonl'
     while not (records.exists() and len(records.read_bytes().splitlines()) >= 3):
         time.sleep(0.05)
-        assert process.poll() is None
+        assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signal.SIGTERM
