@@ -8,6 +8,7 @@ import pathlib
 import jax
 
 from mer_jax.models.spec import Spec
+from mer_jax.records import write_whole
 from mer_jax.rl.advantages import DISENTANGLE, LEVELS, SIDES, SPACES
 from mer_jax.rl.objective import AGGREGATES
 
@@ -150,9 +151,7 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
     path = workdir / 'config.json'
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix('.tmp')
-        draft.write_text(json.dumps(now, indent=1))
-        draft.rename(path)
+        write_whole(path, json.dumps(now, indent=1))
         return []
     before = read_config(workdir)
     check_sizes(workdir, before, spec)

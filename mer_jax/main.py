@@ -7,6 +7,7 @@ A run is the list of stages in `run`; each goes on where an earlier start of it 
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,13 @@ from mer_jax.data.media import MediaError, read_video
 from mer_jax.evaluate import MODES, evaluate
 from mer_jax.loop import Stopped
 from mer_jax.models.omni import make_omni
-from mer_jax.records import NotFinite, read_records, stage_compilations, stage_seconds
+from mer_jax.records import (
+    NotFinite,
+    read_records,
+    stage_compilations,
+    stage_seconds,
+    write_whole,
+)
 from mer_jax.report import terminal_table, write_report
 from mer_jax.setting import Setting
 from mer_jax.sharding import state_shardings
@@ -53,7 +60,7 @@ def run(setting: Setting, workdir: pathlib.Path) -> dict:
             'evaluate': before['seconds'] + after['seconds'],
         },
     }
-    (workdir / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+    write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
     write_report(
         workdir / 'report.html',
         results,
@@ -97,9 +104,7 @@ def evaluate_once(setting: Setting, policy, workdir: pathlib.Path, title: str) -
         start = time.perf_counter()
         scores, answers = evaluate(setting, policy, title)
         whole = {'scores': scores, 'answers': answers, 'seconds': time.perf_counter() - start}
-        draft = path.with_suffix('.tmp')
-        draft.write_text(json.dumps(whole, indent=1))
-        draft.rename(path)
+        write_whole(path, json.dumps(whole, indent=1))
     return json.loads(path.read_text())
 
 
@@ -141,9 +146,11 @@ def frames_of(clip, fps: float):
 def commit() -> str | None:
     """The commit of the code that runs, if it runs from a checkout."""
     folder = pathlib.Path(__file__).parent
-    asked = subprocess.run(
-        ['git', 'rev-parse', '--short', 'HEAD'], cwd=folder, capture_output=True, text=True
-    )
+    asking = ['git', 'rev-parse', '--short', 'HEAD']
+    try:
+        asked = subprocess.run(asking, cwd=folder, capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
     return asked.stdout.strip() or None
 
 
@@ -163,6 +170,7 @@ def main(_) -> None:
         leave(str(error))
     for line in changed:
         print(f'{workdir}: goes on with {line}', file=sys.stderr)
+    signal.signal(signal.SIGTERM, stop_between_stages)
     try:
         results = run(setting, workdir)
     except (MediaError, NotFinite) as error:
@@ -175,6 +183,13 @@ def main(_) -> None:
         first, later = stage_compilations(workdir, stage)
         print(f'{stage}: {first} programs compiled at the first update, {later} later')
     print(f'{workdir / "report.html"} shows the run, {workdir / "results.json"} holds its figures')
+
+
+def stop_between_stages(*_) -> None:
+    """What SIGTERM does where no stage is under way (which would save first: loop.Termination)."""
+    raise Stopped(
+        'told to stop (SIGTERM): finished stages are saved; the same command goes on from there'
+    )
 
 
 def leave(message: str, status: int = 1) -> None:

@@ -129,7 +129,7 @@ class Records:
         if self.writes:
             readable = {name: str(x) if name in bad else x for name, x in figures.items()}
             record = dict(stage=self.stage, step=int(step), **readable)
-            _replace(self.workdir / NOT_FINITE, json.dumps(record, indent=2) + '\n')
+            write_whole(self.workdir / NOT_FINITE, json.dumps(record, indent=2) + '\n')
         terms = ', '.join(f'{name}={value}' for name, value in bad.items())
         raise NotFinite(
             f'{self.stage} step {step}: every figure must be finite, but {terms}. The run stops '
@@ -164,6 +164,13 @@ def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:
     return sum(timing['seconds'] for timing in timings if timing['stage'] == stage)
 
 
+def write_whole(path: pathlib.Path, text: str):
+    """Writes a file whole or not at all."""
+    draft = path.with_name(path.name + '.tmp')
+    draft.write_text(text, encoding='utf-8')
+    os.replace(draft, path)
+
+
 def _read(path: pathlib.Path) -> list[dict]:
     lines = path.read_bytes().splitlines() if path.exists() else []
     records = []
@@ -188,16 +195,9 @@ def _cut(path: pathlib.Path, stage: str, start: int):
     records = _read(path)
     beyond = [k for k, r in enumerate(records) if r['stage'] == stage and r['step'] > start]
     kept = records[: beyond[0]] if beyond else records
-    _replace(path, ''.join(json.dumps(record) + '\n' for record in kept))
+    write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
 
 
 def _append(file, record: dict):
     file.write(json.dumps(record) + '\n')
     file.flush()
-
-
-def _replace(path: pathlib.Path, text: str):
-    """Writes a file whole or not at all."""
-    draft = path.with_name(path.name + '.tmp')
-    draft.write_text(text, encoding='utf-8')
-    os.replace(draft, path)
