@@ -82,7 +82,7 @@ def test_a_projection_to_heads_is_the_checkpoints_matrix_product(tiny, checkpoin
     np.testing.assert_allclose(layer.up(x).reshape(2, 6), x @ matrix.T + bias, rtol=1e-6)
     y = np.arange(6, dtype=np.float32)
     wanted = checkpoint['layers.2.down.weight'] @ y
-    np.testing.assert_allclose(layer.down(y.reshape(2, 3), inputs=2), wanted, rtol=1e-6)
+    np.testing.assert_allclose(layer.down(y.reshape(2, 3)), wanted, rtol=1e-6)
 
 
 def test_a_convolution_keeps_its_taps_beside_their_channel(tiny, checkpoint):

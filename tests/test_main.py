@@ -118,9 +118,9 @@ def test_prompts_that_do_not_divide_over_the_mesh_are_refused(tmp_path):
 def test_a_workdir_of_another_model_is_refused_and_left_alone(tmp_path):
     workdir = tmp_path / 'run'
     workdir.mkdir()
-    (workdir / 'config.json').write_text(json.dumps({'model.text.hidden_size': 64}))
+    (workdir / 'config.json').write_text(json.dumps({'spec.text.hidden_size': 64}))
     said = refused(workdir, 'model.text.hidden_size=128')
-    assert str(workdir) in said and 'model' in said
+    assert f'model.text.hidden_size=128, but {workdir} holds a model with 64' in said
     assert [path.name for path in workdir.iterdir()] == ['config.json']
 
 
