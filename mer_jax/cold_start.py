@@ -51,6 +51,7 @@ def imitate_step(
     trained = optax.apply_updates(trained, updates)
     policy = trained if towers else state.policy.replace(decoder=trained)
     figures = {'loss': loss, **parts, 'gradient_norm': optax.tree.norm(gradient)}
+    figures['update_norm'] = optax.tree.norm(updates)  # not finite if the new state is not
     return state.replace(step=state.step + 1, policy=policy, moments=moments), figures
 
 

@@ -151,6 +151,7 @@ def train_step(
     updates, moments = optimizer.update(gradient, state.moments, policy.decoder)
     policy = policy.replace(decoder=optax.apply_updates(policy.decoder, updates))
     figures = {'loss': loss, **parts, 'gradient_norm': optax.tree.norm(gradient)}
+    figures['update_norm'] = optax.tree.norm(updates)  # not finite if the new state is not
     figures |= spread('', terms) | spread('calibration_', calibration)
     figures['advantage_std'] = advantage.std(1).mean()
     figures['silent_groups'] = (advantage == 0).all(1).mean()
