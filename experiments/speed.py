@@ -29,12 +29,12 @@ from experiments.workloads import PRESETS, Workload, random_reading, stage_confi
 from mer_jax.group import Branches, TrainState
 from mer_jax.models.decoder import Decoder
 from mer_jax.models.omni import make_omni, perceive, read_prompts
+from mer_jax.records import Compilations
 from mer_jax.rl.branches import grow, score
 from mer_jax.rl.step import Learn, Rollout, calibrate, train_step
 from mer_jax.train import make_learn, make_optimizer
 
 STAGES = {'rollout': ('prefill', 'grow'), 'learn': ('score', 'echo', 'update')}
-COMPILATION = '/jax/core/compile/backend_compile_duration'
 
 
 def programs(work: Workload, learn: Learn, optimizer) -> dict[str, Callable]:
@@ -161,7 +161,7 @@ def gain(shared: dict[str, dict], copied: dict[str, dict]) -> dict[str, dict]:
 
 def measure(work: Workload, copied: bool, repeats: int, seed: int) -> dict:
     """The line that is printed."""
-    compilations = count_compilations()
+    compilations = Compilations()
     c = stage_config(seed)
     optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
     make = jax.jit(functools.partial(make_omni, spec=work.spec))
@@ -179,10 +179,10 @@ def measure(work: Workload, copied: bool, repeats: int, seed: int) -> dict:
     calls = {'machine': machine_calls()} | {name: side.calls for name, side in sides.items()}
     print('compiles and warms up', file=sys.stderr)
     seconds_in_turns(calls, 1)
-    before = len(compilations)
+    before = compilations.count
     print(f'times {repeats} repeats', file=sys.stderr)
     seconds = seconds_in_turns(calls, repeats)
-    after = len(compilations)
+    after = compilations.count
     machine = describe_machine(seconds['machine'])
     tokens = work.prompts.token.shape[0] * work.g * (work.s - 1), int(work.prompts.mask.sum())
     rows = {
@@ -227,18 +227,6 @@ def describe_workload(work: Workload, policy) -> dict:
         'sound': list(work.prompts.media.sound.shape),
         'remat': work.spec.remat,
     }
-
-
-def count_compilations() -> list[str]:
-    """A list that grows by an event with every program that is compiled from now on."""
-    seen = []
-
-    def note(event, seconds, **_):
-        if event == COMPILATION:
-            seen.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    return seen
 
 
 def peak_gib() -> float:

@@ -4,7 +4,6 @@ import functools
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from mer_jax.group import Array, Prompts, TrainState
@@ -15,8 +14,8 @@ from mer_jax.records import Timer
 from mer_jax.rl.branches import score
 from mer_jax.rl.objective import aggregate
 from mer_jax.setting import Setting
-from mer_jax.sharding import constrain, named, state_shardings, to_devices
-from mer_jax.train import host_figures, make_optimizer
+from mer_jax.sharding import constrain, named, to_devices
+from mer_jax.train import host_figures, make_optimizer, start_state
 
 
 def imitate_step(
@@ -60,9 +59,7 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     c = setting.config
     optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
     trained = policy if c.cold_start.towers else policy.decoder
-    moments = jax.jit(optimizer.init)(trained)
-    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
-    shardings = state_shardings(setting.mesh, state)
+    state, shardings = start_state(setting, policy, trained, optimizer)
     step = jax.jit(
         functools.partial(
             imitate_step,
@@ -90,6 +87,5 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         )
 
     batches = setting.batches(c.cold_start.prompts_per_step, salt=0)
-    state = jax.device_put(state, shardings)
     state = run_stage('cold_start', workdir, c.cold_start.steps, state, batches, update, c.every)
     return state.policy

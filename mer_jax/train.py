@@ -29,6 +29,19 @@ def make_optimizer(optim, learning_rate: float, steps: int) -> optax.GradientTra
     )
 
 
+def start_state(
+    setting: Setting, policy: Omni, trained, optimizer
+) -> tuple[TrainState, TrainState]:
+    """The state before the first update, placed on the mesh, and its shardings.
+
+    `trained` is the part of the policy that the optimizer keeps moments of.
+    """
+    moments = jax.jit(optimizer.init)(trained)
+    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
+    shardings = state_shardings(setting.mesh, state)
+    return jax.device_put(state, shardings), shardings
+
+
 def make_learn(learn) -> Learn:
     """The frozen form of config.learn."""
     sections = dict(
@@ -49,10 +62,7 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     opening = setting.openings(*[setting.slow_opening] * c.rollout.group)
     reference = jax.tree.map(jnp.copy, policy.decoder)
-    moments = jax.jit(optimizer.init)(policy.decoder)
-    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
-    shardings = state_shardings(setting.mesh, state)
-    state = jax.device_put(state, shardings)
+    state, shardings = start_state(setting, policy, policy.decoder, optimizer)
     grow = jax.jit(functools.partial(roll_out, spec=spec, sampling=sampling))
     learn = jax.jit(
         functools.partial(
