@@ -36,6 +36,7 @@ class Media:
         Array  # i[b, q, 2], the two convolved frames (j·f/2 + i) averaged into an audio token
     )
     place: Array  # i[b, t], the row of [picture features | audio tokens] that a token shows, or −1
+    feature: Array | None = None  # f[b, r, d], those rows, where the towers have seen all before
 
 
 @struct.dataclass

@@ -20,6 +20,7 @@ def test_a_manifest_gives_back_the_clips_that_were_written(tmp_path):
     clips = [
         Clip(id='a', video=str(tmp_path / 'films' / 'a.mp4'), words=('sad',), answer=('sad',)),
         Clip(id='b', audio=str(tmp_path / 'b.wav'), image=str(tmp_path / 'b.png'), words=('fond',)),
+        Clip(id='d', image=(str(tmp_path / 'b.png'), str(tmp_path / 'c.png')), words=('fond',)),
         Clip(
             id='c',
             subtitle='“so” — \u2028 不',
@@ -37,6 +38,20 @@ def test_paths_are_written_relative_to_the_folder_of_the_manifest(tmp_path):
     write_manifest(tmp_path / 'manifest.jsonl', [clip])
     record = json.loads((tmp_path / 'manifest.jsonl').read_text('utf-8'))
     assert record == {'id': 'a', 'video': 'films/a.mp4', 'words': ['sad']}
+
+
+def test_several_images_are_written_as_a_list(tmp_path):
+    images = (str(tmp_path / 'b.png'), str(tmp_path / 'films' / 'a.png'))
+    clip = Clip(id='a', image=images, words=('sad',))
+    write_manifest(tmp_path / 'manifest.jsonl', [clip])
+    record = json.loads((tmp_path / 'manifest.jsonl').read_text('utf-8'))
+    assert record == {'id': 'a', 'image': ['b.png', 'films/a.png'], 'words': ['sad']}
+
+
+def test_one_image_several_or_none_are_all_a_tuple():
+    assert Clip('a').images == ()
+    assert Clip('a', image='b.png').images == ('b.png',)
+    assert Clip('a', image=('b.png', 'c.png')).images == ('b.png', 'c.png')
 
 
 def test_blank_lines_and_null_media_are_passed_over(tmp_path):
@@ -68,6 +83,11 @@ def test_blank_lines_and_null_media_are_passed_over(tmp_path):
         (GOOD | {'id': 'b', 'audio': 'x/../../b.wav'}, "audio='x/../../b.wav' must stay below"),
         (GOOD | {'id': 'b', 'image': '/b.png'}, "image='/b.png' must stay below"),
         (GOOD | {'id': 'b', 'video': 5}, 'video=5 must be a path'),
+        (GOOD | {'id': 'b', 'video': ['b.mp4']}, "video=['b.mp4'] must be a path"),
+        (GOOD | {'id': 'b', 'image': []}, 'image=[] must be a path, a list of paths'),
+        (GOOD | {'id': 'b', 'image': ['b.png', None]}, "image=['b.png', None] must be a path"),
+        (GOOD | {'id': 'b', 'image': ['b.png', 5]}, 'image=5 must be a path'),
+        (GOOD | {'id': 'b', 'image': ['b.png', '../c.png']}, "image='../c.png' must stay below"),
     ],
 )
 def test_a_bad_line_is_refused_with_file_line_key_and_value(tmp_path, record, said):
@@ -92,6 +112,7 @@ def test_an_empty_manifest_is_refused(tmp_path):
     ('clips', 'said'),
     [
         ([Clip(id='a', video=np.zeros((2, 28, 28, 3), np.uint8), words=('sad',))], 'save it first'),
+        ([Clip(id='a', image=('a.png', np.zeros((28, 28, 3), np.uint8)))], 'save it first'),
         ([Clip(id='a', subtitle='oh', words=('sad',))] * 2, 'must be unique'),
         ([Clip(id='a', subtitle='oh')], 'at least one gold word'),
         ([Clip(id='a', video='/elsewhere/a.mp4', words=('sad',))], 'must stay below'),

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import transformers
+from PIL import Image
 from test_media import write_film
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -27,11 +28,12 @@ CONTROL = (
 ).split()
 TEMPLATE = (
     '{% for message in messages %}<|im_start|>{{ message.role }}\n'
+    '{% if message.content is string %}{{ message.content }}{% else %}'
     '{% for item in message.content %}'
     "{% if item.type == 'text' %}{{ item.text }}"
     "{% elif item.type == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
     '{% else %}<|vision_bos|><|{{ item.type | upper }}|><|vision_eos|>{% endif %}'
-    '{% endfor %}<|im_end|>\n{% endfor %}'
+    '{% endfor %}{% endif %}<|im_end|>\n{% endfor %}'
     '{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
 )
 QUESTION = 'What does this person feel?'
@@ -113,6 +115,41 @@ def test_a_turn_shows_video_image_and_sound_then_says_subtitle_and_question(
     prompt = prompt_of(subtitle='Oh no.', audio_in_video=together, **media_of_clip)
     said = f'<|im_start|>user\n{shown}Oh no.\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n'
     assert runs(prompt) == said
+
+
+@pytest.mark.parametrize('pixels', [None, (28 * 28, 56 * 84)])
+def test_several_images_keep_their_order_and_sizes(tmp_path, pixels):
+    Image.fromarray(VIDEO[0]).save(tmp_path / 'b.png')
+    images = (IMAGE, str(tmp_path / 'b.png'), IMAGE[:28, :56])
+    prompt = prompt_of(image=images, pixels=pixels)
+    tokens = [35, 6, 2] if pixels is None else [4, 6, 2]
+    marks = [f'<|vision_bos|>I{count}<|vision_eos|>' for count in tokens]
+    assert runs(prompt).startswith(f'<|im_start|>user\n{"".join(marks)}{QUESTION}')
+    assert len(prompt.patch) == 3
+    seen = prompt.patch.reshape(-1, 4 * 1176)[prompt.place[prompt.token == OMNI.image]]
+    for frame, image in zip([1, 2], [VIDEO[0], IMAGE[:28, :56]], strict=True):
+        wanted = media.patches(image[None], 14, 2, 2)[0].reshape(-1, 4 * 1176)
+        own = slice(sum(tokens[:frame]), sum(tokens[: frame + 1]))
+        np.testing.assert_array_equal(seen[own], wanted)
+
+
+@pytest.mark.parametrize('layout', [OMNI, DEAF])
+@pytest.mark.parametrize(
+    ('only', 'shown'),
+    [
+        ({'subtitle': 'Oh.'}, 'Oh.\n'),
+        (SEEN, '<|vision_bos|>V12<|vision_eos|>'),
+        ({'image': IMAGE}, '<|vision_bos|>I35<|vision_eos|>'),
+    ],
+)
+def test_one_modality_is_enough_for_either_family(layout, only, shown):
+    assert runs(prompt_of(layout, **only)).startswith(f'<|im_start|>user\n{shown}{QUESTION}')
+
+
+def test_a_system_message_goes_before_the_turn():
+    said = '<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWhat'
+    assert runs(prompt_of(system='Be kind.', **SEEN)).startswith(said[:-4] + '<|vision_bos|>V12')
+    assert runs(prompt_of(system='Be kind.')).startswith(said)
 
 
 def test_without_a_subtitle_only_the_question_is_asked():
@@ -216,6 +253,19 @@ def test_a_film_file_brings_its_sound_and_is_read_like_arrays(tmp_path):
     assert OMNI.audio not in prompt_of(DEAF, video=path, pixels=bounds).token
 
 
+@pytest.mark.parametrize('together', [True, False])
+def test_the_sound_of_a_film_stands_inside_or_behind_it(tmp_path, together):
+    path = str(write_film(tmp_path / 'a.mp4', frames=16, sound=True))  # 2 s, 2 x 2 x 3 cells
+    prompt = prompt_of(video=path, pixels=(28 * 28, 56 * 84), audio_in_video=together)
+    heard = sum(prompt.token == OMNI.audio)
+    assert heard == len(prompt.sound_pair) > 48
+    shown = {
+        True: f'<|vision_bos|><|audio_bos|>V12A{heard}<|audio_eos|><|vision_eos|>',
+        False: f'<|vision_bos|>V12<|vision_eos|><|audio_bos|>A{heard}<|audio_eos|>',
+    }
+    assert runs(prompt).startswith(f'<|im_start|>user\n{shown[together]}{QUESTION}')
+
+
 def test_a_deaf_family_is_not_given_sound_and_cannot_hear_a_clip_of_sound_only():
     both = prompt_of(DEAF, audio=SOUND, **SEEN)
     np.testing.assert_array_equal(both.token, prompt_of(DEAF, **SEEN).token)
@@ -239,6 +289,15 @@ def test_a_deaf_family_is_not_given_sound_and_cannot_hear_a_clip_of_sound_only()
 def test_unusable_media_are_named(options, message):
     with pytest.raises(MediaError, match=message):
         prompt_of(**options)
+
+
+def test_an_unusable_image_file_is_named(tmp_path):
+    Image.fromarray(IMAGE[:50]).save(tmp_path / 'a.png')
+    with pytest.raises(MediaError, match='clip c7: .*a.png: .*50 x 196 pixels: both sides'):
+        prompt_of(image=str(tmp_path / 'a.png'))
+    Image.new('RGB', (402, 2)).save(tmp_path / 'b.png')
+    with pytest.raises(MediaError, match='clip c7: .*b.png: 2 x 402 pixels: one side is over 200'):
+        prompt_of(image=(IMAGE, str(tmp_path / 'b.png')), pixels=(784, 7840))
 
 
 def test_a_sound_file_without_a_sound_track_is_refused(tmp_path):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-MEDIA = ('video', 'audio', 'image')
+ONE = ('video', 'audio')  # media of which a clip has at most one
+MEDIA = (*ONE, 'image')
 TEXTS = ('subtitle', 'reasoning')
 LISTS = ('words', 'cues', 'answer')
 
@@ -20,7 +21,8 @@ class Clip:
     id: str
     video: np.ndarray | str | None = None  # uint8[n, height, width, 3], or a path
     audio: np.ndarray | str | None = None  # float32[samples], 16 kHz mono, or a path
-    image: np.ndarray | str | None = None  # uint8[height, width, 3], or a path
+    # uint8[height, width, 3], or a path, or several of these
+    image: np.ndarray | str | tuple[np.ndarray | str, ...] | None = None
     fps: float | None = None  # of the video array
     subtitle: str = ''
     words: tuple[str, ...] = ()  # gold emotion words
@@ -28,12 +30,20 @@ class Clip:
     reasoning: str = ''  # gold reasoning trace
     answer: tuple[str, ...] = ()  # gold emotion words of a reader who reasons first
 
+    @property
+    def images(self) -> tuple[np.ndarray | str, ...]:
+        """All images, in order."""
+        if self.image is None:
+            return ()
+        return self.image if isinstance(self.image, tuple) else (self.image,)
+
 
 def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
 
-    Keys: id, words (required), video, audio, image, subtitle, cues, reasoning, answer. A line that
-    breaks a rule raises ValueError with file, line, key, value and rule.
+    Keys: id, words (required), video, audio, image (a path or a list of them), subtitle, cues,
+    reasoning, answer. A line that breaks a rule raises ValueError with file, line, key, value and
+    rule.
     """
     path = Path(path)
     line_of, clips = {}, []
@@ -76,12 +86,14 @@ def _record(clip: Clip, folder: Path, where: str) -> dict:
     record = {'id': clip.id}
     for key in MEDIA:
         value = getattr(clip, key)
-        if isinstance(value, np.ndarray):
+        paths = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(path, np.ndarray) for path in paths):
             raise ValueError(
                 f'{where}: {key} is an array; a manifest holds paths, so save it first'
             )
         if value is not None:
-            record[key] = Path(os.path.relpath(value, folder)).as_posix()
+            paths = [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+            record[key] = paths if isinstance(value, tuple) else paths[0]
     for key in TEXTS + LISTS:
         if value := getattr(clip, key):
             record[key] = value if key in TEXTS else list(value)
@@ -110,11 +122,21 @@ def _clip(record: object, folder: Path, where: str) -> Clip:
             raise ValueError(f'{where}: {key}={value!r} must be a list of strings, none empty')
     if not record.get('words'):
         raise ValueError(f'{where}: words={record.get("words")!r} must hold at least one gold word')
-    media = {key: _inside(record.get(key), folder, f'{where}: {key}') for key in MEDIA}
+    media = {key: _inside(record.get(key), folder, f'{where}: {key}') for key in ONE}
+    media['image'] = _images(record.get('image'), folder, f'{where}: image')
     if not any(media.values()) and not record.get('subtitle'):
         raise ValueError(f'{where}: a clip needs one of {", ".join(MEDIA)}, subtitle; it has none')
     texts = {key: record.get(key, '') for key in TEXTS}
     return Clip(id=name, **media, **texts, **{key: tuple(record.get(key, ())) for key in LISTS})
+
+
+def _images(value: object, folder: Path, where: str) -> str | tuple[str, ...] | None:
+    """The path of an image, or those of several, or None where there is none."""
+    if not isinstance(value, list):
+        return _inside(value, folder, where)
+    if not value or None in value:
+        raise ValueError(f'{where}={value!r} must be a path, a list of paths, or be left out')
+    return tuple(_inside(one, folder, where) for one in value)
 
 
 def _inside(value: object, folder: Path, where: str) -> str | None:

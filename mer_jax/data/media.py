@@ -2,18 +2,31 @@
 
 import contextlib
 import functools
+import itertools
 import math
+import os
 
 import av
 import numpy as np
 import scipy.fft
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 RATE = 16_000  # samples a second of every sound
+LONGEST = 300 * RATE  # samples; what lies behind is not heard, as in Qwen2.5-Omni's extractor
+MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
+MOST_FRAMES = 1 << 18  # of a film: two hours at 30 frames a second
+MOST_BYTES = 1 << 31  # of the frames kept of a film
+SLOWEST = 1000  # samples a second of a sound file: slower ones would swell beyond bounds
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])  # of OpenAI's CLIP, per colour
 STD = np.float32([0.26862954, 0.26130258, 0.27577711])
 FFT, HOP = 400, 160  # samples: 25 ms windows every 10 ms
 HANN = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT) / FFT)).astype(np.float32)
+# No playlists: what they name can be other files, the network, or themselves without end.
+CONTAINERS = (
+    'aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,gif,ivf,matroska,mov,mp3,mpeg,mpegts,nut,ogg,'
+    'w64,wav'
+)
+IMAGES = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # none that starts a program
 
 
 class MediaError(ValueError):
@@ -22,17 +35,63 @@ class MediaError(ValueError):
 
 @contextlib.contextmanager
 def _naming(path):
-    """Turns what PyAV, PIL and the file system raise into a MediaError that names the file."""
+    """Puts the name of the file before a MediaError, and makes one of what a decoder raises."""
+    if not os.path.exists(path):
+        raise MediaError(f'{path}: there is no such file')
+    if not os.path.isfile(path):
+        raise MediaError(f'{path}: is no file, but a folder or a device')
+    if not os.path.getsize(path):
+        raise MediaError(f'{path}: is empty, 0 bytes')
     try:
         yield
-    except MediaError:
-        raise
-    except FileNotFoundError as error:
-        raise MediaError(f'{path}: there is no such file') from error
-    except (av.error.FFmpegError, OSError, ValueError, SyntaxError) as error:
-        raise MediaError(f'{path}: cannot be decoded ({error})') from error
-    except Image.DecompressionBombError as error:
+    except MediaError as error:
         raise MediaError(f'{path}: {error}') from error
+    except UnidentifiedImageError as error:
+        raise MediaError(f'{path}: cannot be decoded, it is none of {", ".join(IMAGES)}') from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(f'{path}: has more than {MOST_PIXELS} pixels, make it smaller') from error
+    except av.error.FFmpegError as error:
+        raise MediaError(f'{path}: cannot be decoded ({error.strerror})') from error
+    except Exception as error:  # parsers of foreign bytes raise anything, KeyError and all
+        raise MediaError(f'{path}: cannot be decoded ({error})') from error
+
+
+def _open(path):
+    """An open container, of a kind that reads from this one file and nothing else."""
+    options = {
+        'format_whitelist': CONTAINERS,
+        'protocol_whitelist': 'file',
+        'max_pixels': str(MOST_PIXELS),
+    }
+    try:
+        return av.open(os.fspath(path), options=options, metadata_errors='replace')
+    except av.error.ArgumentError as error:
+        raise MediaError(f'cannot be decoded, it is none of {CONTAINERS}') from error
+
+
+def _first(streams):
+    """The first track among `streams` that is no cover picture, or None."""
+    cover = av.stream.Disposition.attached_pic
+    stream = next((stream for stream in streams if not stream.disposition & cover), None)
+    if stream and stream.codec_context is None:
+        raise MediaError(f'the {stream.type} track has a codec that cannot be decoded')
+    return stream
+
+
+def kind_of_file(path):
+    """'image', 'video' or 'audio': what a file holds, whatever its name says.
+
+    An animated picture is an image. MediaError where it is none of the three.
+    """
+    with _naming(path):
+        with contextlib.suppress(UnidentifiedImageError), Image.open(path, formats=IMAGES):
+            return 'image'
+        with _open(path) as container:
+            if _first(container.streams.video):
+                return 'video'
+            if _first(container.streams.audio):
+                return 'audio'
+        raise MediaError('holds neither a picture nor sound')
 
 
 def sample_frames(total, video_fps, fps, min_frames=4, max_frames=768):
@@ -54,93 +113,155 @@ def sample_frames(total, video_fps, fps, min_frames=4, max_frames=768):
     return (np.arange(count) * (total / count)).astype(np.float32).astype(np.int64)
 
 
-def _count_frames(path):
-    """How many frames a video file holds and how many pass in a second, without decoding."""
-    with av.open(path) as container:
-        if not container.streams.video:
-            raise MediaError(f'{path}: has no video track')
-        stream = container.streams.video[0]
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        shown = [packet for packet in packets if not packet.is_discard]
-        rate = stream.average_rate or stream.guessed_rate
-        if not shown or not rate:
-            raise MediaError(f'{path}: holds {len(shown)} frames at {rate} frames a second')
-        if any(packet.is_corrupt for packet in packets):
-            raise MediaError(f'{path}: is damaged or cut off within a frame')
-        times = [packet.pts for packet in shown if packet.pts is not None]
-        if stream.duration and times:
-            # A file that was cut off still promises its whole length in the header.
-            found = float((max(times) - min(times)) * stream.time_base + 1 / rate)
-            promised = float(stream.duration * stream.time_base)
-            if found < 0.9 * promised:
-                raise MediaError(f'{path}: is cut off, {found:.2f} s of {promised:.2f} s are there')
-        return len(shown), float(rate)
+def _survey(path):
+    """When each frame of a film is shown, f[n] seconds (rising from 0), their rate and (H, W).
+
+    Nothing is decoded.
+    """
+    with _open(path) as container:
+        stream = _first(container.streams.video)
+        if stream is None:
+            heard = ', it has sound only' if container.streams.audio else ''
+            raise MediaError(f'has no video track{heard}')
+        size = stream.codec_context.height, stream.codec_context.width
+        _bound(*size)
+        times, last = [], (-math.inf, 0)  # time and duration, in ticks
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise MediaError('is damaged or cut off within a frame')
+            if packet.size and not packet.is_discard:
+                times.append(packet.pts)
+                if packet.pts is not None:
+                    last = max(last, (packet.pts, packet.duration or 0))
+            if len(times) > MOST_FRAMES:
+                raise MediaError(f'has more than {MOST_FRAMES} frames; cut it into clips')
+        return *_pace(times, last[1], stream), size
+
+
+def _pace(times, lasting, stream):
+    """When each frame is shown, f[n] seconds, and their rate; `times` and `lasting` are in ticks.
+
+    The rate is that of the header unless the frames stray from it by half a frame.
+    """
+    total, tick = len(times), float(stream.time_base)
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    if not times or not rate:
+        raise MediaError(f'holds {total} frames at {rate} frames a second')
+    if None in times:
+        return np.arange(total) / rate, rate
+    shown = np.sort(times) * tick
+    shown -= shown[0]
+    end = shown[-1] + (lasting * tick or shown[-1] / max(total - 1, 1) or 1 / rate)
+    # A film that was cut off still promises its whole length in the header.
+    if stream.duration and end < 0.9 * stream.duration * tick:
+        promised = stream.duration * tick
+        raise MediaError(f'is cut off, {end:.2f} s of {promised:.2f} s are there')
+    steady = np.abs(shown - np.arange(total) / rate).max() * rate < 0.5
+    return shown, rate if steady else float(total / end)
+
+
+def _bound(height, width):
+    if not 0 < height * width <= MOST_PIXELS:  # FFmpeg is told the bound, and shows 0 beyond it
+        raise MediaError(f'is empty or has more than {MOST_PIXELS} pixels a frame; make it smaller')
 
 
 def read_video(path, fps, max_frames, pixels=None, factor=28):
     """The sampled frames of a video file, upright, u8[n, H, W, 3], and how many pass in a second.
 
-    Frames are decoded one after the other and only those of `sample_frames` are kept, already
-    resized to `smart_resize(..., factor, *pixels)` if `pixels` = (min, max) is given, so that a
-    long film never stands in memory. MediaError where the file is missing, damaged or cut off.
+    The slots of `sample_frames` are slots of time, so where frames last unequally the one is taken
+    that is shown in the middle of the slot, twice if it lasts. Frames are decoded one after the
+    other and only wanted ones are kept, already resized to `smart_resize(..., factor, *pixels)` if
+    `pixels` = (min, max) is given, so that a long film never stands in memory. MediaError where the
+    file is missing, damaged, cut off, of a foreign format, or beyond MOST_PIXELS, MOST_FRAMES or
+    MOST_BYTES.
     """
     with _naming(path):
-        total, video_fps = _count_frames(path)
-    wanted = sample_frames(total, video_fps, fps, max_frames=max_frames)
-    kept = []
+        shown, rate, size = _survey(path)
+    total = len(shown)
+    slots = sample_frames(total, rate, fps, max_frames=max_frames)
+    wanted = np.searchsorted(shown, (slots + 0.5) / rate, 'right') - 1
     with _naming(path):
+        height, width = smart_resize(*size, factor, *pixels) if pixels else size
+        if len(wanted) * height * width * 3 > MOST_BYTES:
+            raise MediaError(
+                f'{len(wanted)} frames of {height} x {width} pixels are more than '
+                f'{MOST_BYTES} bytes; lower fps, max_frames or the bound on pixels'
+            )
+        kept = []
         for frame in _decode(path, wanted):
-            if pixels is not None:
+            if pixels:
                 size = smart_resize(*frame.shape[:2], factor, *pixels)
                 frame = resize(frame[None], *size)[0]
             kept.append(frame)
-    if len(kept) < len(wanted):
-        raise MediaError(f'{path}: only {len(kept)} of {len(wanted)} frames can be decoded')
-    if len({frame.shape for frame in kept}) > 1:
-        raise MediaError(f'{path}: the frames change their size')
-    return np.stack(kept), len(wanted) / total * video_fps
+        if len(kept) < len(wanted):
+            raise MediaError(f'only {len(kept)} of {len(wanted)} frames can be decoded')
+        if len({frame.shape for frame in kept}) > 1:
+            raise MediaError('the frames change their size')
+    return np.stack(kept), len(wanted) / total * rate
 
 
 def _decode(path, wanted):
     """The frames of a video file whose numbers are `wanted` (rising), one by one, upright."""
-    with av.open(path) as container:
-        stream = container.streams.video[0]
+    with _open(path) as container:
+        stream = _first(container.streams.video)
         stream.thread_type = 'AUTO'
         awaited = iter(wanted.tolist())
         number = next(awaited)
         for index, frame in enumerate(container.decode(stream)):
-            if index == number:
-                if frame.is_corrupt:
-                    raise MediaError(f'{path}: frame {index} is damaged')
-                yield np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation // 90)
+            if index < number:
+                continue
+            if frame.is_corrupt:
+                raise MediaError(f'frame {index} is damaged')
+            _bound(frame.height, frame.width)
+            upright = np.rot90(frame.to_ndarray(format='rgb24'), round(frame.rotation / 90))
+            while number == index:
+                yield upright
                 number = next(awaited, None)
-                if number is None:
-                    return
+            if number is None:
+                return
 
 
 def read_audio(path):
     """The first sound track of a file as f[samples], mono at 16 kHz; None where there is no track.
 
-    Channels are resampled apart and averaged: a down-mix by FFmpeg would be √2 louder.
+    Channels are resampled apart and averaged: a down-mix by FFmpeg would be √2 louder. Decoding
+    stops after LONGEST samples. What a header says of the length is not believed: a sound is as
+    long as what is there. MediaError where nothing is, or where it cannot be decoded.
     """
-    with _naming(path), av.open(path) as container:
-        if not container.streams.audio:
+    with _naming(path), _open(path) as container:
+        stream = _first(container.streams.audio)
+        if stream is None:
             return None
-        stream = container.streams.audio[0]
+        if stream.rate < SLOWEST:
+            raise MediaError(f'{stream.rate} samples a second; {SLOWEST} are the fewest')
         resampler = av.AudioResampler(format='fltp', layout=stream.layout, rate=RATE)
-        parts = []
-        for frame in container.decode(stream):
-            parts += [part.to_ndarray() for part in resampler.resample(frame)]
-        parts += [part.to_ndarray() for part in resampler.resample(None)]
-        if not sum(part.shape[1] for part in parts):
-            raise MediaError(f'{path}: the sound track holds no samples')
-        return np.concatenate(parts, 1).mean(0)
+        parts, heard = [], 0
+        for frame in itertools.chain(container.decode(stream), [None]):
+            mixed = [part.to_ndarray().mean(0) for part in resampler.resample(frame)]
+            parts += mixed
+            heard += sum(map(len, mixed))
+            if heard >= LONGEST:
+                break
+        sound = np.concatenate([np.zeros(0, np.float32), *parts])[:LONGEST]
+        if not len(sound):
+            raise MediaError('the sound track holds no samples')
+        if not np.isfinite(sound).all():
+            raise MediaError('the sound track holds values that are not finite')
+        return sound
 
 
 def read_image(path):
-    """An image file as u8[H, W, 3], turned as its EXIF tag says, on white where transparent."""
-    with _naming(path), Image.open(path) as opened:
+    """An image file as u8[H, W, 3], turned as its EXIF tag says, on white where transparent.
+
+    Of an animated one this is the first frame; 16-bit grey is scaled to 8 bits.
+    """
+    with _naming(path), Image.open(path, formats=IMAGES) as opened:
+        _bound(opened.height, opened.width)
         image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith('I;16'):
+            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        elif image.mode in 'IF':
+            raise MediaError('its 32-bit grey values have no known range; save 8 or 16')
         if image.has_transparency_data:
             image = image.convert('RGBA')
             image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
@@ -222,14 +343,18 @@ def mel_bank(bands):
 def log_mel(samples, bands=128):
     """Whisper's log-mel of a 16 kHz sound: f[⌈samples / 160⌉, bands], only frames of the sound.
 
-    As in the feature extractor the sound is followed by silence and its left edge is mirrored; the
-    floor lies 8 decades below the loudest value of the clip, which may stand in one of the two
-    windows that begin after the last frame and still reach into the sound.
+    What lies beyond LONGEST samples is left out. As in the feature extractor, silence follows up to
+    that length and both edges of it all are mirrored; the floor lies 8 decades below the loudest
+    value of the clip, which may stand in one of the two windows that begin after the last frame and
+    still reach into the sound.
     """
+    samples = np.asarray(samples, np.float32)[:LONGEST]
     count = -(-len(samples) // HOP)
-    followed = np.concatenate([np.asarray(samples, np.float32), np.zeros(2 * FFT, np.float32)])
-    padded = np.concatenate([followed[FFT // 2 : 0 : -1], followed])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[: (count + 2) * HOP : HOP]
+    silence = np.zeros(min(2 * FFT, LONGEST - len(samples)), np.float32)
+    followed = np.concatenate([samples, silence])
+    beyond = min(count + 2, len(followed) // HOP)
+    padded = np.pad(followed, FFT // 2, 'reflect')
+    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[: beyond * HOP : HOP]
     spectrum = scipy.fft.rfft(windows * HANN)
     power = spectrum.real**2 + spectrum.imag**2
     decades = np.log10(np.maximum(power @ mel_bank(bands), 1e-10))

@@ -1,14 +1,13 @@
-"""Clips to prompts: the chat layout, pictures in window order, sound in chunks, and batches."""
+"""Clips to prompts: pictures in window order, sound in chunks, text around them, and batches."""
 
 import dataclasses
 import functools
-import itertools
-import re
 
 import numpy as np
 
 from mer_jax import group
 from mer_jax.data import media
+from mer_jax.data.chat import chat_ids
 from mer_jax.data.clips import Clip
 from mer_jax.data.media import MediaError
 from mer_jax.data.positions import Layout, expand, positions
@@ -16,7 +15,6 @@ from mer_jax.data.positions import Layout, expand, positions
 SLOW_OPENING = '<think>'
 FAST_OPENING = '<think></think><answer>'
 CELL = 4  # patches of a cell, the square that becomes a token
-HERE = '\ue000'  # a private character that stands for the user's text in the rendered template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +36,12 @@ class Prompt:
     sound_length: np.ndarray  # i[j]
     sound_pair: np.ndarray  # i[q, 2]
     place: np.ndarray  # i[t]
+    feature: np.ndarray | None = None  # f[r, d], in place of media that the towers have seen before
 
 
 def slow_text(clip: Clip) -> str:
     """What a gold slow branch says after SLOW_OPENING."""
-    return f'{clip.reasoning}</think><answer>{", ".join(clip.answer)}</answer>'
+    return f'{clip.reasoning}</think><answer>{", ".join(clip.answer or clip.words)}</answer>'
 
 
 def fast_text(clip: Clip) -> str:
@@ -56,6 +55,7 @@ def write_prompt(
     layout: Layout,
     question: str,
     *,
+    system: str = '',
     fps: float = 2.0,
     audio_in_video: bool = True,
     pixels: tuple[int, int] | None = None,
@@ -63,11 +63,12 @@ def write_prompt(
 ) -> Prompt:
     """The user turn about a clip and the opening of the answer: media read, text tokenised.
 
-    The turn holds video (with `audio_in_video` its sound inside), image, sound, then the subtitle
-    and the question. Frames of a video file are sampled at `fps`; an array is taken as it is, at
-    `clip.fps`. A video file brings its own sound if the clip names no other; a deaf family gets
-    none. `pixels` (min, max) bounds the area of a frame, None leaves frames as they are. MediaError
-    for media that cannot be used.
+    The turn holds video (with `audio_in_video` its sound inside), images, sound, then the subtitle
+    and the question, whichever there are. `system` is the system message; if it is empty, the one
+    that the chat template brings, if any. Frames of a video file are sampled at `fps`; an array is
+    taken as it is, at `clip.fps`. A video file brings its own sound if the clip names no other; a
+    deaf family gets none. `pixels` (min, max) bounds the area of a frame, None leaves frames as
+    they are. MediaError for media that cannot be used.
     """
     try:
         pictures, seconds = _look(clip, layout, fps, pixels, max_frames)
@@ -76,14 +77,15 @@ def write_prompt(
         raise MediaError(f'clip {clip.id}: {error}') from error
     grids, lengths = [grid for _, grid in pictures], [len(sound) for sound in sounds]
     together = audio_in_video and clip.video is not None and len(sounds) > 0
-    shown = {
+    count = {
         'video': clip.video is not None,
-        'image': clip.image is not None,
+        'image': len(clip.images),
         'audio': len(sounds) > 0 and not together,
     }
-    kinds = tuple(kind for kind, there in shown.items() if there)
+    kinds = tuple(kind for kind, times in count.items() for _ in range(times))
     text = f'{clip.subtitle}\n{question}' if clip.subtitle else question
-    token = expand(_chat(tokenizer, kinds, text), grids, seconds, lengths, layout, together)
+    chat = chat_ids(tokenizer, kinds, system, text)
+    token = expand(chat, grids, seconds, lengths, layout, together)
     position = positions(token, grids, seconds, lengths, layout)
     patch, patch_mask, patch_row_col, seen = _arrange(pictures, layout)
     sound, sound_length, sound_pair = _cut(sounds, layout)
@@ -155,9 +157,17 @@ def batch_prompts(
             sound_length=_stack([prompt.sound_length for prompt in prompts], (chunks,)),
             sound_pair=_stack([prompt.sound_pair for prompt in prompts], (audio_tokens, 2)),
             place=place,
+            feature=_stack_features(prompts, t),
         ),
         gold=gold,
     )
+
+
+def _stack_features(prompts, t):
+    """Features as f[b, t, d] if all prompts have them, else None."""
+    if any(prompt.feature is None for prompt in prompts):
+        return None
+    return _stack([prompt.feature for prompt in prompts], (t, 0))
 
 
 def _stack(arrays, least):
@@ -179,42 +189,48 @@ def _moved_place(prompt, frames, patches):
 
 
 def _look(clip, layout, fps, pixels, max_frames):
-    """Video and image as (patches, grid), and the seconds of a temporal patch (0 in an image)."""
-    factor, pictures, seconds = layout.patch * layout.merge, [], []
-    shape = layout.patch, layout.merge, layout.temporal_patch
-    if clip.video is not None:
-        if isinstance(clip.video, np.ndarray):
-            if not clip.fps or clip.fps <= 0:
-                raise MediaError(f'fps={clip.fps}: a video array needs its frames per second')
-            frames, rate = _fit('video', clip.video, factor, pixels), clip.fps
-        else:
-            frames, rate = media.read_video(clip.video, fps, max_frames, pixels, factor)
-        pictures.append(media.patches(frames, *shape))
+    """Video and images as (patches, grid), and the seconds of a temporal patch (0 in an image)."""
+    pictures, seconds = [], []
+    if isinstance(clip.video, np.ndarray):
+        if not clip.fps or clip.fps <= 0:
+            raise MediaError(f'fps={clip.fps}: a video array needs its frames per second')
+        pictures.append(_patches('video', clip.video, layout, pixels))
+        seconds.append(layout.temporal_patch / clip.fps)
+    elif clip.video is not None:
+        factor = layout.patch * layout.merge
+        frames, rate = media.read_video(clip.video, fps, max_frames, pixels, factor)
+        pictures.append(_patches(clip.video, frames, layout, None))
         seconds.append(layout.temporal_patch / rate)
-    if clip.image is not None:
-        loaded = isinstance(clip.image, np.ndarray)
-        image = clip.image if loaded else media.read_image(clip.image)
-        pictures.append(media.patches(_fit('image', image[None], factor, pixels), *shape))
+    for image in clip.images:
+        if isinstance(image, np.ndarray):
+            pictures.append(_patches('image', image[None], layout, pixels))
+        else:
+            pictures.append(_patches(image, media.read_image(image)[None], layout, pixels))
         seconds.append(0.0)
     return pictures, seconds
 
 
-def _fit(name, frames, factor, pixels):
-    """Frames u8[n, H, W, 3], checked, and resized if there are bounds on their pixels."""
+def _patches(name, frames, layout, pixels):
+    """The patches of frames u8[n, H, W, 3], resized if there are bounds on their pixels."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise MediaError(
             f'{name}: frames must be uint8[n, height, width, 3], not {frames.dtype}'
             f'{list(frames.shape)}'
         )
-    if pixels is None:
-        return frames
-    return media.resize(frames, *media.smart_resize(*frames.shape[1:3], factor, *pixels))
+    try:
+        if pixels is not None:
+            factor = layout.patch * layout.merge
+            size = media.smart_resize(*frames.shape[1:3], factor, *pixels)
+            frames = media.resize(frames, *size)
+        return media.patches(frames, layout.patch, layout.merge, layout.temporal_patch)
+    except MediaError as error:
+        raise MediaError(f'{name}: {error}') from error
 
 
 def _listen(clip, layout):
     """The log-mel of the clip's sound, if any: a list of at most one f[frames, m]."""
     if layout.audio is None:
-        others = clip.video is not None or clip.image is not None or clip.subtitle
+        others = clip.video is not None or clip.images or clip.subtitle
         if clip.audio is not None and not others:
             raise MediaError(f'it has sound only, and the family {layout.family!r} is deaf')
         return []
@@ -234,54 +250,6 @@ def _listen(clip, layout):
     if len(sound) <= 2 * media.HOP:
         raise MediaError(f'audio: {len(sound)} samples; a token takes more than {2 * media.HOP}')
     return [media.log_mel(sound, layout.bands)]
-
-
-def _chat(tokenizer, kinds, text):
-    """Token ids of a chat whose user shows one medium of each kind and says `text`.
-
-    What looks like a control token in the text is torn apart before it is tokenised, so a subtitle
-    cannot end the turn or show a picture.
-    """
-    if not tokenizer.chat_template:
-        raise ValueError(
-            'the tokenizer has no chat template; set tokenizer.chat_template to that of Qwen2.5'
-        )
-    before, head, tail, after, control = _frame(tokenizer, tokenizer.chat_template, kinds)
-    said = head + text + tail
-    cuts = [match.start() + 1 for match in control.finditer(said)]
-    ids = list(before)
-    for start, end in itertools.pairwise([0, *cuts, len(said)]):
-        ids += tokenizer.encode(said[start:end], add_special_tokens=False)
-    return ids + after
-
-
-@functools.lru_cache(maxsize=32)
-def _frame(tokenizer, template, kinds):
-    """What a chat puts around the user's text: ids, plain text | plain text, ids; and a pattern.
-
-    The plain text up to the nearest control token is tokenised with the user's, as it would be in
-    one piece. The pattern finds where a control token begins.
-    """
-    content = [{'type': kind} for kind in kinds] + [{'type': 'text', 'text': HERE}]
-    chat = tokenizer.apply_chat_template(
-        [{'role': 'user', 'content': content}],
-        chat_template=template,
-        add_generation_prompt=True,
-        tokenize=False,
-    )
-    if chat.count(HERE) != 1:
-        raise ValueError(
-            f'the chat template renders the text of the user {chat.count(HERE)} times; it must '
-            'accept content as a list of items and render each once'
-        )
-    head, tail = chat.split(HERE)
-    names = '|'.join(map(re.escape, tokenizer.get_added_vocab())) or '(?!)'
-    ends = [match.end() for match in re.finditer(names, head)]
-    starts = [match.start() for match in re.finditer(names, tail)]
-    end, start = max(ends, default=0), min(starts, default=len(tail))
-    before = tokenizer.encode(head[:end], add_special_tokens=False)
-    after = tokenizer.encode(tail[start:], add_special_tokens=False)
-    return before, head[end:], tail[:start], after, re.compile(f'(?={names})')
 
 
 def _arrange(pictures, layout):
