@@ -33,7 +33,10 @@ def perceive(omni: Omni, spec: Spec, media: Media):
     """What the towers make of the media: f[b, rows, d], pictures first, then sound.
 
     The rows are those that `Media.place` counts: z · p / merge² of pictures, then q of sound.
+    Features that come with the media are taken as they are.
     """
+    if media.feature is not None:
+        return media.feature.astype(spec.dtype)
     b = media.place.shape[0]
     rows = [jnp.zeros((b, 0, spec.text.hidden_size), spec.dtype)]
     if media.patch.shape[1]:

@@ -1,6 +1,15 @@
 """The sizes of a model as frozen dataclasses; field names follow the checkpoints' config.json."""
 
 import dataclasses
+import pathlib
+
+from mer_jax.models.stored import read_json, scan
+
+# Token ids of the released checkpoints, for configs that leave one out.
+SEEN = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
+HEARD = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
+TOKEN_IDS = {'vl': SEEN, 'omni': SEEN | HEARD}
+WAY_OUT = 'take a checkpoint that does so, or the config.json of the release'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +70,175 @@ class Spec:
     family: str = 'omni'
     dtype: str = 'float32'  # of activations; sums that can lose are float32 in any case
     remat: bool = False  # recompute each layer in the backward pass
+    position_id_per_seconds: int = 25  # temporal positions of 'omni'
+    seconds_per_chunk: int = 2  # of video, then of its sound, in turns
+    tokens_per_second: int = 2  # temporal positions of 'vl'
+
+
+def read_spec(folder: pathlib.Path, dtype: str = 'float32', remat: bool = False) -> Spec:
+    """The spec of a Qwen2.5-VL or Qwen2.5-Omni folder, from its config.json and tensor names.
+
+    Whether the head is tied is seen in the files: flags of configs are wrong at times. Raises
+    ValueError naming file, key and value for whatever the decoder and the towers do not compute.
+    """
+    path = config_path(folder)
+    tied = 'lm_head.weight' not in scan(folder)
+    return spec_of(read_json(path), path, tied, dtype, remat)
+
+
+def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat=False) -> Spec:
+    """The spec that a config.json describes; `path` is named where it does not."""
+    family, whole = thinker_of(config, path)
+    text = Section(path, whole.get('text_config', whole if family == 'vl' else None), 'text_config')
+    vision = Section(path, whole.get('vision_config'), 'vision_config')
+    more = {}
+    for name in ('position_id_per_seconds', 'seconds_per_chunk'):
+        more |= {name: whole[name]} if name in whole else {}
+    if family == 'vl':
+        more['tokens_per_second'] = vision.get('tokens_per_second', 4)
+    audio = Section(path, whole.get('audio_config'), 'audio_config') if family == 'omni' else None
+    decoder = text_spec(text, tied, 1e-6 if family == 'omni' else 1e-5)
+    return Spec(
+        text=decoder,
+        vision=vision_spec(vision, decoder.hidden_size, fused_qkv=family == 'vl'),
+        audio=audio_spec(audio, decoder.hidden_size) if audio else None,
+        family=family,
+        dtype=dtype,
+        remat=remat,
+        **more,
+    )
+
+
+def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
+    """The ids of the media tokens, under the names of `data.positions.Layout`."""
+    path = config_path(folder)
+    family, whole = thinker_of(read_json(path), path)
+    text = Section(path, whole.get('text_config', whole), 'text_config')
+    rows, ids = text.sizes(TextSpec, derived='head_dim')['vocab_size'], {}
+    for name, default in TOKEN_IDS[family].items():
+        keys = [key for key in (f'{name}_token_id', f'{name}_token_index') if key in whole]
+        ids[name] = whole[keys[0]] if keys else default
+        if not 0 <= ids[name] < rows:
+            raise ValueError(
+                f'{path}: {keys[0] if keys else f"{name}_token_id (absent)"}={ids[name]} must be '
+                f'below vocab_size={rows}: write the id that the tokenizer has'
+            )
+    return ids
+
+
+def config_path(folder: pathlib.Path) -> pathlib.Path:
+    """Where the config.json of a folder is; ValueError if it is not."""
+    path = pathlib.Path(folder) / 'config.json'
+    if not path.exists():
+        raise ValueError(
+            f'{path}: there is no such file; give the folder of a Qwen2.5-VL or Qwen2.5-Omni '
+            'checkpoint, with config.json, safetensors and tokenizer'
+        )
+    return path
+
+
+def thinker_of(config: dict, path: pathlib.Path) -> tuple[str, dict]:
+    """The family of a config.json and the part of it that describes the Thinker."""
+    kind = config.get('model_type')
+    if kind == 'qwen2_5_vl':
+        return 'vl', config
+    if kind == 'qwen2_5_omni_thinker':
+        return 'omni', config
+    if kind == 'qwen2_5_omni' and isinstance(config.get('thinker_config'), dict):
+        return 'omni', config['thinker_config']
+    if kind == 'qwen2_5_omni':
+        raise ValueError(f'{path}: thinker_config is missing; copy config.json from the release')
+    raise ValueError(
+        f'{path}: model_type={kind!r} cannot be computed here; the choices are qwen2_5_omni, '
+        'qwen2_5_omni_thinker and qwen2_5_vl: take a Qwen2.5-Omni or Qwen2.5-VL checkpoint'
+    )
+
+
+def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
+    """The decoder that a section of a config describes, in any of its styles."""
+    sizes = section.sizes(TextSpec, derived='head_dim')
+    width, heads = sizes['hidden_size'], sizes['num_attention_heads']
+    head_dim = section.get('head_dim', None) or width // heads
+    groups = sizes['num_key_value_heads']
+    section.require(
+        'num_key_value_heads', heads % groups == 0, f'must divide {heads} heads', groups
+    )
+    section.require_value('hidden_act', 'silu')
+    section.require_value('use_sliding_window', False)
+    rope = section.get('rope_parameters', None) or section.get('rope_scaling', None) or {}
+    for key in ('rope_type', 'type'):
+        kind = rope.get(key, 'default')
+        section.require(key, kind in ('default', 'mrope'), "must be 'default' or 'mrope'", kind)
+    split = tuple(rope.get('mrope_section') or ())
+    section.require(
+        'mrope_section',
+        len(split) == 3 and 2 * sum(split) == head_dim,
+        f'must be three numbers with the sum head_dim / 2 = {head_dim / 2:g}',
+        list(split),
+    )
+    return TextSpec(
+        **sizes,
+        head_dim=head_dim,
+        mrope_section=split,
+        rope_theta=float(rope.get('rope_theta', section.get('rope_theta', 1e6))),
+        rms_norm_eps=float(section.get('rms_norm_eps', default_eps)),
+        tie_word_embeddings=tied,
+    )
+
+
+def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
+    """The vision tower that a section describes; `width` is that of the decoder."""
+    section.require_value('hidden_act', 'silu')
+    section.require_value('out_hidden_size', width)
+    sizes = section.sizes(VisionSpec)
+    channels = section.get('in_channels', section.get('in_chans', 3))
+    full = section.get('fullatt_block_indexes', VisionSpec.fullatt_block_indexes)
+    return VisionSpec(
+        **sizes | {'in_channels': channels},
+        fullatt_block_indexes=tuple(full),
+        fused_qkv=fused_qkv,
+    )
+
+
+def audio_spec(section: 'Section', width: int) -> AudioSpec:
+    """The audio tower that a section describes; `width` is that of the decoder."""
+    section.require_value('activation_function', 'gelu')
+    section.require_value('scale_embedding', False)
+    section.require_value('output_dim', width)
+    return AudioSpec(**section.sizes(AudioSpec))
+
+
+class Section:
+    """A section of a config.json; its refusals name the file, the section and the key."""
+
+    def __init__(self, path: pathlib.Path, values: dict | None, name: str):
+        if not isinstance(values, dict):
+            raise ValueError(f'{path}: {name} must be a section, and is {values!r}: {WAY_OUT}')
+        self.path, self.values, self.name = path, values, name
+
+    def get(self, key: str, default):
+        """The value of a key that may be left out."""
+        return self.values.get(key, default)
+
+    def sizes(self, kind: type, derived: str = '') -> dict[str, int]:
+        """The whole numbers among the fields of a spec; without a default they must be there."""
+        fields = [f for f in dataclasses.fields(kind) if f.type is int and f.name != derived]
+        found = {}
+        for field in fields:
+            if field.name in self.values or field.default is dataclasses.MISSING:
+                value = self.values.get(field.name)
+                whole = type(value) is int and value > 0
+                self.require(field.name, whole, 'must be a whole number above 0', value)
+                found[field.name] = value
+        return found
+
+    def require(self, key: str, holds: bool, rule: str, value) -> None:
+        """Raises ValueError unless the rule holds for the value of the key."""
+        if not holds:
+            told = f'{key}={value!r}' if key in self.values or value else f'{key} is missing and'
+            raise ValueError(f'{self.path}: {self.name}: {told} {rule}: {WAY_OUT}')
+
+    def require_value(self, key: str, wanted) -> None:
+        """Raises ValueError if the key is there with another value, for no other is computed."""
+        value = self.get(key, wanted)
+        self.require(key, value == wanted, f'must be {wanted!r}, all that is computed here', value)

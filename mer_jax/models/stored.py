@@ -1,0 +1,229 @@
+"""Checkpoint folders as they lie on disk: safetensors files, read and written tensor by tensor.
+
+A tensor is a view of its file, so memory holds what is looked at and no more. Names are given as
+the releases have them ('model.layers.0.…', 'visual.…', 'audio_tower.…', 'lm_head.weight'), whatever
+layout the files use. Nothing is ever unpickled.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
+DTYPES = {
+    'F64': np.dtype(np.float64),
+    'F32': np.dtype(np.float32),
+    'F16': np.dtype(np.float16),
+    'BF16': np.dtype(jnp.bfloat16),
+}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+# The prefixes of other layouts: full Omni models, and the module names of newer `transformers`.
+RENAMES = (
+    ('thinker.', ''),
+    ('model.visual.', 'visual.'),
+    ('model.audio_tower.', 'audio_tower.'),
+    ('model.language_model.', 'model.'),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies: `key` is its name in the file, `begin` its first byte."""
+
+    path: pathlib.Path
+    key: str
+    code: str  # of its type, e.g. BF16
+    shape: tuple[int, ...]
+    begin: int
+
+
+def scan(folder: pathlib.Path) -> dict[str, Entry]:
+    """Every tensor of a checkpoint folder under its released name, without reading any.
+
+    Raises ValueError naming the file if the folder holds no safetensors checkpoint, or a file is
+    missing, cut off or damaged.
+    """
+    entries = {}
+    for path in weight_files(pathlib.Path(folder)):
+        for entry in read_header(path):
+            name = released_name(entry.key)
+            if name in entries:
+                other = entries[name]
+                raise ValueError(
+                    f'{path}: {entry.key} is the same weight as {other.key} in {other.path}: '
+                    'delete the file that does not belong to the checkpoint'
+                )
+            entries[name] = entry
+    return entries
+
+
+def released_name(key: str) -> str:
+    """The name that the releases give to the tensor stored as `key`."""
+    for before, after in RENAMES:
+        if key.startswith(before):
+            key = after + key.removeprefix(before)
+    return key
+
+
+def view(entry: Entry) -> np.ndarray:
+    """The tensor as a read-only view of its file; its pages are given back with the view.
+
+    Raises ValueError if it is of a type other than floats of 16 to 64 bits.
+    """
+    if entry.code not in DTYPES:
+        raise ValueError(
+            f'{entry.path}: {entry.key} has type {entry.code}, and only {", ".join(DTYPES)} can be '
+            'read: take the checkpoint that is not quantised'
+        )
+    dtype = DTYPES[entry.code]
+    return np.asarray(np.memmap(entry.path, dtype, 'r', entry.begin, entry.shape))
+
+
+def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The safetensors files of a checkpoint folder: one, or those that its index names."""
+    if not folder.is_dir():
+        raise ValueError(f'{folder}: there is no such folder; give the folder of a checkpoint')
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    if not (folder / INDEX).exists():
+        pickled = sorted(path.name for path in folder.glob('*.bin'))
+        found = (
+            f'only {", ".join(pickled)}, which would have to be unpickled' if pickled else 'none'
+        )
+        raise ValueError(
+            f'{folder}: a checkpoint has {SINGLE} or {INDEX}, and here is {found}: download the '
+            'safetensors files, or save the model as such with `transformers`'
+        )
+    named = read_json(folder / INDEX).get('weight_map')
+    if not isinstance(named, dict) or not all(map(is_file_name, named.values())):
+        raise ValueError(
+            f"{folder / INDEX}: 'weight_map' must name a file of the folder for each tensor: copy "
+            'or download it again'
+        )
+    files = [folder / name for name in sorted(set(named.values()))]
+    for path in files:
+        if not path.exists():
+            count = sum(name == path.name for name in named.values())
+            raise ValueError(
+                f'{folder / INDEX} names {path.name} for {count} tensors, and that file is not '
+                'there: download it too'
+            )
+    return files
+
+
+def is_file_name(name) -> bool:
+    """Whether this is the name of a file, and no path that leads elsewhere."""
+    return isinstance(name, str) and pathlib.PurePath(name).name == name
+
+
+def read_json(path: pathlib.Path) -> dict:
+    """The object in a JSON file; raises ValueError naming the file if it is damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path} is not JSON ({error}): copy or download it again') from error
+    if not isinstance(found, dict):
+        raise ValueError(f'{path} must hold a JSON object, and holds a {type(found).__name__}')
+    return found
+
+
+def read_header(path: pathlib.Path) -> list[Entry]:
+    """The tensors of a safetensors file; raises ValueError if it is cut off or damaged."""
+    size = path.stat().st_size
+    with path.open('rb') as file:
+        length = int.from_bytes(file.read(8), 'little')
+        if 8 + length > size:
+            raise ValueError(
+                f'{path} has {size} bytes and should have a header of {length}: it is cut off or '
+                'no safetensors file; copy or download it again'
+            )
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        header.pop('__metadata__', None)
+        entries = [entry_of(path, 8 + length, key, told) for key, told in header.items()]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f'{path} has a damaged header ({error}): copy or download it again'
+        ) from error
+    for entry, told in zip(entries, header.values(), strict=True):
+        if 8 + length + told['data_offsets'][1] > size:
+            raise ValueError(
+                f'{path} is cut off: {entry.key} ends at byte '
+                f'{8 + length + told["data_offsets"][1]}, and the file has {size}; copy or '
+                'download it again'
+            )
+    return entries
+
+
+def entry_of(path: pathlib.Path, start: int, key: str, told: dict) -> Entry:
+    """The entry that a header tells of; `start` is where the data begin."""
+    begin, end = told['data_offsets']
+    shape, code = tuple(told['shape']), told['dtype']
+    if code in DTYPES and end - begin != math.prod(shape) * DTYPES[code].itemsize:
+        raise ValueError(f'{key} of shape {shape} and type {code} has {end - begin} bytes')
+    return Entry(path, key, code, shape, start + begin)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A tensor to be written; `make` brings it to the host when its turn comes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    make: Callable[[], np.ndarray]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_folder(folder: pathlib.Path, plans: list[Plan], shard_bytes: float) -> None:
+    """The tensors as one safetensors file, or as files of at most `shard_bytes` with their index.
+
+    A tensor larger than that gets a file of its own. One tensor at a time is on the host.
+    """
+    shards, held = [[]], 0
+    for plan in plans:
+        if shards[-1] and held + plan.bytes > shard_bytes:
+            shards.append([])
+            held = 0
+        shards[-1].append(plan)
+        held += plan.bytes
+    if len(shards) == 1:
+        write_file(folder / SINGLE, plans)
+        return
+    places = {}
+    for number, shard in enumerate(shards, 1):
+        name = f'model-{number:05}-of-{len(shards):05}.safetensors'
+        write_file(folder / name, shard)
+        places |= {plan.name: name for plan in shard}
+    total = sum(plan.bytes for plan in plans)
+    index = {'metadata': {'total_size': total}, 'weight_map': dict(sorted(places.items()))}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+
+
+def write_file(path: pathlib.Path, plans: list[Plan]) -> None:
+    """One safetensors file, written tensor by tensor."""
+    header, end = {'__metadata__': {'format': 'pt'}}, 0
+    for plan in plans:
+        span = [end, end + plan.bytes]
+        header[plan.name] = {
+            'dtype': CODES[plan.dtype],
+            'shape': plan.shape,
+            'data_offsets': span,
+        }
+        end = span[1]
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8 bytes
+    with path.open('wb') as file:
+        file.write(len(text).to_bytes(8, 'little') + text)
+        for plan in plans:
+            array = np.ascontiguousarray(plan.make())
+            file.write(array.view(np.uint8).data)

@@ -1,0 +1,293 @@
+"""Sizes and token ids from config.json, in the styles that are found, and what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from mer_jax.models.spec import (
+    AudioSpec,
+    Spec,
+    TextSpec,
+    VisionSpec,
+    read_spec,
+    read_token_ids,
+)
+
+# Qwen2.5-VL-7B as released: text at the root.
+FLAT = {
+    'model_type': 'qwen2_5_vl',
+    'vision_start_token_id': 151652,
+    'vision_end_token_id': 151653,
+    'image_token_id': 151655,
+    'video_token_id': 151656,
+    'hidden_act': 'silu',
+    'hidden_size': 3584,
+    'intermediate_size': 18944,
+    'max_window_layers': 28,
+    'num_attention_heads': 28,
+    'num_hidden_layers': 28,
+    'num_key_value_heads': 4,
+    'rms_norm_eps': 1e-06,
+    'rope_theta': 1000000.0,
+    'sliding_window': 32768,
+    'tie_word_embeddings': False,
+    'torch_dtype': 'bfloat16',
+    'use_sliding_window': False,
+    'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]},
+    'vocab_size': 152064,
+    'vision_config': {
+        'depth': 32,
+        'hidden_act': 'silu',
+        'hidden_size': 1280,
+        'intermediate_size': 3420,
+        'num_heads': 16,
+        'in_chans': 3,
+        'out_hidden_size': 3584,
+        'patch_size': 14,
+        'spatial_merge_size': 2,
+        'spatial_patch_size': 14,
+        'window_size': 112,
+        'fullatt_block_indexes': [7, 15, 23, 31],
+        'tokens_per_second': 2,
+        'temporal_patch_size': 2,
+    },
+}
+TEXT = {key: FLAT[key] for key in (
+    'hidden_act', 'hidden_size', 'intermediate_size', 'num_attention_heads', 'num_hidden_layers',
+    'num_key_value_heads', 'rms_norm_eps', 'use_sliding_window', 'vocab_size',
+)}  # fmt: skip
+# The same nested, as transformers 4.5x and 5.x write it.
+NESTED = {key: value for key, value in FLAT.items() if key not in TEXT and 'rope' not in key} | {
+    'text_config': TEXT
+    | {
+        'model_type': 'qwen2_5_vl_text',
+        'rope_theta': 1000000.0,
+        'rope_scaling': {'mrope_section': [16, 24, 24], 'rope_type': 'default', 'type': 'default'},
+    }
+}
+NEWEST = NESTED | {
+    'text_config': TEXT
+    | {
+        'rope_parameters': {
+            'mrope_section': [16, 24, 24],
+            'rope_theta': 1000000.0,
+            'rope_type': 'default',
+        },
+        'layer_types': ['full_attention'] * 28,
+        'tie_word_embeddings': True,  # wrong in the wild
+    },
+    'vision_config': FLAT['vision_config']
+    | {'in_channels': 3, 'rope_parameters': {'rope_type': 'axial', 'rope_theta': 10000.0}},
+}
+VL_7B = Spec(
+    text=TextSpec(
+        vocab_size=152064,
+        hidden_size=3584,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        head_dim=128,
+        intermediate_size=18944,
+        mrope_section=(16, 24, 24),
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+    ),
+    vision=VisionSpec(
+        hidden_size=1280,
+        depth=32,
+        num_heads=16,
+        intermediate_size=3420,
+        out_hidden_size=3584,
+        fused_qkv=True,
+    ),
+    audio=None,
+    family='vl',
+)
+# The Thinker of Qwen2.5-Omni-7B as released.
+THINKER = {
+    'model_type': 'qwen2_5_omni_thinker',
+    'audio_config': {
+        'activation_function': 'gelu',
+        'd_model': 1280,
+        'encoder_attention_heads': 20,
+        'encoder_ffn_dim': 5120,
+        'encoder_layers': 32,
+        'model_type': 'qwen2_5_omni_audio_encoder',
+        'n_window': 100,
+        'num_mel_bins': 128,
+        'output_dim': 3584,
+        'scale_embedding': False,
+    },
+    'audio_end_token_id': 151648,
+    'audio_start_token_id': 151647,
+    'audio_token_index': 151646,
+    'image_token_index': 151655,
+    'position_id_per_seconds': 25,
+    'seconds_per_chunk': 2,
+    'text_config': NESTED['text_config'] | {'model_type': 'qwen2_5_omni_text'},
+    'video_token_index': 151656,
+    'vision_config': FLAT['vision_config'] | {'embed_dim': 1280, 'tokens_per_second': 25},
+    'vision_end_token_id': 151653,
+    'vision_start_token_id': 151652,
+    'vision_token_id': 151654,
+}
+FULL = {
+    'model_type': 'qwen2_5_omni',
+    'enable_audio_output': True,
+    'talker_config': {'hidden_size': 896},
+    'thinker_config': THINKER,
+}
+OMNI_7B = dataclasses.replace(
+    VL_7B,
+    vision=dataclasses.replace(VL_7B.vision, fused_qkv=False),
+    audio=AudioSpec(
+        d_model=1280,
+        encoder_layers=32,
+        encoder_attention_heads=20,
+        encoder_ffn_dim=5120,
+        output_dim=3584,
+    ),
+    family='omni',
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(config, *names):
+        (tmp_path / 'config.json').write_text(json.dumps(config))
+        save_file({name: np.ones(1) for name in names}, tmp_path / 'model.safetensors')
+        return tmp_path
+
+    return write
+
+
+def changed(config, key, value):
+    """The config with another value at a dotted key; None takes the key away."""
+    config = json.loads(json.dumps(config))
+    *outer, last = key.split('.')
+    section = config
+    for name in outer:
+        section = section[name]
+    section[last] = value
+    if value is None:
+        del section[last]
+    return config
+
+
+@pytest.mark.parametrize('config', [FLAT, NESTED, NEWEST], ids=['flat', 'nested', 'newest'])
+def test_every_style_of_qwen_vl_describes_the_same_model(write, config):
+    assert read_spec(write(config, 'lm_head.weight')) == VL_7B
+
+
+@pytest.mark.parametrize('config', [THINKER, FULL], ids=['thinker', 'full'])
+def test_a_thinker_is_the_same_alone_and_in_a_full_omni(write, config):
+    name = 'lm_head.weight' if config is THINKER else 'thinker.lm_head.weight'
+    assert read_spec(write(config, name)) == OMNI_7B
+
+
+@pytest.mark.parametrize('flag', [True, False])
+@pytest.mark.parametrize('tied', [True, False])
+def test_the_head_is_tied_if_the_files_have_none_whatever_a_flag_says(write, flag, tied):
+    config = changed(NESTED, 'tie_word_embeddings', flag)
+    names = ['model.embed_tokens.weight', *([] if tied else ['lm_head.weight'])]
+    assert read_spec(write(config, *names)).text.tie_word_embeddings == tied
+
+
+def test_dtype_and_recomputation_are_what_is_asked_for(write):
+    spec = read_spec(write(FLAT, 'lm_head.weight'), 'bfloat16', remat=True)
+    assert spec == dataclasses.replace(VL_7B, dtype='bfloat16', remat=True)
+
+
+def test_what_a_config_may_leave_out_is_what_transformers_assumes(write):
+    config = changed(NESTED, 'vision_config.tokens_per_second', None)
+    config = changed(config, 'text_config.rms_norm_eps', None)
+    spec = read_spec(write(config, 'lm_head.weight'))
+    assert (spec.tokens_per_second, spec.text.rms_norm_eps) == (4, 1e-5)
+    config = changed(THINKER, 'text_config.rms_norm_eps', None)
+    config = changed(config, 'seconds_per_chunk', None)
+    spec = read_spec(write(config, 'lm_head.weight'))
+    assert (spec.seconds_per_chunk, spec.text.rms_norm_eps) == (2, 1e-6)
+
+
+def test_numbers_of_positions_are_those_of_the_file(write):
+    config = changed(THINKER, 'seconds_per_chunk', 3)
+    config = changed(config, 'position_id_per_seconds', 10)
+    spec = read_spec(write(config, 'lm_head.weight'))
+    assert (spec.seconds_per_chunk, spec.position_id_per_seconds) == (3, 10)
+    config = changed(FLAT, 'vision_config.tokens_per_second', 5)
+    assert read_spec(write(config, 'lm_head.weight')).tokens_per_second == 5
+
+
+def test_a_head_width_of_its_own_is_kept(write):
+    config = changed(THINKER, 'text_config.head_dim', 64)
+    config = changed(config, 'text_config.rope_scaling.mrope_section', [8, 12, 12])
+    assert read_spec(write(config, 'lm_head.weight')).text.head_dim == 64
+
+
+def test_token_ids_have_the_names_of_a_layout(write):
+    seen = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
+    heard = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
+    assert read_token_ids(write(FLAT)) == seen
+    assert read_token_ids(write(NEWEST)) == seen
+    assert read_token_ids(write(FULL)) == seen | heard
+    config = changed(THINKER, 'image_token_index', None) | {'image_token_id': 7}
+    assert read_token_ids(write(changed(config, 'vision_end_token_id', None))) == seen | heard | {
+        'image': 7
+    }
+
+
+def test_a_token_id_beyond_the_vocabulary_is_refused(write):
+    with pytest.raises(ValueError, match='config.json: video_token_index=152064 .*=152064'):
+        read_token_ids(write(changed(THINKER, 'video_token_index', 152064)))
+    with pytest.raises(ValueError, match=r'image_token_id \(absent\)=151655 .* vocab_size=600'):
+        small = changed(FLAT, 'image_token_id', None)
+        read_token_ids(write(changed(small, 'vocab_size', 600)))
+
+
+@pytest.mark.parametrize(
+    ('config', 'key', 'value', 'told'),
+    [
+        (FLAT, 'model_type', 'qwen3_vl', "model_type='qwen3_vl' .*qwen2_5_omni"),
+        (FLAT, 'model_type', None, 'model_type=None'),
+        (FLAT, 'hidden_size', None, 'hidden_size is missing .*above 0'),
+        (FLAT, 'num_hidden_layers', '28', "num_hidden_layers='28' must be a whole number"),
+        (FLAT, 'hidden_act', 'gelu', "hidden_act='gelu' must be 'silu'"),
+        (FLAT, 'use_sliding_window', True, 'use_sliding_window=True must be False'),
+        (FLAT, 'rope_scaling.type', 'yarn', "type='yarn' must be 'default' or 'mrope'"),
+        (FLAT, 'rope_scaling.mrope_section', [16, 24, 20], r'\[16, 24, 20\] .*head_dim / 2 = 64'),
+        (FLAT, 'rope_scaling.mrope_section', [32, 32], r'\[32, 32\] must be three'),
+        (FLAT, 'rope_scaling', None, 'mrope_section is missing .*three numbers'),
+        (FLAT, 'num_key_value_heads', 3, 'num_key_value_heads=3 must divide 28 heads'),
+        (FLAT, 'vision_config', None, 'vision_config must be a section, and is None'),
+        (FLAT, 'vision_config.depth', None, 'vision_config: depth is missing'),
+        (FLAT, 'vision_config.hidden_act', 'gelu', "hidden_act='gelu' must be 'silu'"),
+        (FLAT, 'vision_config.out_hidden_size', 2048, 'out_hidden_size=2048 must be 3584'),
+        (THINKER, 'text_config', None, 'text_config must be a section, and is None'),
+        (THINKER, 'text_config.rope_scaling.rope_type', 'yarn', "rope_type='yarn' must be"),
+        (THINKER, 'audio_config', None, 'audio_config must be a section'),
+        (THINKER, 'audio_config.d_model', None, 'audio_config: d_model is missing'),
+        (THINKER, 'audio_config.scale_embedding', True, 'scale_embedding=True must be False'),
+        (THINKER, 'audio_config.output_dim', 1, 'output_dim=1 must be 3584'),
+        (FULL, 'thinker_config', None, 'thinker_config is missing'),
+    ],
+)
+def test_what_is_not_computed_here_is_refused_by_name(write, config, key, value, told):
+    folder = write(changed(config, key, value), 'lm_head.weight')
+    with pytest.raises(ValueError, match=told) as error:
+        read_spec(folder)
+    assert str(folder / 'config.json') in str(error.value)
+
+
+def test_a_folder_without_config_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r'nowhere/config\.json: there is no such file'):
+        read_spec(tmp_path / 'nowhere')
+
+
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / 'config.json').write_text('{"model_type"')
+    save_file({'lm_head.weight': np.ones(1)}, tmp_path / 'model.safetensors')
+    with pytest.raises(ValueError, match=r'config\.json is not JSON'):
+        read_spec(tmp_path)
