@@ -9,8 +9,10 @@ import pytest
 import tiny
 
 from mer_jax.group import Reading, TrainState
+from mer_jax.models.omni import read_prompts
 from mer_jax.rl.advantages import CalibrationRule, Weights
-from mer_jax.rl.branches import Sampling
+from mer_jax.rl.branches import Sampling, score
+from mer_jax.rl.rewards import reward_terms
 from mer_jax.rl.step import Learn, roll_out, train_step
 from mer_jax.sharding import make_mesh, named, state_shardings, to_devices
 
@@ -93,11 +95,22 @@ def test_groups_without_differences_teach_exactly_nothing():
 
 def test_a_step_raises_the_probability_of_better_branches():
     learn = Learn(kl=0.0, calibration=CalibrationRule(space='off'), weights=Weights(form=0.0))
-    _, figures, _ = one_step(single(), learn)
-    assert figures['gradient_norm'] > 0
+    after, figures, branches = one_step(single(), learn)
     # On-policy the ratio is 1, so the surrogate is the mean of the advantages over tokens.
     assert figures['drift'] < 1e-5
-    assert abs(figures['surrogate']) < 0.5
+    read, prompts = reading(branches, False), tiny.prompts([5, 3, 4, 6], 6)
+    terms = reward_terms(read.named, prompts.gold, read.formed)
+    advantage = np.asarray(terms.recall + terms.precision)
+    advantage = advantage - advantage.mean(1, keepdims=True)
+    assert np.abs(advantage).max() > 0.1
+
+    def weighted(decoder):
+        """Σ advantage · log p of the branches: what the step should raise."""
+        keys = read_prompts(decoder, tiny.SPEC, prompts, np.zeros((B, 0, 32), np.float32))
+        logp = score(decoder, tiny.SPEC, prompts, keys, branches.token, banned=SAMPLING.banned)
+        return float((advantage[..., None] * logp * branches.mask).sum())
+
+    assert weighted(after.policy.decoder) > weighted(tiny.policy().decoder) + 1e-3
 
 
 def test_the_first_kl_is_that_of_the_sampling_policy_to_the_reference():
@@ -113,9 +126,15 @@ def test_the_first_kl_is_that_of_the_sampling_policy_to_the_reference():
     'change',
     [
         {'disentangle': 'none'},
+        {'disentangle': 'reward'},
         {'aggregate': 'constant'},
+        {'aggregate': 'sequence'},
         {'calibration': CalibrationRule(level='word')},
         {'calibration': CalibrationRule(space='off')},
+        {'calibration': CalibrationRule(space='reward')},
+        {'calibration': CalibrationRule(space='mixed')},
+        {'calibration': CalibrationRule(sides='recall')},
+        {'standardise': False},
         {'kl': 0.0},
     ],
     ids=str,

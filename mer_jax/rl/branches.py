@@ -77,11 +77,18 @@ def draw(logp_bgv, key_b, top_p: float):
         logp_bgv = jnp.where(kept, logp_bgv - mass[..., None], -jnp.inf)
     branch_key = jax.vmap(lambda key: jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(g)))
     uniform = jax.vmap(jax.vmap(jax.random.uniform))(branch_key(key_b))
-    reached = jnp.cumsum(jnp.exp(logp_bgv), -1)
-    target = uniform[..., None] * reached[..., -1:]
-    token = jnp.argmax(reached > target, -1)
+    token = invert(jnp.exp(logp_bgv), uniform)
     logp = jnp.take_along_axis(logp_bgv, token[..., None], -1)[..., 0]
     return token, logp, mass
+
+
+def invert(chance_v, uniform):
+    """The token i[...] at which the sum of the chances f[..., v] passes uniform f[...] · their sum.
+
+    A sum in float32 may rise by rounding at a token without any chance; that one is never taken.
+    """
+    reached = jnp.where(chance_v > 0, jnp.cumsum(chance_v, -1), 0.0)
+    return jnp.argmax(reached > uniform[..., None] * reached.max(-1, keepdims=True), -1)
 
 
 def grow(

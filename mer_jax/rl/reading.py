@@ -14,7 +14,10 @@ FORM = re.compile(rb'\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*', re.DO
 ANSWER = re.compile(rb'<answer>(.*?)</answer>', re.DOTALL)
 THINK = re.compile(rb'<think>(.*?)</think>', re.DOTALL)
 TAGS = (b'<think>', b'</think>', b'<answer>', b'</answer>')
-WORD = re.compile(rb'[A-Za-z\x80-\xff][^,;\n]*')  # from the first letter: quotes are no word
+SEPARATOR = rb'[,;\r\n]|\xe3\x80\x81|\xef\xbc[\x8c\x9b]'  # the last three are wide, in UTF-8
+WORD = re.compile(  # from the first letter: quotes are no word
+    rb'(?:%s)|([A-Za-z\x80-\xff](?:(?!%s).)*)' % (SEPARATOR, SEPARATOR), re.DOTALL
+)
 ECHO = FAST_OPENING.encode()
 
 
@@ -90,7 +93,7 @@ class Reader:
         )
         words = []
         for found in WORD.finditer(text, *answer.span(1)) if answer else ():
-            if word := split_answer(found.group().decode(errors='replace')):
+            if word := split_answer((found.group(1) or b'').decode(errors='replace')):
                 words.append((word[0], found.start()))
         return parsed, words
 

@@ -48,13 +48,13 @@ def calibrate_categories(slow_bgawc, fast_bgawc, anchor_bga, gold_bwc, exists_wc
     precision side: the others, S_fast − S_slow. exists_wc marks categories that any token starts.
     """
     gain_bgwc = masked_mean(slow_bgawc - fast_bgawc, (anchor_bga >= 0)[..., None, None], 2)
-    gold = (gold_bwc & exists_wc)[:, None]
-    other = (~gold_bwc & exists_wc)[:, None]
-    counts = gold_bwc.any(-1)[:, None]
-    return Calibration(
-        recall=masked_mean(masked_mean(gain_bgwc, gold, -1), counts, -1),
-        precision=masked_mean(masked_mean(-gain_bgwc, other, -1), counts, -1),
+    has_gold = gold_bwc.any(-1, keepdims=True)  # a wheel without gold says nothing of either side
+    sides = gold_bwc & exists_wc, ~gold_bwc & has_gold & exists_wc
+    recall, precision = (
+        masked_mean(masked_mean(sign * gain_bgwc, side[:, None], -1), side.any(-1)[:, None], -1)
+        for sign, side in zip((1, -1), sides, strict=True)
     )
+    return Calibration(recall=recall, precision=precision)
 
 
 def calibrate_words(slow_bga, fast_bga, anchor_bga, right_bga) -> Calibration:
