@@ -4,13 +4,37 @@ The default variant plays on the embedded stage and needs no downloads:
 
     python -m mer_jax.main --config configs/mer_r1.py --workdir runs/first
 
+The others train a published checkpoint on clips of your own:
+
+    python -m mer_jax.main --config configs/mer_r1.py:qwen2_5_omni_7b --workdir runs/omni \\
+        --config.model.checkpoint=Qwen2.5-Omni-7B --config.data.manifest=clips.jsonl
+
 Single keys change on the command line: --config.learn.weights.recall=2 --config.learn.kl=0.01
 """
 
 from ml_collections import ConfigDict
 
+FAMILIES = {
+    'qwen2_5_omni_7b': 'omni',
+    'qwen2_5_omni_3b': 'omni',
+    'qwen2_5_vl_7b': 'vl',
+    'qwen2_5_vl_3b': 'vl',
+}
 
-def get_config() -> ConfigDict:
+
+def get_config(variant: str = '') -> ConfigDict:
+    """The embedded stage, or the variant that trains a published checkpoint."""
+    if not variant:
+        return stage()
+    if variant not in FAMILIES:
+        raise ValueError(
+            f'--config configs/mer_r1.py:{variant}: the variants are {", ".join(FAMILIES)}, or '
+            'none for the embedded stage'
+        )
+    return published(stage(), FAMILIES[variant])
+
+
+def stage() -> ConfigDict:
     """The embedded stage: a model of about a million weights, minutes on two CPU cores."""
     c = ConfigDict()
     c.seed = 0
@@ -18,9 +42,10 @@ def get_config() -> ConfigDict:
     c.prompts_per_step = 16
 
     c.model = ConfigDict()
-    c.model.checkpoint = ''  # a workdir whose last policy to start from; '' = random weights
-    c.model.family = 'omni'
+    c.model.checkpoint = ''  # a Hugging Face folder, or the workdir of a run; '' = random weights
+    c.model.family = 'omni'  # omni | vl
     c.model.dtype = 'float32'  # of activations
+    c.model.weights = 'float32'  # of the weights that are trained; updates are small beside them
     c.model.remat = True  # recompute layers in the backward pass: less memory, and faster on CPUs
     c.model.text = ConfigDict(
         dict(
@@ -54,11 +79,16 @@ def get_config() -> ConfigDict:
     c.data.manifest = ''  # JSON lines of clips to use instead of the stage
     c.data.held_out = 0.2  # share of a manifest's clips that are kept for evaluation
     c.data.max_bad_clips = 10
-    c.data.prompt_tokens = 120
+    c.data.prompt_tokens = (120,)  # a batch is padded to the first of these that holds it
+    c.data.system = ''  # the system message; '' = none, or the one of the checkpoint's template
+    c.data.subtitle = '{}'  # how a subtitle is quoted
+    c.data.question = 'What does this person feel?'
+    c.data.audio_in_video = True  # False: the sound of a video stands behind it, on its own
     c.data.fps = 2.0  # frames sampled from a video file
     c.data.max_frames = 4
     c.data.min_pixels = 56 * 56  # of a frame; others are resized
     c.data.max_pixels = 56 * 56
+    c.data.cache = ''  # a folder that keeps what frozen towers make of files; '' = none
     c.data.wheels = ('parrott', 'feeling', 'ekman')
 
     c.cold_start = ConfigDict()
@@ -96,6 +126,7 @@ def get_config() -> ConfigDict:
     c.optim.clip_norm = 1.0
     c.optim.weight_decay = 0.0
     c.optim.b2 = 0.95
+    c.optim.moments = 'float32'  # dtype of Adam's two moments
 
     c.evaluate = ConfigDict()
     c.evaluate.clips = 512
@@ -105,4 +136,49 @@ def get_config() -> ConfigDict:
 
     c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))  # -1: what the others leave
     c.every = ConfigDict(dict(save=25, keep=2))  # updates between checkpoints, how many stay
+    c.export = False  # write the last policy as a Hugging Face folder into the workdir
+    return c
+
+
+def published(c: ConfigDict, family: str) -> ConfigDict:
+    """The settings published for Qwen2.5-Omni-7B, where they are known.
+
+    MER-R1 (arXiv 2606.27652): group 4, learning rates 2e-5 (cold start: 5,000 clips, 2 epochs) and
+    2e-6 (one epoch), 16 GPUs. The public code line of its first author (vhzy/HumanOmniV2 on GitHub,
+    affect_r1): KL 0.04, clip 0.2, prompts of 2,048 and branches of 1,024 tokens, bfloat16, gradient
+    norm 1, 16 x 2 prompts an update, at most 16 frames a clip, towers frozen, seed 42, sound inside
+    the video; evaluation at temperature 0.9 and top-p 0.9. What is not known stays as on the stage:
+    the weights of the terms and of the calibration, temperature 1.
+    """
+    c.seed = 42
+    c.steps = 800  # one epoch of about 25,000 clips
+    c.prompts_per_step = 32
+    c.model.family = family
+    c.model.dtype = 'bfloat16'
+    c.model.text = c.model.vision = c.model.audio = ConfigDict()  # the checkpoint brings its sizes
+
+    c.data.prompt_tokens = (768, 1280, 2048)
+    c.data.question = (
+        'You are an expert on human emotion. Look at the face and the movements of the body, hear '
+        'the tone of the voice, weigh the subtitle, and say in detail what you find and what state '
+        'of mind it shows. Reason inside <think> </think>, then name all emotions that fit, '
+        'separated by commas, inside <answer> </answer>.'
+    )
+    c.data.subtitle = 'The subtitle reads: <Subtitle>{}</Subtitle>'
+    c.data.max_frames = 16
+    c.data.min_pixels = 20 * 28 * 28
+    c.data.max_pixels = 128 * 28 * 28
+
+    c.cold_start.steps = 312  # two epochs of 5,000 clips
+    c.cold_start.learning_rate = 2e-5
+    c.cold_start.towers = False
+    c.rollout.group = 4
+    c.rollout.slow_tokens = 1024
+    c.rollout.echo_tokens = 64
+    c.rollout.anchors = 16
+    c.optim.learning_rate = 2e-6
+    c.optim.b2 = 0.999
+    c.evaluate.batch = 32
+    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # weights and moments over all devices
+    c.export = True
     return c

@@ -10,7 +10,7 @@ import numpy as np
 from mer_jax.group import Array, Media, Prompts, Reading
 from mer_jax.models.spec import Spec, TextSpec
 from mer_jax.rl.branches import Sampling
-from mer_jax.setting import Setting
+from mer_jax.setting import Setting, choose_clips
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -50,12 +50,12 @@ def stage_config(seed: int):
 def stage_workload(seed: int, prompts: int | None, group: int | None, new: int | None) -> Workload:
     """Clips of the embedded stage in the sizes of configs/mer_r1.py."""
     c = stage_config(seed)
-    setting = Setting(c, ROOT)
+    setting = Setting(c, *choose_clips(c))
     clips = range(prompts or c.prompts_per_step)
     batch = setting.collate([setting.example(setting.train_clips[i]) for i in clips])
     return Workload(
         spec=setting.spec,
-        prompts=batch.prompts,
+        prompts=batch,
         starts_wcn=setting.starts_wcn,
         g=group or c.rollout.group,
         s=1 + new if new else c.rollout.slow_tokens,

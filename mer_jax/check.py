@@ -11,6 +11,7 @@ from mer_jax.models.spec import Spec
 from mer_jax.records import write_whole
 from mer_jax.rl.advantages import DISENTANGLE, LEVELS, SIDES, SPACES
 from mer_jax.rl.objective import AGGREGATES
+from mer_jax.sharding import mesh_shape
 
 FIXED = ('seed', 'model.checkpoint', 'data.clips', 'data.manifest', 'data.held_out', 'data.wheels')
 CHOICES = {
@@ -20,6 +21,9 @@ CHOICES = {
     'learn.calibration.level': LEVELS,
     'learn.calibration.sides': SIDES,
     'learn.aggregate': AGGREGATES,
+    'model.dtype': ('float32', 'bfloat16'),
+    'model.weights': ('float32', 'bfloat16'),
+    'optim.moments': ('float32', 'bfloat16'),
 }
 AT_LEAST = {
     'steps': 0,
@@ -29,7 +33,6 @@ AT_LEAST = {
     'evaluate.clips': 2,
     'evaluate.batch': 1,
     'data.clips': 1,
-    'data.prompt_tokens': 1,
     'data.max_frames': 2,
     'data.min_pixels': 784,
     'data.max_pixels': 784,
@@ -47,9 +50,6 @@ AT_LEAST = {
     'optim.warmup': 0,
     'every.save': 1,
     'every.keep': 1,
-    'mesh.fsdp': 1,
-    'mesh.tensor': 1,
-    'model.text.num_key_value_heads': 1,
     'optim.weight_decay': 0,
 }
 ABOVE_ZERO = ('rollout.temperature', 'evaluate.temperature', 'data.fps', 'optim.clip_norm')
@@ -75,7 +75,8 @@ def check_config(c) -> None:
             raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
     check_ranges(c)
     check_batches(c)
-    check_attention(c.model.text)
+    if c.model.text:
+        check_attention(c.model.text)
 
 
 def check_ranges(c) -> None:
@@ -90,6 +91,15 @@ def check_ranges(c) -> None:
         raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
     if not 0 <= c.optim.b2 < 1:
         raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
+    tokens = tuple(c.data.prompt_tokens)
+    if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
+        raise ValueError(
+            f'data.prompt_tokens={tokens}: must be lengths of at least 1 token, e.g. 768,2048'
+        )
+    if c.data.subtitle.count('{}') != 1:
+        raise ValueError(
+            f'data.subtitle={c.data.subtitle!r}: must hold {{}} once, where the subtitle goes'
+        )
     if c.data.min_pixels > c.data.max_pixels:
         raise ValueError(
             f'data.min_pixels={c.data.min_pixels}: must not be above '
@@ -99,14 +109,8 @@ def check_ranges(c) -> None:
 
 def check_batches(c) -> None:
     """Batches must divide over the mesh."""
-    data = c.mesh.data
-    if data < 1 and data != -1:
-        raise ValueError(
-            f'mesh.data={data}: must be at least 1, or -1, which takes what the other axes leave'
-        )
-    if data == -1:
-        data = max(jax.device_count() // (c.mesh.fsdp * c.mesh.tensor), 1)
-    shards = data * c.mesh.fsdp
+    data, fsdp, _ = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, jax.device_count())
+    shards = data * fsdp
     for key in ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch'):
         size = flat(c)[key]
         if size % shards:
@@ -119,7 +123,7 @@ def check_batches(c) -> None:
 def check_attention(text) -> None:
     """The sizes of the decoder must fit each other."""
     n, k = text.num_attention_heads, text.num_key_value_heads
-    if n % k:
+    if k < 1 or n % k:
         raise ValueError(
             f'model.text.num_attention_heads={n}: must be a multiple of '
             f'model.text.num_key_value_heads={k}'
@@ -150,14 +154,16 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
     now = json.loads(json.dumps(flat(c) | sizes(spec)))
     path = workdir / 'config.json'
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(now, indent=1))
+        if jax.process_index() == 0:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(now, indent=1))
         return []
     before = read_config(workdir)
     check_sizes(workdir, before, spec)
     changed = [key for key in now if key in before and before[key] != now[key]]
+    trained = (workdir / 'train').exists()
     for key in changed:
-        if key in FIXED:
+        if key in FIXED or (trained and key.startswith('cold_start.')):
             raise ValueError(
                 f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
                 'another --workdir, or give the value that it began with'

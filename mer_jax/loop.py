@@ -36,11 +36,18 @@ class Termination:
         self.asked = False
 
     def __enter__(self):
-        self.before = signal.signal(signal.SIGTERM, self.note)
+        self.alone = jax.process_count() == 1  # else JAX listens, for all processes at once
+        if self.alone:
+            self.before = signal.signal(signal.SIGTERM, self.note)
         return self
 
-    def __exit__(self, *_):
-        signal.signal(signal.SIGTERM, self.before)
+    def __exit__(self, kind, *_):
+        if self.alone:
+            signal.signal(signal.SIGTERM, self.before)
+        if self.asked and kind is None:
+            raise Stopped(
+                'told to stop (SIGTERM): the stage is finished and saved; the same command goes on'
+            )
 
     def note(self, *_):
         self.asked = True

@@ -6,11 +6,13 @@ A run is the list of stages in `run`; each goes on where an earlier start of it 
 """
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+import traceback
 
 import jax
 import numpy as np
@@ -18,13 +20,16 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.check import check_config, check_sizes, claim_workdir, flat, read_config
-from mer_jax.checkpoints import load_policy
 from mer_jax.cold_start import cold_start
+from mer_jax.data.loader import Damages
 from mer_jax.data.media import MediaError, read_video
 from mer_jax.evaluate import MODES, evaluate
+from mer_jax.export import export_anew
 from mer_jax.loop import Stopped
-from mer_jax.models.omni import make_omni
+from mer_jax.models.omni import Omni
+from mer_jax.origin import first_policy
 from mer_jax.records import (
+    DamagedRecords,
     NotFinite,
     read_records,
     stage_compilations,
@@ -32,45 +37,61 @@ from mer_jax.records import (
     write_whole,
 )
 from mer_jax.report import terminal_table, write_report
-from mer_jax.setting import Setting
-from mer_jax.sharding import state_shardings
+from mer_jax.setting import Setting, choose_clips
+from mer_jax.sharding import gather_rows
 from mer_jax.train import train
 
 CONFIG = config_flags.DEFINE_config_file('config', 'configs/mer_r1.py', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same one again goes on.')
+DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', False, 'One of many processes, of which each host runs one (TPU pods, clusters).'
+)
+COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
+PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
+PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
 
 
-def run(setting: Setting, workdir: pathlib.Path) -> dict:
-    """All stages of a run; what results.json holds."""
+def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
+    """All stages of a run from its first policy on; what results.json holds."""
     c = setting.config
     with jax.set_mesh(setting.mesh):
-        policy = first_policy(setting)
         policy = cold_start(setting, policy, workdir)
-        before = evaluate_once(setting, policy, workdir, 'cold_start')
+        before = evaluate_once(setting, policy, workdir, 'cold_start', c.cold_start.steps)
         policy = train(setting, policy, workdir)
-        after = evaluate_once(setting, policy, workdir, 'end')
+        after = evaluate_once(setting, policy, workdir, 'end', c.steps)
+        if c.export:
+            export_anew(setting, policy, workdir / 'export')
     results = {
         'clips': after['scores']['clips'],
         'seed': c.seed,
         'cold_start': {mode: before['scores'][mode] for mode in MODES},
         'end': {mode: after['scores'][mode] for mode in MODES},
-        'seconds': {
+    }
+    if jax.process_index() == 0:
+        results['seconds'] = {
             'cold_start': stage_seconds(workdir, 'cold_start'),
             'train': stage_seconds(workdir, 'train'),
             'evaluate': before['seconds'] + after['seconds'],
-        },
-    }
-    write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
-    write_report(
-        workdir / 'report.html',
-        results,
-        read_records(workdir),
-        examples(setting, before['answers'], after['answers']),
-        title_of(c),
-        flat(c),
-        commit(),
-    )
+        }
+        write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
+        write_report(
+            workdir / 'report.html',
+            results,
+            read_records(workdir),
+            examples(setting, before['answers'], after['answers']),
+            title_of(c),
+            flat(c),
+            commit(),
+        )
     return results
+
+
+def damages_of(workdir: pathlib.Path, budget: int) -> Damages:
+    """Where this process names damaged clips."""
+    process = jax.process_index()
+    return Damages(
+        workdir / (f'bad_clips_{process}.jsonl' if process else 'bad_clips.jsonl'), budget
+    )
 
 
 def title_of(c) -> str:
@@ -79,33 +100,29 @@ def title_of(c) -> str:
     return f'{method} on {pathlib.Path(c.data.manifest).name or "the embedded stage"}'
 
 
-def first_policy(setting: Setting):
-    """The policy that a run starts from: of model.checkpoint, or with random weights."""
+def evaluate_once(
+    setting: Setting, policy, workdir: pathlib.Path, title: str, updates: int
+) -> dict:
+    """The evaluation after so many updates, kept in the workdir for a run that is started again.
 
-    def fresh():
-        return make_omni(jax.random.key(setting.config.seed), setting.spec)
-
-    abstract = jax.eval_shape(fresh)
-    shardings = state_shardings(setting.mesh, abstract)
-    if not setting.config.model.checkpoint:
-        return jax.jit(fresh, out_shardings=shardings)()
-    like = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract,
-        shardings,
-    )
-    return load_policy(pathlib.Path(setting.config.model.checkpoint), like)
-
-
-def evaluate_once(setting: Setting, policy, workdir: pathlib.Path, title: str) -> dict:
-    """The evaluation of that title, kept in the workdir: a restarted run need not repeat it."""
+    It is repeated if the updates, or what decides how clips are asked and scored, have changed.
+    """
+    c = setting.config
+    deciding = flat(c.data, 'data.') | flat(c.evaluate, 'evaluate.')
+    deciding |= {'updates': updates, 'rollout.slow_tokens': c.rollout.slow_tokens}
+    deciding = json.loads(json.dumps(deciding))
     path = workdir / f'evaluation_{title}.json'
-    if not path.exists():
-        start = time.perf_counter()
-        scores, answers = evaluate(setting, policy, title)
-        whole = {'scores': scores, 'answers': answers, 'seconds': time.perf_counter() - start}
+    writes = jax.process_index() == 0
+    kept = gather_rows([json.loads(path.read_text())] if writes and path.exists() else [])
+    if kept and kept[0]['of'] == deciding:
+        return kept[0]
+    start = time.perf_counter()
+    scores, answers = evaluate(setting, policy, title)
+    seconds = time.perf_counter() - start
+    whole = {'of': deciding, 'scores': scores, 'answers': answers, 'seconds': seconds}
+    if writes:
         write_whole(path, json.dumps(whole, indent=1))
-    return json.loads(path.read_text())
+    return whole
 
 
 def examples(setting: Setting, before: list[dict], after: list[dict], count: int = 6) -> list[dict]:
@@ -158,31 +175,45 @@ def main(_) -> None:
     logging.set_verbosity(logging.WARNING)
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
+    if DISTRIBUTED.value:
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     c, workdir = CONFIG.value, pathlib.Path(WORKDIR.value)
     try:
         check_config(c)
-        setting = Setting(c, workdir)
-        if c.model.checkpoint:
-            other = pathlib.Path(c.model.checkpoint)
+        setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
+        other = pathlib.Path(c.model.checkpoint)
+        if c.model.checkpoint and other != setting.origin.root:
             check_sizes(other, read_config(other), setting.spec)
+        with jax.set_mesh(setting.mesh):
+            policy = first_policy(setting.origin, c, setting.mesh)
         changed = claim_workdir(workdir, c, setting.spec)
     except (ValueError, OSError) as error:
         leave(str(error))
     for line in changed:
         print(f'{workdir}: goes on with {line}', file=sys.stderr)
-    signal.signal(signal.SIGTERM, stop_between_stages)
+    if not DISTRIBUTED.value:  # where JAX itself listens to it, for all processes
+        signal.signal(signal.SIGTERM, stop_between_stages)
     try:
-        results = run(setting, workdir)
-    except (MediaError, NotFinite) as error:
+        results = run(setting, policy, workdir)
+    except (MediaError, NotFinite, DamagedRecords) as error:
         leave(str(error))
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
         raise
+    except BaseException:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        leave('the other processes cannot go on alone, and end too')
+    if jax.process_index() > 0:
+        return
     print(terminal_table(results))
     for stage in ('cold_start', 'train'):
         first, later = stage_compilations(workdir, stage)
         print(f'{stage}: {first} programs compiled at the first update, {later} later')
     print(f'{workdir / "report.html"} shows the run, {workdir / "results.json"} holds its figures')
+    if c.export:
+        print(f'{workdir / "export"} holds the last policy as a Hugging Face checkpoint')
 
 
 def stop_between_stages(*_) -> None:
@@ -194,7 +225,9 @@ def stop_between_stages(*_) -> None:
 
 def leave(message: str, status: int = 1) -> None:
     """End with a message and a status that is not 0."""
-    print(f'mer_jax: {message}', file=sys.stderr)
+    print(f'mer_jax: {message}', file=sys.stderr, flush=True)
+    if flags.FLAGS.is_parsed() and DISTRIBUTED.value and jax.process_count() > 1:
+        os._exit(status)  # an orderly exit would wait for processes that wait for this one
     raise SystemExit(status)
 
 

@@ -27,6 +27,10 @@ class NotFinite(FloatingPointError):
     """A figure of a step was NaN or infinite; the record itself is in not_finite.json."""
 
 
+class DamagedRecords(ValueError):
+    """A line of a record file cannot be read; the message names it."""
+
+
 class Timer:
     """Seconds per name, summed over `with timer('grow'):` blocks.
 
@@ -180,7 +184,7 @@ def _read(path: pathlib.Path) -> list[dict]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise ValueError(
+            raise DamagedRecords(
                 f'{path} line {number}: every line but the last must be a JSON record, '
                 f'found {line[:60]!r}; remove the line to go on'
             ) from error

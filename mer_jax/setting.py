@@ -1,65 +1,71 @@
 """What a run stands on, built once from its config: sizes, words, prompts, mesh, batches."""
 
 import dataclasses
-import pathlib
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
+from mer_jax.data.cache import FeatureCache
 from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.loader import Damages, Example, StageClips, hold_out, training_batches
 from mer_jax.data.media import MediaError
 from mer_jax.data.prompts import (
     FAST_OPENING,
     SLOW_OPENING,
-    Layout,
+    Prompt,
     batch_prompts,
     fast_text,
     slow_text,
     write_prompt,
 )
-from mer_jax.data.stage import stage_tokenizer
-from mer_jax.data.stage_words import QUESTION
 from mer_jax.data.wheel import load_wheels
 from mer_jax.group import Prompts
-from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec
+from mer_jax.models.omni import Omni
+from mer_jax.origin import config_of, first_policy, open_origin
 from mer_jax.rl.branches import Sampling
 from mer_jax.rl.reading import Reader
-from mer_jax.sharding import make_mesh
+from mer_jax.sharding import largest_of_all, make_mesh, to_host
 
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Examples with their prompts as one struct, and their gold branches (slow, fast)."""
-
-    examples: list[Example]
-    prompts: Prompts
-    token: np.ndarray  # i[b, g, s]
-    mask: np.ndarray  # bool[b, g, s]
+PROMPT_KEYS = (  # of config.data, all that a prompt depends on besides its clip
+    'system',
+    'subtitle',
+    'question',
+    'audio_in_video',
+    'fps',
+    'max_frames',
+    'min_pixels',
+    'max_pixels',
+)
+END = '<|im_end|>'  # ends a turn; it belongs to a branch and is learnt
 
 
 class Setting:
-    """Everything of a run that no update changes."""
+    """Everything of a run that no update changes.
 
-    def __init__(self, c, workdir: pathlib.Path):
+    A setting without clips speaks and reads, but has nothing to train on or to evaluate.
+    """
+
+    def __init__(self, c, train_clips=(), test_clips=(), damages: Damages | None = None):
         self.config = c
         self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
-        self.tokenizer = stage_tokenizer()
+        self.origin = open_origin(c.model)
+        self.spec, self.layout = self.origin.spec, self.origin.layout
+        self.tokenizer = self.origin.tokenizer()
         # Whether control tokens are split is a state of a tokenizer that threads would share.
-        self.plain_tokenizer = stage_tokenizer()
-        self.spec = make_spec(c.model, len(self.tokenizer))
-        self.layout = make_layout(self.spec, self.tokenizer)
+        self.plain_tokenizer = self.origin.tokenizer()
         self.wheels = load_wheels(tuple(c.data.wheels))
         self.starts_wcn = self.wheels.first_tokens(self.encode)
-        self.end = self.tokenizer.eos_token_id
+        self.end = self.tokenizer.convert_tokens_to_ids(END)
         rollout = c.rollout
         self.reader = Reader(
             self.tokenizer, self.wheels, self.end, rollout.anchors, rollout.echo_tokens
         )
         self.slow_opening = self.encode(SLOW_OPENING)
         self.fast_opening = self.encode(FAST_OPENING)
-        self.damages = Damages(workdir / 'bad_clips.jsonl', c.data.max_bad_clips)
-        self.train_clips, self.test_clips = choose_clips(c)
+        self.train_clips, self.test_clips, self.damages = train_clips, test_clips, damages
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; nothing in it becomes a control token."""
@@ -84,75 +90,197 @@ class Setting:
         longest = max(map(len, branches))
         return np.array([ids + [-1] * (longest - len(ids)) for ids in branches], np.int32)
 
-    def example(self, clip: Clip) -> Example:
-        """The clip as a prompt with its gold branches.
-
-        Raises MediaError if its files cannot be read or it does not fit data.prompt_tokens or
-        rollout.slow_tokens.
-        """
+    def prompt(self, clip: Clip) -> Prompt:
+        """The clip as a prompt; MediaError if its media cannot be used or it is too long."""
         data = self.config.data
+        if clip.subtitle:
+            said = data.subtitle.replace('{}', clip.subtitle)
+            clip = dataclasses.replace(clip, subtitle=said)
         prompt = write_prompt(
             clip,
             self.tokenizer,
             self.layout,
-            QUESTION,
+            data.question,
+            system=data.system,
             fps=data.fps,
             pixels=(data.min_pixels, data.max_pixels),
             max_frames=data.max_frames,
+            audio_in_video=data.audio_in_video,
         )
-        length, limit = len(prompt.token), data.prompt_tokens
+        length, limit = len(prompt.token), max(data.prompt_tokens)
         if length > limit:
             raise MediaError(
                 f'clip {clip.id}: its prompt has {length} tokens, data.prompt_tokens={limit} is '
-                'the most; raise it or shorten the clip'
+                'the most; raise it, lower data.max_frames or data.max_pixels, or shorten the clip'
             )
-        slow = self.gold_branch(clip, prompt.start, self.slow_opening, slow_text(clip))
-        fast = self.gold_branch(clip, prompt.start, self.fast_opening, fast_text(clip))
-        token, mask = np.stack([slow[0], fast[0]]), np.stack([slow[1], fast[1]])
-        mask[0] &= bool(clip.reasoning)
-        return Example(clip, prompt, token, mask)
+        return prompt
 
-    def gold_branch(self, clip, start, opening, text) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens i[s] of a gold branch and the mask bool[s] of those that are learnt."""
-        said = self.encode(text) + [self.end]
-        ids = [start, *opening, *said]
-        size = self.config.rollout.slow_tokens
-        if len(ids) > size:
+    def example(self, clip: Clip, cache: FeatureCache | None = None) -> Example:
+        """The clip as a prompt, from the cache if it is there.
+
+        Raises MediaError if its files cannot be read, it does not fit data.prompt_tokens, or none
+        of its gold words is in a wheel, so that no answer to it could be right.
+        """
+        if not self.wheels.cells([clip.words]).any():
             raise MediaError(
-                f'clip {clip.id}: a gold branch has {len(ids)} tokens, rollout.slow_tokens={size} '
-                'is the most; raise it or shorten the reasoning'
+                f'clip {clip.id}: none of its gold words ({", ".join(clip.words)}) is in any of '
+                f'data.wheels={",".join(self.wheels.names)}; add one that has them'
             )
-        token, mask = np.full(size, self.end, np.int32), np.zeros(size, bool)
-        token[: len(ids)] = ids
-        mask[1 + len(opening) : len(ids)] = True
+        kept = cache.load(clip) if cache else None
+        return Example(clip, kept or self.prompt(clip))
+
+    def gold_example(self, clip: Clip, cache: FeatureCache | None = None) -> Example:
+        """The clip as a prompt with its gold branches.
+
+        Raises MediaError as `example` does, and if a branch does not fit rollout.slow_tokens.
+        """
+        slow = self.gold_branch(clip, self.slow_opening, slow_text(clip))
+        fast = self.gold_branch(clip, self.fast_opening, fast_text(clip))
+        return dataclasses.replace(self.example(clip, cache), slow=slow, fast=fast)
+
+    def filler(self) -> Example:
+        """An example that fills a batch; what is answered to it is thrown away."""
+        clip = Clip(id='', subtitle='.', words=('neutral',))
+        return Example(clip, self.prompt(clip))
+
+    def gold_branch(self, clip: Clip, opening: list[int], text: str) -> tuple[int, ...]:
+        """What a gold branch says after the prompt's last token, its opening first."""
+        ids = *opening, *self.encode(text), self.end
+        longest = self.config.rollout.slow_tokens - 1
+        if len(ids) > longest:
+            raise MediaError(
+                f'clip {clip.id}: a gold branch has {len(ids) + 1} tokens, rollout.slow_tokens='
+                f'{longest + 1} is the most; raise it or shorten the reasoning'
+            )
+        return ids
+
+    def collate(self, examples: list[Example]) -> Prompts:
+        """The prompts of examples as numpy arrays, of the same shapes in every process.
+
+        Shapes come in few sizes (size_class, and data.prompt_tokens for the prompt), so that a
+        run compiles a handful of programs.
+        """
+        prompts = self.alike(examples)
+        sizes = [(len(p.token), *p.patch_mask.shape, len(p.sound)) for p in prompts]
+        tokens, frames, patches, chunks = largest_of_all(np.max(sizes, 0))
+        window = (self.layout.window * self.layout.merge) ** 2
+        chunks = size_class(chunks)
+        return batch_prompts(
+            prompts,
+            min(size for size in self.config.data.prompt_tokens if size >= tokens),
+            self.wheels.cells([example.clip.words for example in examples]),
+            self.tokenizer.pad_token_id,
+            frames=size_class(frames),
+            patches=size_class(patches // window) * window,
+            chunks=chunks,
+            audio_tokens=-(-chunks * self.layout.chunk // 4),
+        )
+
+    def alike(self, examples: list[Example]) -> list[Prompt]:
+        """The prompts of a batch, in every process either all with features, or all with media."""
+        prompts = [example.prompt for example in examples]
+        cached = [prompt.feature is not None for prompt in prompts]
+        silent = [not (prompt.place >= 0).any() for prompt in prompts]
+        fresh = [not (known or empty) for known, empty in zip(cached, silent, strict=True)]
+        some_fresh, some_cached = largest_of_all([any(fresh), any(cached)])
+        if not some_cached:
+            return prompts
+        if some_fresh:
+            pairs = zip(examples, cached, strict=True)
+            return [self.prompt(e.clip) if known else e.prompt for e, known in pairs]
+        nothing = np.zeros((0, self.spec.text.hidden_size), self.spec.dtype)
+        return [
+            prompt if known else dataclasses.replace(prompt, feature=nothing)
+            for prompt, known in zip(prompts, cached, strict=True)
+        ]
+
+    def open_cache(self, policy: Omni) -> FeatureCache | None:
+        """The cache of what the frozen towers of this policy make of files; None if unwanted.
+
+        It is keyed by the weights of the towers and by all that prompts depend on.
+        """
+        data = self.config.data
+        if not data.cache:
+            return None
+        towers = [policy.visual, policy.audio_tower]
+        sums = [int(weight_sum(leaf)) for leaf in jax.tree.leaves(towers)]
+        asked = {key: data[key] for key in PROMPT_KEYS}
+        about = sums, asked, self.layout, self.tokenizer.chat_template, str(self.origin.root)
+        return FeatureCache(data.cache, repr((about, self.spec.dtype)))
+
+    def keep_features(
+        self, cache: FeatureCache | None, examples, prompts: Prompts, features
+    ) -> None:
+        """Put into the cache what the towers made of a batch, f[b, rows, d]."""
+        if cache is None or prompts.media.feature is not None:
+            return
+        feature_brd = to_host(features)
+        for example, place_t, feature_rd in zip(
+            examples, prompts.media.place, feature_brd, strict=False
+        ):
+            cache.save(example.clip, example.prompt, feature_rd[place_t[place_t >= 0]])
+
+    def gold_branches(self, examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """The gold branches (slow, fast) i[b, g, s] and the mask bool[b, g, s] of what is learnt.
+
+        A clip without a gold trace teaches its fast answer alone.
+        """
+        longest = max(max(len(example.slow), len(example.fast)) for example in examples) + 1
+        (longest,) = largest_of_all([longest])
+        s = min(size_class(longest), self.config.rollout.slow_tokens)
+        token = np.full((len(examples), 2, s), self.end, np.int32)
+        mask = np.zeros(token.shape, bool)
+        openings = len(self.slow_opening), len(self.fast_opening)
+        for i, example in enumerate(examples):
+            token[i, :, 0] = example.prompt.start
+            for g, said in enumerate((example.slow, example.fast)):
+                token[i, g, 1 : 1 + len(said)] = said
+                mask[i, g, 1 + openings[g] : 1 + len(said)] = True
+            mask[i, 0] &= bool(example.clip.reasoning)
         return token, mask
 
-    def collate(self, examples: list[Example]) -> Batch:
-        """Examples as one batch of numpy arrays."""
-        gold_bwc = self.wheels.cells([example.clip.words for example in examples])
-        prompts = batch_prompts(
-            [example.prompt for example in examples],
-            self.config.data.prompt_tokens,
-            gold_bwc,
-            self.tokenizer.pad_token_id,
-        )
-        token = np.stack([example.token for example in examples])
-        mask = np.stack([example.mask for example in examples])
-        return Batch(examples, prompts, token, mask)
-
-    def batches(self, prompts_per_step: int, salt: int):
-        """An endless, resumable iterator of this process's share of training batches."""
+    def batches(self, prompts_per_step: int, salt: int, prepare: Callable[[Clip], Example]):
+        """An endless, resumable iterator of lists of this process's share of examples."""
         processes = jax.process_count()
         return training_batches(
             self.train_clips,
-            self.example,
-            self.collate,
+            prepare,
             self.damages,
             seed=self.config.seed * 2 + salt,
             size=prompts_per_step // processes,
             process=jax.process_index(),
             processes=processes,
         )
+
+
+def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
+    """A setting and a policy to ask, of a run's workdir, an export, or a Hugging Face folder.
+
+    A prompt is read by all devices together. ValueError where the folder holds no checkpoint.
+    """
+    c = config_of(checkpoint)
+    c.model.weights = c.model.dtype
+    c.cold_start.steps = 0
+    c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
+    setting = Setting(c)
+    with jax.set_mesh(setting.mesh):
+        return setting, first_policy(setting.origin, c, setting.mesh)
+
+
+@jax.jit
+def weight_sum(weight):
+    """A number u32[] that tells weights apart: their bits, each times an odd number of its own."""
+    wide = weight.astype(jnp.float32).ravel()
+    bits = jax.lax.bitcast_convert_type(wide, jnp.uint32)
+    return (bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)).sum(dtype=jnp.uint32)
+
+
+def size_class(n: int) -> int:
+    """The smallest of 0, 1, 2, 3, 4, 6, 8, 12, 16, … (2^k and 3 · 2^k) that is not below n."""
+    if n < 3:
+        return n
+    power = 1 << (n - 1).bit_length()  # the power of two that is not below n
+    return power * 3 // 4 if power * 3 // 4 >= n else power
 
 
 def choose_clips(c):
@@ -176,45 +304,3 @@ def choose_clips(c):
             'from model.checkpoint'
         )
     return train, test[: c.evaluate.clips]
-
-
-def make_spec(model, tokens: int) -> Spec:
-    """The spec of config.model; vocabulary rows are rounded up to a multiple of 64, to shard."""
-    text = TextSpec(vocab_size=-(-tokens // 64) * 64, **model.text)
-    width = text.hidden_size
-    return Spec(
-        text=text,
-        vision=VisionSpec(out_hidden_size=width, **model.vision),
-        audio=AudioSpec(output_dim=width, **model.audio) if model.family == 'omni' else None,
-        family=model.family,
-        dtype=model.dtype,
-        remat=model.remat,
-    )
-
-
-def make_layout(spec: Spec, tokenizer) -> Layout:
-    """The numbers of a spec and a tokenizer that prompts are written with."""
-    vision, audio, token = spec.vision, spec.audio, tokenizer.convert_tokens_to_ids
-    sound = (
-        {
-            'audio': token('<|AUDIO|>'),
-            'audio_start': token('<|audio_bos|>'),
-            'audio_end': token('<|audio_eos|>'),
-            'chunk': 2 * audio.n_window,
-            'bands': audio.num_mel_bins,
-        }
-        if audio
-        else {}
-    )
-    return Layout(
-        family=spec.family,
-        patch=vision.patch_size,
-        merge=vision.spatial_merge_size,
-        temporal_patch=vision.temporal_patch_size,
-        window=vision.window_size // vision.spatial_merge_size // vision.patch_size,
-        image=token('<|IMAGE|>'),
-        video=token('<|VIDEO|>'),
-        vision_start=token('<|vision_bos|>'),
-        vision_end=token('<|vision_eos|>'),
-        **sound,
-    )

@@ -1,8 +1,12 @@
 """The mesh, and one table from the logical axes of arrays to the axes of the mesh."""
 
+import json
+import math
+
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXES = ('data', 'fsdp', 'tensor')
@@ -16,18 +20,26 @@ RULES = {
 
 
 def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.Mesh:
-    """A mesh over the devices (default: all); `data` = −1 takes what the other axes leave."""
+    """A mesh over the devices (default: all); an axis of −1 takes what the others leave."""
     devices = jax.devices() if devices is None else devices
-    if data == -1:
-        data = len(devices) // (fsdp * tensor)
-    if data * fsdp * tensor != len(devices):
+    shape = mesh_shape(data, fsdp, tensor, len(devices))
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def mesh_shape(data: int, fsdp: int, tensor: int, devices: int) -> tuple[int, int, int]:
+    """The sizes of the mesh's axes on so many devices; ValueError where they do not fit."""
+    asked = data, fsdp, tensor
+    told = ' * '.join(f'mesh.{axis}={size}' for axis, size in zip(AXES, asked, strict=True))
+    if asked.count(-1) > 1 or any(size < 1 and size != -1 for size in asked):
+        raise ValueError(f'{told}: each must be at least 1, or one of them -1 (what is left)')
+    taken = math.prod(size for size in asked if size != -1)
+    shape = tuple(max(devices // taken, 1) if size == -1 else size for size in asked)
+    if math.prod(shape) != devices:
         raise ValueError(
-            f'mesh.data={data} * mesh.fsdp={fsdp} * mesh.tensor={tensor} = {data * fsdp * tensor} '
-            f'must be the number of devices = {len(devices)}; mesh.data=-1 takes what the others '
-            'leave'
+            f'{told}: the product must be the number of devices = {devices}; one axis may be -1 '
+            'and takes what the others leave'
         )
-    shape, types = (data, fsdp, tensor), (AxisType.Auto,) * 3
-    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    return shape
 
 
 def named(mesh, *axes: str | None) -> NamedSharding:
@@ -82,3 +94,23 @@ def to_host(tree):
         return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
     return jax.tree.map(local, tree)
+
+
+def largest_of_all(numbers) -> list[int]:
+    """The largest that any process holds of each number: what all have to pad to."""
+    numbers = np.asarray(numbers, np.int64)
+    if jax.process_count() > 1:
+        numbers = multihost_utils.process_allgather(numbers).max(0)
+    return numbers.tolist()
+
+
+def gather_rows(rows: list) -> list:
+    """The JSON values of all processes, those of process 0 first."""
+    if jax.process_count() == 1:
+        return rows
+    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
+    (size,) = largest_of_all([len(text)])
+    padded = np.full(size, ord(' '), np.uint8)
+    padded[: len(text)] = text
+    all_texts = multihost_utils.process_allgather(padded)
+    return [row for text in all_texts for row in json.loads(text.tobytes())]

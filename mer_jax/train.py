@@ -6,40 +6,15 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from mer_jax.group import TrainState
 from mer_jax.loop import run_stage
 from mer_jax.models.omni import Omni
+from mer_jax.optimize import host_figures, make_optimizer, start_state
 from mer_jax.records import Timer
 from mer_jax.rl.advantages import CalibrationRule, Weights
 from mer_jax.rl.step import Learn, roll_out, train_step
 from mer_jax.setting import Setting
-from mer_jax.sharding import named, state_shardings, to_devices, to_host
-
-
-def make_optimizer(optim, learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """AdamW under a clipped global norm, warmed up, then along a cosine to a tenth."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, optim.warmup, max(steps, optim.warmup + 1), learning_rate / 10
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(optim.clip_norm),
-        optax.adamw(schedule, b2=optim.b2, weight_decay=optim.weight_decay),
-    )
-
-
-def start_state(
-    setting: Setting, policy: Omni, trained, optimizer
-) -> tuple[TrainState, TrainState]:
-    """The state before the first update, placed on the mesh, and its shardings.
-
-    `trained` is the part of the policy that the optimizer keeps moments of.
-    """
-    moments = jax.jit(optimizer.init)(trained)
-    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
-    shardings = state_shardings(setting.mesh, state)
-    return jax.device_put(state, shardings), shardings
+from mer_jax.sharding import named, to_devices, to_host
 
 
 def make_learn(learn) -> Learn:
@@ -50,19 +25,17 @@ def make_learn(learn) -> Learn:
     return Learn(**sections)
 
 
-def host_figures(figures) -> dict[str, float]:
-    """The figures of a step, fetched; waits for the step."""
-    return {name: float(value) for name, value in jax.device_get(figures).items()}
-
-
 def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
-    """The policy after MER-R1; the policy that comes in is the frozen reference."""
+    """The policy after MER-R1; the policy that comes in is the frozen reference.
+
+    The reference is kept as the activations are (model.dtype), to which weights are cast for use.
+    """
     c, spec = setting.config, setting.spec
     optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     opening = setting.openings(*[setting.slow_opening] * c.rollout.group)
-    reference = jax.tree.map(jnp.copy, policy.decoder)
-    state, shardings = start_state(setting, policy, policy.decoder, optimizer)
+    reference = jax.tree.map(lambda leaf: jnp.array(leaf, spec.dtype), policy.decoder)
+    state, shardings = start_state(setting.mesh, policy, policy.decoder, optimizer)
     grow = jax.jit(functools.partial(roll_out, spec=spec, sampling=sampling))
     learn = jax.jit(
         functools.partial(
@@ -73,18 +46,20 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     )
     share = c.prompts_per_step // jax.process_count()
     numbers = np.arange(share, dtype=np.uint32) + jax.process_index() * share
-    seed = np.uint32(c.seed)
+    seed, cache = np.uint32(c.seed), setting.open_cache(policy)
 
-    def update(state, batch, step):
+    def update(state, examples, step):
         timer = Timer()
         with timer('grow'):
-            prompts, number_b = to_devices(setting.mesh, (batch.prompts, numbers))
+            batch = setting.collate(examples)
+            prompts, number_b = to_devices(setting.mesh, (batch, numbers))
             rollout = grow(
                 state.policy, prompts, number_b, seed, np.uint32(step), opening, setting.starts_wcn
             )
             branches = to_host(rollout.branches)
+            setting.keep_features(cache, examples, batch, rollout.features)
         with timer('read'):
-            reading, _ = setting.reader.read(branches, batch.prompts.gold)
+            reading, _ = setting.reader.read(branches, batch.gold)
         with timer('learn'):
             reading = to_devices(setting.mesh, reading)
             state, figures = learn(state, reference, prompts, rollout, reading, setting.starts_wcn)
@@ -92,5 +67,6 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         rate = branches.mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
-    batches = setting.batches(c.prompts_per_step, salt=1)
+    prepare = functools.partial(setting.example, cache=cache)
+    batches = setting.batches(c.prompts_per_step, 1, prepare)
     return run_stage('train', workdir, c.steps, state, batches, update, c.every).policy

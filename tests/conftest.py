@@ -22,6 +22,18 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 
 
+@pytest.fixture(scope='module')
+def module_config():
+    """A default config that the tests of a module share and leave as it is."""
+    return runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']()
+
+
+@pytest.fixture
+def variant_config():
+    """The config of a variant, unlocked."""
+    return runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']
+
+
 @pytest.fixture
 def config():
     """A default config of the test's own, unlocked."""

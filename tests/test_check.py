@@ -37,9 +37,12 @@ RULES = [
     ('data.held_out', 0.0, ['data.held_out=0.0', 'between 0 and 1']),
     ('data.held_out', 1.0, ['data.held_out=1.0', 'between 0 and 1']),
     ('optim.b2', 1.0, ['optim.b2=1.0', 'below 1']),
+    ('data.prompt_tokens', (), ['data.prompt_tokens=()', 'at least 1 token']),
+    ('data.prompt_tokens', (9, 0), ['data.prompt_tokens=(9, 0)', 'at least 1 token']),
+    ('data.subtitle', 'none', ["data.subtitle='none'", 'hold {} once']),
     ('data.min_pixels', 4000, ['data.min_pixels=4000', 'data.max_pixels=3136']),
-    ('mesh.data', 0, ['mesh.data=0', 'or -1']),
-    ('mesh.data', -2, ['mesh.data=-2', 'or -1']),
+    ('mesh.data', 0, ['mesh.data=0', 'one of them -1']),
+    ('mesh.data', -2, ['mesh.data=-2', 'one of them -1']),
     ('prompts_per_step', 12, ['prompts_per_step=12', 'mesh.data * mesh.fsdp = 8', 'e.g. 16']),
     ('cold_start.prompts_per_step', 3, ['cold_start.prompts_per_step=3', '= 8', 'e.g. 8']),
     ('evaluate.batch', 63, ['evaluate.batch=63', '= 8', 'e.g. 64']),
@@ -83,6 +86,7 @@ def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, 
         ('rollout.group', 2),
         ('mesh.data', 8),
         ('mesh.fsdp', 4),
+        ('data.prompt_tokens', (64, 512)),
         *[(key, choice) for key, choices in CHOICES.items() for choice in choices],
     ],
 )
@@ -120,9 +124,18 @@ def test_the_same_run_goes_on(tmp_path, config):
 
 def test_other_steps_are_allowed_and_named(tmp_path, config):
     claim_workdir(tmp_path, config, tiny.SPEC)
+    before = config.steps
     changed(config, steps=7, learn__kl=0.5)
     lines = claim_workdir(tmp_path, config, tiny.SPEC)
-    assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', 'steps=7 (was 150)']
+    assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', f'steps=7 (was {before})']
+
+
+def test_the_cold_start_may_change_until_training_stands_on_it(tmp_path, config):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    assert claim_workdir(tmp_path, changed(config, cold_start__steps=9), tiny.SPEC)
+    (tmp_path / 'train').mkdir()
+    with pytest.raises(ValueError, match=r'cold_start\.steps=9, but .* holds a run with'):
+        claim_workdir(tmp_path, config, tiny.SPEC)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls()
         functools.partial(
             imitate_step,
             spec=tiny.SPEC,
-            towers=False,
             banned=BANNED,
             chunk=4,
             optimizer=optimizer,
@@ -42,10 +41,11 @@ def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls()
     )
     keys = read_prompts(policy.decoder, tiny.SPEC, prompts, jnp.zeros((3, 0, 32)))
     logp = np.asarray(score(policy.decoder, tiny.SPEC, prompts, keys, token, banned=BANNED))
-    after, figures = step(state, prompts, token, mask)
+    blind = jnp.zeros((3, 0, 32))
+    after, figures = step(state, prompts, blind, token, mask)
     np.testing.assert_allclose(figures['loss'], -logp[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['slow_loss'], -logp[:, 0][mask[:, 0]].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['fast_loss'], -logp[:, 1][mask[:, 1]].mean(), rtol=1e-5)
     for _ in range(10):
-        after, later = step(after, prompts, token, mask)
+        after, later = step(after, prompts, blind, token, mask)
     assert later['loss'] < figures['loss'] - 0.5 and after.step == 11

@@ -14,13 +14,10 @@ from mer_jax.data.loader import (
     Example,
     StageClips,
     hold_out,
-    in_order,
     prepare_or_name,
     training_batches,
 )
 from mer_jax.data.media import MediaError
-
-NOTHING = np.zeros((2, 1))
 
 
 def clips_of(count, bad=()):
@@ -31,21 +28,17 @@ def clips_of(count, bad=()):
 def prepare(clip):
     if clip.video == 'bad':
         raise MediaError(f'{clip.id}.mp4: is cut off')
-    return Example(clip, None, NOTHING, NOTHING)
-
-
-def names(examples):
-    return [example.clip.id for example in examples]
+    return Example(clip, None)
 
 
 def batches(clips, damages, size=3, process=0, processes=1, seed=7):
     return training_batches(
-        clips, prepare, names, damages, seed=seed, size=size, process=process, processes=processes
+        clips, prepare, damages, seed=seed, size=size, process=process, processes=processes
     )
 
 
 def take(stream, count):
-    return [name for batch in itertools.islice(stream, count) for name in batch]
+    return [example.clip.id for batch in itertools.islice(stream, count) for example in batch]
 
 
 @pytest.fixture
@@ -127,26 +120,26 @@ def test_one_good_clip_is_enough(tmp_path):
     assert take(batches(clips_of(4, bad=(0, 1, 2)), damages), 3) == ['c3'] * 9
 
 
-def test_a_new_start_counts_the_damage_of_the_last(damages):
+def test_a_new_start_counts_what_is_still_damaged_and_notes_it_once(damages):
     for name in ('a', 'b'):
         assert not damages.whole(Damaged(name, 'why'))
-    again = Damages(damages.path, 2)
-    assert not again.whole(Damaged('a', 'why'))
-    assert len(damages.path.read_text().splitlines()) == 2
-    with pytest.raises(MediaError, match='3 damaged clips, the last one c'):
-        again.whole(Damaged('c', 'why'))
+    again = Damages(damages.path, 2)  # b was mended since
+    assert not again.whole(Damaged('a', 'why')) and not again.whole(Damaged('c', 'why'))
+    assert [json.loads(line)['id'] for line in damages.path.read_text().splitlines()] == [*'abc']
+    with pytest.raises(MediaError, match='3 damaged clips, the last one d'):
+        again.whole(Damaged('d', 'why'))
 
 
-@pytest.mark.parametrize('torn', ['{"id": "b", "rea', '{"id": "b", "reason": "{0}', '{', ''])
+@pytest.mark.parametrize('torn', ['{"id": "b", "rea', '{"id": "b", "reason": "{0}', '[1]', ''])
 def test_a_line_that_a_kill_tore_is_passed_over(damages, torn):
     damages.whole(Damaged('a', 'why'))
     with damages.path.open('a') as file:
         file.write(torn)
     again = Damages(damages.path, 9)
-    assert again.ids == {'a'}
+    assert again.noted == {'a'}
     again.whole(Damaged('b', 'why'))
     again.whole(Damaged('c', 'why'))
-    assert Damages(damages.path, 9).ids == {'a', 'b', 'c'}
+    assert Damages(damages.path, 9).noted == {'a', 'b', 'c'}
 
 
 def test_a_file_that_cannot_be_opened_is_damage_and_a_mistake_of_ours_is_not():
@@ -159,25 +152,6 @@ def test_a_file_that_cannot_be_opened_is_damage_and_a_mistake_of_ours_is_not():
     assert prepare_or_name(missing, Clip('c')) == Damaged('c', 'no c')
     with pytest.raises(TypeError):
         prepare_or_name(mistaken, Clip('c'))
-
-
-@pytest.mark.parametrize(
-    ('bad', 'lists'),
-    [
-        ((), [['c0', 'c1', 'c2'], ['c3', 'c4', 'c5'], ['c6']]),
-        ((1,), [['c0', 'c2', 'c3'], ['c4', 'c5', 'c6']]),
-        ((0, 6), [['c1', 'c2', 'c3'], ['c4', 'c5']]),
-    ],
-)
-def test_in_order_goes_once_through_the_clips_without_the_damaged(damages, bad, lists):
-    found = in_order(clips_of(7, bad), prepare, damages, 3)
-    assert [names(examples) for examples in found] == lists
-
-
-def test_in_order_ends_with_an_error_when_no_clip_is_left(damages):
-    with pytest.raises(MediaError, match='none of the 2 clips'):
-        list(in_order(clips_of(2, bad=(0, 1)), prepare, damages, 3))
-    assert list(in_order([], prepare, damages, 3)) == []
 
 
 def test_held_out_clips_are_near_their_share_and_stay_held_out():

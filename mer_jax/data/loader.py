@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import grain
-import numpy as np
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.media import MediaError
@@ -43,12 +42,12 @@ def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A clip ready to be batched; branches are the gold ones, i[g, s] and bool[g, s]."""
+    """A clip ready to be batched; for imitation with what its gold branches say."""
 
     clip: Clip
     prompt: Prompt
-    token: np.ndarray
-    mask: np.ndarray
+    slow: tuple[int, ...] = ()  # token ids, the forced opening first, the end of the turn last
+    fast: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +59,20 @@ class Damaged:
 
 
 class Damages:
-    """Names and counts damaged clips in a file of the run; past the budget the run ends."""
+    """Names and counts damaged clips in a file of the run; past the budget the run ends.
+
+    What an earlier start of the run found counts again only where it is still damaged. Each
+    process has a file and a budget of its own.
+    """
 
     def __init__(self, path: pathlib.Path, budget: int):
         self.path, self.budget = path, budget
         text = path.read_text() if path.exists() else ''
         self.gap = '\n' if text and not text.endswith('\n') else ''  # ends what a kill tore off
-        self.ids = set()
+        self.noted, self.ids = set(), set()
         for line in text.splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                self.ids.add(json.loads(line)['id'])
+            with contextlib.suppress(json.JSONDecodeError, TypeError, KeyError):
+                self.noted.add(json.loads(line)['id'])
 
     def whole(self, example: Example | Damaged) -> bool:
         """Whether the example can be used; a damaged one is noted once.
@@ -78,11 +81,13 @@ class Damages:
         """
         if isinstance(example, Example):
             return True
-        if example.id not in self.ids:
-            self.ids.add(example.id)
+        if example.id not in self.noted:
             with self.path.open('a') as file:
                 file.write(self.gap + json.dumps(dataclasses.asdict(example)) + '\n')
             self.gap = ''
+            self.noted.add(example.id)
+        if example.id not in self.ids:
+            self.ids.add(example.id)
             log.warning(
                 'clip %s left out (%d so far): %s', example.id, len(self.ids), example.reason
             )
@@ -106,7 +111,6 @@ def prepare_or_name(prepare: Callable[[Clip], Example], clip: Clip) -> Example |
 def training_batches(
     clips: Sequence[Clip],
     prepare: Callable[[Clip], Example],
-    collate: Callable[[list[Example]], object],
     damages: Damages,
     *,
     seed: int,
@@ -114,7 +118,7 @@ def training_batches(
     process: int,
     processes: int,
 ):
-    """An endless iterator over batches of `size` examples of this process; Orbax can save it.
+    """An endless iterator over lists of `size` examples of this process; Orbax can save it.
 
     Every epoch is a new permutation of all clips, of which a process takes every `processes`-th.
     It ends in a MediaError when no clip can be used, whatever data.max_bad_clips says.
@@ -126,7 +130,10 @@ def training_batches(
             return True
         damaged.add(example.id)
         if len(damaged) == len(clips):
-            raise nothing_left(len(clips), example, damages)
+            raise MediaError(
+                f'none of the {len(clips)} clips can be used; all are named, with the reason, in '
+                f'{damages.path}. Mend them, or name other clips'
+            )
         return False
 
     dataset = grain.MapDataset.source(clips).seed(seed).shuffle().repeat()[process::processes]
@@ -134,31 +141,4 @@ def training_batches(
     stream = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)
     )
-    stream = stream.filter(whole).batch(size, drop_remainder=True, batch_fn=list)
-    return iter(stream.map(collate))
-
-
-def in_order(clips, prepare, damages: Damages, size: int):
-    """Lists of at most `size` usable examples, once through the clips.
-
-    Raises MediaError when none of them can be used.
-    """
-    waiting, usable = [], 0
-    for index in range(len(clips)):
-        example = prepare_or_name(prepare, clips[index])
-        if damages.whole(example):
-            waiting.append(example)
-            usable += 1
-        if waiting and (len(waiting) == size or index == len(clips) - 1):
-            yield waiting
-            waiting = []
-    if len(clips) and not usable:
-        raise nothing_left(len(clips), example, damages)
-
-
-def nothing_left(count: int, last: Damaged, damages: Damages) -> MediaError:
-    """What to raise when all clips are damaged."""
-    return MediaError(
-        f'none of the {count} clips can be used, the last one {last.id} ({last.reason}); all are '
-        f'named in {damages.path}. Mend them, or name other clips'
-    )
+    return iter(stream.filter(whole).batch(size, drop_remainder=True, batch_fn=list))

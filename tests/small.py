@@ -1,0 +1,53 @@
+"""A small policy of the embedded stage, as a run and as an exported folder."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from mer_jax.check import claim_workdir
+from mer_jax.checkpoints import Checkpoints
+from mer_jax.export import export_policy
+from mer_jax.group import TrainState
+from mer_jax.models.omni import make_omni
+from mer_jax.setting import Setting
+
+SIZES = {
+    'text': {'hidden_size': 64, 'num_hidden_layers': 2, 'head_dim': 16, 'intermediate_size': 96}
+    | {'mrope_section': (2, 3, 3)},
+    'vision': {'hidden_size': 24, 'intermediate_size': 32},
+    'audio': {'d_model': 24, 'encoder_ffn_dim': 32},
+}
+
+
+def shrink(c):
+    """The config with a small model and a mesh of one device's work."""
+    for part, sizes in SIZES.items():
+        c.model[part].update(sizes)
+    c.rollout.slow_tokens = 24
+    return c
+
+
+def random_policy(setting: Setting, seed: int = 0):
+    """A policy whose random weights are large enough to prefer some tokens."""
+    omni = jax.jit(lambda: make_omni(jax.random.key(seed), setting.spec))()
+    return jax.tree.map(lambda leaf: leaf * 1.5, omni)
+
+
+def write_run(c, workdir: pathlib.Path, seed: int = 0):
+    """A workdir whose last checkpoint holds a random policy; (setting, policy)."""
+    setting = Setting(c)
+    policy = random_policy(setting, seed)
+    claim_workdir(workdir, c, setting.spec)
+    state = TrainState(step=jnp.int32(1), policy=policy, moments=())
+    with Checkpoints(workdir / 'train', 1) as checkpoints:
+        checkpoints.save(1, state)
+    return setting, policy
+
+
+def write_export(c, folder: pathlib.Path, seed: int = 0):
+    """A Hugging Face folder of a random policy; (setting, policy)."""
+    setting = Setting(c)
+    policy = random_policy(setting, seed)
+    export_policy(setting, policy, folder)
+    return setting, policy

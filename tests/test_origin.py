@@ -1,0 +1,134 @@
+"""Where a model comes from: folders of several kinds, their chain, and what does not fit."""
+
+import json
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from mer_jax.origin import config_of, find_root, first_policy, open_origin
+from mer_jax.setting import Setting
+
+
+@pytest.fixture(scope='module')
+def folder(module_config, tmp_path_factory):
+    """A Hugging Face folder of a small Omni."""
+    folder = tmp_path_factory.mktemp('exports') / 'omni'
+    small.write_export(small.shrink(module_config), folder)
+    return folder
+
+
+@pytest.fixture
+def published(variant_config, folder):
+    c = variant_config('qwen2_5_omni_7b')
+    c.model.checkpoint = str(folder)
+    return c
+
+
+def run_folder(path, checkpoint):
+    path.mkdir()
+    (path / 'config.json').write_text(json.dumps({'model.checkpoint': str(checkpoint)}))
+    return str(path)
+
+
+def test_the_root_is_found_through_runs_of_runs(folder, tmp_path):
+    first = run_folder(tmp_path / 'first', folder)
+    second = run_folder(tmp_path / 'second', first)
+    assert find_root(second) == find_root(first) == find_root(str(folder)) == folder
+    assert find_root(run_folder(tmp_path / 'stage', '')) is None and find_root('') is None
+
+
+def test_a_chain_without_an_end_is_refused(tmp_path):
+    name = run_folder(tmp_path / 'run', tmp_path / 'run')
+    with pytest.raises(ValueError, match='descends from itself'):
+        find_root(name)
+
+
+def test_a_folder_brings_sizes_tokenizer_and_ids(published, folder):
+    origin = open_origin(published.model)
+    assert origin.root == folder and origin.spec.text.hidden_size == 64
+    assert origin.spec.dtype == 'bfloat16'
+    ids = {origin.tokenizer().convert_tokens_to_ids(f'<|{name}|>') for name in ('VIDEO', 'AUDIO')}
+    assert ids == {origin.layout.video, origin.layout.audio}
+
+
+def test_sizes_of_a_config_are_not_silently_those_of_a_folder(config, folder):
+    config.model.checkpoint = str(folder)
+    with pytest.raises(ValueError, match=r'model\.text is set.*configs/mer_r1\.py:qwen2_5_omni'):
+        open_origin(config.model)
+
+
+def test_a_folder_of_the_other_family_is_refused(published):
+    published.model.family = 'vl'
+    with pytest.raises(ValueError, match="model.family='vl', but .* 'omni'"):
+        open_origin(published.model)
+
+
+def test_a_folder_without_tokenizer_or_template_says_so_or_goes_on(
+    published, folder, tmp_path, caplog
+):
+    bare = tmp_path / 'bare'
+    shutil.copytree(folder, bare)
+    (bare / 'chat_template.jinja').unlink()
+    published.model.checkpoint = str(bare)
+    tokenizer = open_origin(published.model).tokenizer()
+    assert 'no chat template' in caplog.text
+    chat = tokenizer.apply_chat_template(
+        [{'role': 'user', 'content': [{'type': 'video'}, {'type': 'text', 'text': 'Why?'}]}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert chat == (
+        '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n'
+        '<|vision_bos|><|VIDEO|><|vision_eos|>Why?<|im_end|>\n<|im_start|>assistant\n'
+    )
+    for path in bare.glob('tokenizer*'):
+        path.unlink()
+    with pytest.raises(ValueError, match=re.escape(f'{bare}: its tokenizer cannot be read')):
+        open_origin(published.model).tokenizer()
+
+
+def test_a_template_of_the_processor_comes_before_that_of_the_tokenizer(
+    published, folder, tmp_path
+):
+    other = tmp_path / 'other'
+    shutil.copytree(folder, other)
+    (other / 'chat_template.json').write_text('{"chat_template": "{{ messages }}"}')
+    published.model.checkpoint = str(other)
+    assert open_origin(published.model).tokenizer().chat_template == '{{ messages }}'
+
+
+@pytest.mark.parametrize(('text', 'part'), [('{', 'must hold the config'), ('[]', 'JSON object')])
+def test_a_damaged_config_is_named(tmp_path, text, part):
+    (tmp_path / 'config.json').write_text(text)
+    with pytest.raises(ValueError, match=part) as raised:
+        find_root(str(tmp_path))
+    assert str(tmp_path / 'config.json') in str(raised.value)
+
+
+def test_an_export_is_asked_as_it_was_trained(folder):
+    c = config_of(str(folder))
+    assert c.rollout.slow_tokens == 24 and c.data.question == 'What does this person feel?'
+    assert c.model.checkpoint == str(folder) and not c.model.text
+
+
+def test_a_published_folder_is_asked_as_its_family_is_published(folder, tmp_path):
+    plain = tmp_path / 'plain'
+    shutil.copytree(folder, plain)
+    (plain / 'mer_jax.json').unlink()
+    assert config_of(str(plain)).rollout.slow_tokens == 1024
+
+
+def test_trained_weights_and_frozen_towers_have_dtypes_of_their_own(published):
+    setting = Setting(published)
+    frozen = first_policy(setting.origin, published, setting.mesh)
+    assert frozen.decoder.lm_head.weight[...].dtype == 'float32'
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(frozen.visual)} == {'bfloat16'}
+    published.cold_start.towers = True
+    trained = first_policy(setting.origin, published, setting.mesh)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(trained.visual)} == {'float32'}
+    for a, b in zip(jax.tree.leaves(frozen), jax.tree.leaves(trained), strict=True):
+        np.testing.assert_array_equal(a, b.astype(a.dtype))

@@ -1,0 +1,122 @@
+"""A run on a Hugging Face checkpoint and films: train, be killed, go on, evaluate, export."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import small
+from test_main import ROOT, environment
+
+from mer_jax.data import stage
+
+CHANGES = (
+    'steps=3',
+    'cold_start.steps=3',
+    'prompts_per_step=2',
+    'cold_start.prompts_per_step=2',
+    'rollout.group=2',
+    'rollout.slow_tokens=64',
+    'evaluate.clips=4',
+    'evaluate.batch=2',
+    'every.save=1',
+    'data.min_pixels=3136',
+    'data.max_pixels=6272',
+    'model.dtype=float32',
+)
+
+
+@pytest.fixture(scope='module')
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('films') / 'clips'
+    stage.write(folder, clips=16, seed=5, split='train', sheet=False)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def folder(module_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('exports') / 'omni'
+    small.write_export(small.shrink(module_config), folder)
+    return folder
+
+
+def program(folder, films, workdir, *changes):
+    flags = [f'--config.{change}' for change in (*CHANGES, *changes)]
+    return [
+        *(sys.executable, '-m', 'mer_jax.main', '--config=configs/mer_r1.py:qwen2_5_omni_7b'),
+        f'--config.model.checkpoint={folder}',
+        f'--config.data.manifest={films / "manifest.jsonl"}',
+        f'--workdir={workdir}',
+        *flags,
+    ]
+
+
+def run(*arguments):
+    said = subprocess.run(
+        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
+    )
+    assert said.returncode == 0, said.stderr
+    return said
+
+
+def records(workdir):
+    path = workdir / 'records.jsonl'
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.slow
+def test_a_run_on_a_checkpoint_is_killed_goes_on_and_exports_what_predict_reads(
+    folder, films, tmp_path
+):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    run(*program(folder, films, whole))
+    process = subprocess.Popen(
+        program(folder, films, killed, f'data.cache={tmp_path / "cache"}'),
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None and len(records(killed)) < 4:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    run(*program(folder, films, killed, f'data.cache={tmp_path / "cache"}'))
+
+    # The other run was killed and kept features on disk; neither may change what it learns.
+    assert len(records(whole)) == 6 and records(whole) == records(killed)
+    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) >= 8
+    results = [json.loads((w / 'results.json').read_text()) for w in (whole, killed)]
+    assert results[0]['end'] == results[1]['end'] and results[0]['clips'] >= 2
+    clips = [films / json.loads(line)['video'] for line in open(films / 'manifest.jsonl')]
+    predict = (sys.executable, '-m', 'mer_jax.predict', '--json', str(clips[0]))
+    answers = [run(*predict, '--checkpoint', str(w / 'export')).stdout for w in (whole, killed)]
+    assert answers[0] == answers[1] and set(json.loads(answers[0])) > {'fast', 'slow'}
+    assert run(*predict, '--checkpoint', str(whole)).stdout == answers[0]
+
+
+PROGRAM = """
+import sys
+sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'tensorflow']))
+import importlib, pkgutil, mer_jax
+for module in pkgutil.walk_packages(mer_jax.__path__, 'mer_jax.'):
+    importlib.import_module(module.name)
+from absl import app
+from mer_jax import main, predict
+try:
+    app.run(main.main, sys.argv[3:], flags_parser=main.parse)
+except SystemExit as left:
+    assert not left.code, left.code
+sys.argv = ['predict', '--json', '--checkpoint', sys.argv[1], sys.argv[2]]
+predict.main()
+"""
+
+
+@pytest.mark.slow
+def test_training_and_prediction_need_neither_torch_nor_tensorflow(folder, films, tmp_path):
+    film = next(films.rglob('*.mp4'))
+    _, *arguments = program(folder, films, tmp_path / 'run', 'steps=1', 'cold_start.steps=1')
+    said = run(sys.executable, '-c', PROGRAM, str(folder), str(film), *arguments[1:])
+    assert set(json.loads(said.stdout.splitlines()[-1])) == {'clip', 'fast', 'slow', 'only'}
+    assert len(records(tmp_path / 'run')) == 2
