@@ -2,6 +2,7 @@
 
     python experiments/speed.py --preset stage
     python experiments/speed.py --preset text --copied
+    python experiments/speed.py --checkpoint DIR --image 448 --text 64 --prompts 4 --group 8
 
 One JSON line on stdout. `--copied` times the same branches with a copy of the prompt for each, in
 turns with the shared ones, and holds what is measured against what the FLOPs promise.
@@ -25,14 +26,22 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from experiments.flops import grow_bytes, part_flops
-from experiments.workloads import PRESETS, Workload, random_reading, stage_config
+from experiments.workloads import (
+    PRESETS,
+    Workload,
+    checkpoint_workload,
+    random_reading,
+    stage_config,
+)
 from mer_jax.group import Branches, TrainState
 from mer_jax.models.decoder import Decoder
-from mer_jax.models.omni import make_omni, perceive, read_prompts
+from mer_jax.models.load import load_omni
+from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
+from mer_jax.optimize import make_optimizer
 from mer_jax.records import Compilations
 from mer_jax.rl.branches import grow, score
 from mer_jax.rl.step import Learn, Rollout, calibrate, train_step
-from mer_jax.train import make_learn, make_optimizer
+from mer_jax.train import make_learn
 
 STAGES = {'rollout': ('prefill', 'grow'), 'learn': ('score', 'echo', 'update')}
 
@@ -93,14 +102,14 @@ def bind(work: Workload, compiled, state: TrainState, reference, reading, branch
 
 
 def machine_calls() -> dict[str, Callable]:
-    """A product of two 2048 x 2048 matrices, and a pass over 256 MiB that is read and written.
+    """A product of two 2048 x 2048 matrices, and a pass over 128 MiB that is read and written.
 
     The pass is in place: fresh memory would measure the page faults of the operating system.
     """
     square = jnp.full((2048, 2048), 0.5)
     multiply = jax.jit(jnp.matmul)
     negate = jax.jit(jnp.negative, donate_argnums=0)
-    held = [jnp.ones(2**26)]
+    held = [jnp.ones(2**25)]
 
     def sweep():
         held[0] = negate(held[0])
@@ -159,13 +168,23 @@ def gain(shared: dict[str, dict], copied: dict[str, dict]) -> dict[str, dict]:
     return rows
 
 
-def measure(work: Workload, copied: bool, repeats: int, seed: int) -> dict:
+def policies(work: Workload, checkpoint: pathlib.Path | None, seed: int) -> tuple[Omni, Decoder]:
+    """A policy and its reference: of a checkpoint, or of two random draws."""
+    make = jax.jit(functools.partial(make_omni, spec=work.spec))
+    if checkpoint is None:
+        return make(jax.random.key(seed)), make(jax.random.key(seed + 1)).decoder
+    policy = load_omni(checkpoint, jax.eval_shape(make, jax.random.key(seed)))
+    return policy, jax.tree.map(jnp.copy, policy.decoder)
+
+
+def measure(
+    work: Workload, copied: bool, repeats: int, seed: int, checkpoint: pathlib.Path | None = None
+) -> dict:
     """The line that is printed."""
     compilations = Compilations()
     c = stage_config(seed)
     optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
-    make = jax.jit(functools.partial(make_omni, spec=work.spec))
-    policy, reference = make(jax.random.key(seed)), make(jax.random.key(seed + 1)).decoder
+    policy, reference = policies(work, checkpoint, seed)
     moments = jax.jit(optimizer.init)(policy.decoder)
     state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
     compiled = programs(work, make_learn(c.learn), optimizer)
@@ -210,7 +229,7 @@ def describe_machine(seconds: dict[str, np.ndarray]) -> dict:
         'cores': os.cpu_count(),
         'jax': jax.__version__,
         'matmul_gflop_per_second': 2 * 2048**3 / 1e9 / float(np.median(seconds['matmul'])),
-        'bandwidth_gbyte_per_second': 8 * 2**26 / 1e9 / float(np.median(seconds['sweep'])),
+        'bandwidth_gbyte_per_second': 8 * 2**25 / 1e9 / float(np.median(seconds['sweep'])),
     }
 
 
@@ -244,6 +263,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The flags; those that cannot be met end with a message."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--preset', choices=PRESETS, default='stage')
+    parser.add_argument('--checkpoint', type=pathlib.Path, help='a Hugging Face folder instead')
+    parser.add_argument('--image', type=int, default=0, help='side of an image, for a checkpoint')
+    parser.add_argument('--text', type=int, default=512, help='text tokens, for a checkpoint')
     parser.add_argument('--copied', action='store_true', help='time copied prompts as well')
     parser.add_argument('--repeats', type=int, default=5, help='the median of so many is reported')
     parser.add_argument('--prompts', type=int, help='prompts of a step instead of the preset')
@@ -251,10 +273,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--new', type=int, help='tokens that a branch grows')
     parser.add_argument('--seed', type=int, default=0)
     flags = parser.parse_args(arguments)
-    for name in ('repeats', 'prompts', 'group', 'new'):
+    for name in ('repeats', 'prompts', 'group', 'new', 'text'):
         value = vars(flags)[name]
         if value is not None and value < 1:
             parser.error(f'--{name}={value}: must be at least 1')
+    if not 0 <= flags.seed < 2**31:
+        parser.error(f'--seed={flags.seed}: must be from 0 to 2**31 - 1')
+    if flags.image < 0:
+        parser.error(f'--image={flags.image}: must be a side in pixels, or 0 for none')
     if flags.copied and flags.group == 1:
         parser.error(
             '--group=1 with --copied: one branch shares its prompt with none; take 2 or more'
@@ -264,9 +290,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     flags = parse()
-    work = PRESETS[flags.preset](flags.seed, flags.prompts, flags.group, flags.new)
-    line = measure(work, flags.copied, flags.repeats, flags.seed)
-    print(json.dumps(rounded({'preset': flags.preset} | line)))
+    sizes, folder = (flags.seed, flags.prompts, flags.group, flags.new), flags.checkpoint
+    name = {'preset': flags.preset} if folder is None else {'checkpoint': folder.name}
+    try:
+        if folder is None:
+            work = PRESETS[flags.preset](*sizes)
+        else:
+            work = checkpoint_workload(folder, *sizes, flags.image, flags.text)
+        line = measure(work, flags.copied, flags.repeats, flags.seed, folder)
+    except ValueError as error:
+        raise SystemExit(f'speed: {error}') from None
+    print(json.dumps(rounded(name | line)))
 
 
 if __name__ == '__main__':

@@ -7,8 +7,11 @@ import runpy
 import jax
 import numpy as np
 
+from mer_jax.data import media
+from mer_jax.data.prompts import batch_prompts, fill_prompt
 from mer_jax.group import Array, Media, Prompts, Reading
-from mer_jax.models.spec import Spec, TextSpec
+from mer_jax.models.spec import Spec, TextSpec, read_spec, read_token_ids
+from mer_jax.origin import make_layout
 from mer_jax.rl.branches import Sampling
 from mer_jax.setting import Setting, choose_clips
 
@@ -88,6 +91,48 @@ def text_workload(seed: int, prompts: int | None, group: int | None, new: int | 
         echo=2,
         anchors=1,
         end=0,
+    )
+
+
+def checkpoint_workload(
+    folder: pathlib.Path,
+    seed: int,
+    prompts: int | None,
+    group: int | None,
+    new: int | None,
+    image: int,
+    text: int,
+) -> Workload:
+    """Random text, after an image of noise if `image` is its side in pixels, for a checkpoint."""
+    spec, ids = read_spec(folder, remat=True), read_token_ids(folder)
+    layout, random = make_layout(spec, ids), np.random.default_rng(seed)
+    if image % (layout.patch * layout.merge):
+        raise ValueError(
+            f'--image={image}: must be a multiple of patch_size * spatial_merge_size = '
+            f'{layout.patch * layout.merge}, or 0 for none'
+        )
+    batch = []
+    for number in range(prompts or 4):
+        words = random.integers(0, spec.text.vocab_size, text + 1)
+        chat = np.where(np.isin(words, list(ids.values())), 0, words).tolist()
+        pictures, seconds = [], []
+        if image:
+            frames = random.integers(0, 256, (1, image, image, 3), np.uint8)
+            sides = layout.patch, layout.merge, layout.temporal_patch
+            pictures, seconds = [media.patches(frames, *sides)], [0.0]
+            chat = [layout.vision_start, layout.image, layout.vision_end, *chat]
+        batch.append(fill_prompt(str(number), chat, pictures, seconds, [], layout, False))
+    length = max(len(prompt.token) for prompt in batch)
+    return Workload(
+        spec=spec,
+        prompts=batch_prompts(batch, length, np.ones((len(batch), 1, 1), bool), 0),
+        starts_wcn=np.ones((1, 1, 1), np.int32),
+        g=group or 8,
+        s=1 + (new or 64),
+        echo=2,
+        anchors=1,
+        end=0,
+        banned=tuple(ids.values()),
     )
 
 

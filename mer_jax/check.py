@@ -1,19 +1,13 @@
 """What a config must satisfy before anything is built or written; each message says the way out."""
 
-import dataclasses
-import json
 import math
-import pathlib
 
 import jax
 
-from mer_jax.models.spec import Spec
-from mer_jax.records import write_whole
 from mer_jax.rl.advantages import DISENTANGLE, LEVELS, SIDES, SPACES
 from mer_jax.rl.objective import AGGREGATES
 from mer_jax.sharding import mesh_shape
 
-FIXED = ('seed', 'model.checkpoint', 'data.clips', 'data.manifest', 'data.held_out', 'data.wheels')
 CHOICES = {
     'model.family': ('omni', 'vl'),
     'learn.disentangle': DISENTANGLE,
@@ -75,8 +69,10 @@ def check_config(c) -> None:
             raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
     check_ranges(c)
     check_batches(c)
+    for section in ('text', 'vision', 'audio'):
+        check_sizes_given(c.model[section], section)
     if c.model.text:
-        check_attention(c.model.text)
+        check_attention(c.model)
 
 
 def check_ranges(c) -> None:
@@ -91,6 +87,12 @@ def check_ranges(c) -> None:
         raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
     if not 0 <= c.optim.b2 < 1:
         raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
+    weights = dict(c.learn.weights)
+    if min(weights.values()) < 0 or not any(weights.values()):
+        raise ValueError(f'learn.weights={weights}: none may be below 0, and one must be above')
+    wheels = tuple(c.data.wheels)
+    if not wheels or not all(isinstance(name, str) for name in wheels):
+        raise ValueError(f'data.wheels={wheels}: must be names of wheels, e.g. parrott,ekman')
     tokens = tuple(c.data.prompt_tokens)
     if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
         raise ValueError(
@@ -120,18 +122,55 @@ def check_batches(c) -> None:
             )
 
 
-def check_attention(text) -> None:
-    """The sizes of the decoder must fit each other."""
+def check_sizes_given(sizes, section: str) -> None:
+    """All counts of a part of the model must be at least 1."""
+    for key, value in sizes.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        least = 0 if key in ('fullatt_block_indexes', 'mrope_section') else 1
+        for number in numbers:
+            if isinstance(number, bool):
+                continue
+            if number < least or (isinstance(number, float) and number <= 0):
+                raise ValueError(
+                    f'model.{section}.{key}={value}: must be at least {least}'
+                    if isinstance(number, int)
+                    else f'model.{section}.{key}={value}: must be above 0'
+                )
+
+
+def check_attention(model) -> None:
+    """The sizes of the model must fit each other."""
+    text, vision, audio = model.text, model.vision, model.audio
     n, k = text.num_attention_heads, text.num_key_value_heads
-    if k < 1 or n % k:
+    if n % k:
         raise ValueError(
             f'model.text.num_attention_heads={n}: must be a multiple of '
             f'model.text.num_key_value_heads={k}'
         )
-    if sum(text.mrope_section) * 2 != text.head_dim:
+    if len(text.mrope_section) != 3 or sum(text.mrope_section) * 2 != text.head_dim:
         raise ValueError(
-            f'model.text.mrope_section={tuple(text.mrope_section)}: must add up to half of '
-            f'model.text.head_dim={text.head_dim}'
+            f'model.text.mrope_section={tuple(text.mrope_section)}: must be three counts that add '
+            f'up to half of model.text.head_dim={text.head_dim}'
+        )
+    if vision.hidden_size % (4 * vision.num_heads):
+        raise ValueError(
+            f'model.vision.num_heads={vision.num_heads}: four times it must divide '
+            f'model.vision.hidden_size={vision.hidden_size}'
+        )
+    if vision.window_size % 28:
+        raise ValueError(
+            f'model.vision.window_size={vision.window_size}: must be a multiple of 28 pixels, the '
+            'side of a cell'
+        )
+    if any(index >= vision.depth for index in vision.fullatt_block_indexes):
+        raise ValueError(
+            f'model.vision.fullatt_block_indexes={tuple(vision.fullatt_block_indexes)}: must all '
+            f'be below model.vision.depth={vision.depth}'
+        )
+    if audio.d_model % (2 * audio.encoder_attention_heads):
+        raise ValueError(
+            f'model.audio.encoder_attention_heads={audio.encoder_attention_heads}: twice it must '
+            f'divide model.audio.d_model={audio.d_model}'
         )
 
 
@@ -144,55 +183,3 @@ def flat(c, prefix: str = '') -> dict:
         else:
             values[prefix + key] = value
     return values
-
-
-def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
-    """Make the workdir this run's own, or see that it is; the other keys that have changed since.
-
-    Raises ValueError if the folder holds a run of another model, seed or data.
-    """
-    now = json.loads(json.dumps(flat(c) | sizes(spec)))
-    path = workdir / 'config.json'
-    if not path.exists():
-        if jax.process_index() == 0:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(now, indent=1))
-        return []
-    before = read_config(workdir)
-    check_sizes(workdir, before, spec)
-    changed = [key for key in now if key in before and before[key] != now[key]]
-    trained = (workdir / 'train').exists()
-    for key in changed:
-        if key in FIXED or (trained and key.startswith('cold_start.')):
-            raise ValueError(
-                f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
-                'another --workdir, or give the value that it began with'
-            )
-    return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
-
-
-def read_config(run: pathlib.Path) -> dict:
-    """The config that a run began with, flat; ValueError if the folder holds none."""
-    try:
-        return json.loads((run / 'config.json').read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f'{run / "config.json"}: must hold the config of a run ({error}); name the --workdir '
-            'of a run, or another folder'
-        ) from None
-
-
-def check_sizes(run: pathlib.Path, before: dict, spec: Spec) -> None:
-    """Raises ValueError if the run's model is another than that of the spec."""
-    for key, value in json.loads(json.dumps(sizes(spec))).items():
-        if key in before and before[key] != value:
-            raise ValueError(
-                f'{key.replace("spec.", "model.")}={value!r}, but {run} holds a model with '
-                f'{before[key]!r}: choose another folder, or give the size that it has'
-            )
-
-
-def sizes(spec: Spec) -> dict:
-    """What a checkpoint must agree with: the fields of a spec under dotted names."""
-    fields = flat(dataclasses.asdict(spec), 'spec.')
-    return {key: fields[key] for key in fields if key not in ('spec.remat', 'spec.dtype')}

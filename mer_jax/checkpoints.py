@@ -1,10 +1,17 @@
 """Orbax checkpoints of {state, data iterator}: restore the last good one, or start."""
 
+import logging
 import pathlib
 
 import grain
 import jax
 import orbax.checkpoint as ocp
+
+log = logging.getLogger(__name__)
+
+
+class DamagedCheckpoints(ValueError):
+    """No checkpoint of a folder can be read."""
 
 
 class Checkpoints:
@@ -28,10 +35,6 @@ class Checkpoints:
         self.manager.wait_until_finished()
         self.manager.close()
 
-    def last(self) -> int | None:
-        """The last step that was saved whole."""
-        return self.manager.latest_step()
-
     def save(self, step: int, state, batches=None):
         """Save the state and where the data iterator stands; a step that is there is left alone."""
         items = {'state': ocp.args.StandardSave(by_path(state))}
@@ -46,6 +49,30 @@ class Checkpoints:
             items['data'] = grain.checkpoint.CheckpointRestore(batches)
         stored = self.manager.restore(step, args=ocp.args.Composite(**items))['state']
         return jax.tree.unflatten(jax.tree.structure(like), [stored[p] for p in by_path(like)])
+
+    def restore_last(self, like, batches=None) -> tuple[int, object]:
+        """The last step that can be read, and its state; (0, like) where nothing was saved.
+
+        A damaged checkpoint behind it is named and removed: its steps are made again. Raises
+        DamagedCheckpoints, and removes nothing, if none of those that are there can be read.
+        """
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        for number, step in enumerate(steps):
+            try:
+                state = self.restore(step, like, batches)
+            except Exception as error:  # whatever a storage library makes of damage
+                reason = ' '.join(str(error).split())[:300]
+                log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, reason)
+                continue
+            for damaged in steps[:number]:
+                self.manager.delete(damaged)
+            return step, state
+        if steps:
+            raise DamagedCheckpoints(
+                f'{self.folder}: none of the checkpoints {steps} can be read ({reason}); restore '
+                'the folder from a copy, or remove it to begin the stage anew'
+            )
+        return 0, like
 
     def reached_preemption(self, step: int) -> bool:
         """Whether the machines of a pod have been told to stop, at a step common to all."""
@@ -68,7 +95,14 @@ def load_policy(run: pathlib.Path, like):
         wanted = ocp.args.PyTreeRestore(
             item, ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
         )
-        stored = manager.restore(step, args=ocp.args.Composite(state=wanted))['state']
+        try:
+            stored = manager.restore(step, args=ocp.args.Composite(state=wanted))['state']
+        except Exception as error:  # whatever a storage library makes of damage
+            reason = ' '.join(str(error).split())[:300]
+            raise DamagedCheckpoints(
+                f'{folder / str(step)}: cannot be read ({reason}); restore it from a copy, or '
+                'remove it so that the one before is taken'
+            ) from None
         return jax.tree.unflatten(jax.tree.structure(like), [stored[path] for path in item])
     raise ValueError(
         f'{run}: no checkpoint of a run is there; name the --workdir of a run that has saved one'

@@ -13,12 +13,12 @@ from mer_jax.records import Compilations, Records
 
 
 class Stopped(SystemExit):
-    """A run that was told to stop has saved and leaves; the exit status is that of SIGTERM."""
+    """A run that was told to stop has saved and leaves; the exit status is that of the signal."""
 
-    def __init__(self, message: str):
+    def __init__(self, message: str, number: int = signal.SIGTERM):
         super().__init__(message)
-        self.code = 128 + signal.SIGTERM
-        self.message = message
+        self.code = 128 + number
+        self.message = f'told to stop ({signal.Signals(number).name}): {message}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,27 +30,30 @@ class Every:
 
 
 class Termination:
-    """Whether SIGTERM has come; while a stage is under way it is noted instead of obeyed."""
+    """Whether SIGTERM or Ctrl-C has come; while a stage is under way it is noted, not obeyed.
+
+    A second Ctrl-C interrupts at once.
+    """
 
     def __init__(self):
-        self.asked = False
+        self.asked: int | None = None
 
     def __enter__(self):
-        self.alone = jax.process_count() == 1  # else JAX listens, for all processes at once
-        if self.alone:
-            self.before = signal.signal(signal.SIGTERM, self.note)
+        self.before = {}
+        if jax.process_count() == 1:  # else JAX listens to SIGTERM, for all processes at once
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.before[number] = signal.signal(number, self.note)
         return self
 
     def __exit__(self, kind, *_):
-        if self.alone:
-            signal.signal(signal.SIGTERM, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
         if self.asked and kind is None:
-            raise Stopped(
-                'told to stop (SIGTERM): the stage is finished and saved; the same command goes on'
-            )
+            raise Stopped('the stage is finished and saved; the same command goes on', self.asked)
 
-    def note(self, *_):
-        self.asked = True
+    def note(self, number, _):
+        self.asked = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_stage(
@@ -69,9 +72,7 @@ def run_stage(
     that step is saved.
     """
     with Checkpoints(workdir / name, every.keep) as checkpoints, Termination() as termination:
-        start = checkpoints.last() or 0
-        if start:
-            state = checkpoints.restore(start, state, batches)
+        start, state = checkpoints.restore_last(state, batches)
         compilations = Compilations()
         with Records(workdir, name, steps, start) as records:
             for step in range(start + 1, steps + 1):
@@ -87,7 +88,8 @@ def run_stage(
                     checkpoints.save(step, state, batches)
                 if told:
                     raise Stopped(
-                        f'told to stop (SIGTERM): {name} is saved at update {step} of {steps}; '
-                        f'the same command goes on from there'
+                        f'{name} is saved at update {step} of {steps}; the same command goes on '
+                        'from there',
+                        termination.asked or signal.SIGTERM,
                     )
     return state

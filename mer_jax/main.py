@@ -19,7 +19,8 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mer_jax.check import check_config, check_sizes, claim_workdir, flat, read_config
+from mer_jax.check import check_config, flat
+from mer_jax.checkpoints import DamagedCheckpoints
 from mer_jax.cold_start import cold_start
 from mer_jax.data.loader import Damages
 from mer_jax.data.media import MediaError, read_video
@@ -40,6 +41,7 @@ from mer_jax.report import terminal_table, write_report
 from mer_jax.setting import Setting, choose_clips
 from mer_jax.sharding import gather_rows
 from mer_jax.train import train
+from mer_jax.workdir import check_sizes, claim_workdir, read_config
 
 CONFIG = config_flags.DEFINE_config_file('config', 'configs/mer_r1.py', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same one again goes on.')
@@ -171,8 +173,10 @@ def commit() -> str | None:
     return asked.stdout.strip() or None
 
 
-def main(_) -> None:
+def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
+    if len(arguments) > 1:
+        leave(f'{" ".join(arguments[1:])}: is no flag; keys of the config begin with --config.')
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
     if DISTRIBUTED.value:
@@ -192,10 +196,11 @@ def main(_) -> None:
     for line in changed:
         print(f'{workdir}: goes on with {line}', file=sys.stderr)
     if not DISTRIBUTED.value:  # where JAX itself listens to it, for all processes
-        signal.signal(signal.SIGTERM, stop_between_stages)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop_between_stages)
     try:
         results = run(setting, policy, workdir)
-    except (MediaError, NotFinite, DamagedRecords) as error:
+    except (MediaError, NotFinite, DamagedRecords, DamagedCheckpoints) as error:
         leave(str(error))
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
@@ -216,11 +221,16 @@ def main(_) -> None:
         print(f'{workdir / "export"} holds the last policy as a Hugging Face checkpoint')
 
 
-def stop_between_stages(*_) -> None:
-    """What SIGTERM does where no stage is under way (which would save first: loop.Termination)."""
-    raise Stopped(
-        'told to stop (SIGTERM): finished stages are saved; the same command goes on from there'
-    )
+def stop_between_stages(number, _) -> None:
+    """What SIGTERM and Ctrl-C do where no stage is under way (which saves first: loop.Termination).
+
+    All files are whole at any time, so the process ends at once: raised, an exception could end up
+    in a destructor and be lost.
+    """
+    name = signal.Signals(number).name
+    text = f'told to stop ({name}): finished stages are saved; the same command goes on from there'
+    print(f'\n{text}', file=sys.stderr, flush=True)
+    os._exit(128 + number)
 
 
 def leave(message: str, status: int = 1) -> None:
@@ -238,8 +248,9 @@ def parse(arguments: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
         named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
+        named = named or [a for a in arguments if a.startswith('--config.')]
         leave(f'{" ".join(named)}: the config has no such key: {reason}', status=2)
-    except (flags.Error, TypeError, ValueError, OSError) as error:
+    except (flags.Error, TypeError, ValueError, OSError, SyntaxError) as error:
         leave(str(error), status=2)
 
 

@@ -78,6 +78,7 @@ class Records:
         with contextlib.ExitStack() as stack:  # closes what is open already if a later line fails
             if self.writes:
                 self.workdir.mkdir(parents=True, exist_ok=True)
+                (self.workdir / NOT_FINITE).unlink(missing_ok=True)
                 self.figures = stack.enter_context(self._continue(FIGURES))
                 self.timings = stack.enter_context(self._continue(TIMINGS))
                 self.scalars = stack.enter_context(self._scalars())
@@ -137,8 +138,8 @@ class Records:
         terms = ', '.join(f'{name}={value}' for name, value in bad.items())
         raise NotFinite(
             f'{self.stage} step {step}: every figure must be finite, but {terms}. The run stops '
-            f'here; the last good checkpoint is kept, and all figures of the step are in '
-            f'{self.workdir / NOT_FINITE}. Start again from that checkpoint with a smaller '
+            'here; the last checkpoint is kept, if one was due before, and all figures of the step '
+            f'are in {self.workdir / NOT_FINITE}. Start again from that checkpoint with a smaller '
             'learning rate, stronger gradient clipping or float32 activations.'
         )
 
@@ -180,8 +181,10 @@ def _read(path: pathlib.Path) -> list[dict]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
-        except ValueError as error:
+            record = json.loads(line)
+            record['stage'], record['step']
+            records.append(record)
+        except (ValueError, TypeError, KeyError) as error:
             if number == len(lines):
                 break
             raise DamagedRecords(

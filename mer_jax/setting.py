@@ -290,7 +290,14 @@ def choose_clips(c):
             StageClips(c.seed, 'train', c.data.clips),
             StageClips(c.seed, 'test', c.evaluate.clips),
         )
-    train, test = hold_out(read_manifest(c.data.manifest), c.data.held_out)
+    try:
+        clips = read_manifest(c.data.manifest)
+    except OSError as error:
+        raise ValueError(
+            f'data.manifest={c.data.manifest!r}: cannot be read ({error.strerror}); name a file of '
+            'JSON lines, one clip a line'
+        ) from None
+    train, test = hold_out(clips, c.data.held_out)
     if not train or not test:
         raise ValueError(
             f'data.held_out={c.data.held_out} splits the {len(train) + len(test)} clips of '

@@ -5,12 +5,12 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from mer_jax.check import claim_workdir
 from mer_jax.checkpoints import Checkpoints
 from mer_jax.export import export_policy
 from mer_jax.group import TrainState
 from mer_jax.models.omni import make_omni
 from mer_jax.setting import Setting
+from mer_jax.workdir import claim_workdir
 
 SIZES = {
     'text': {'hidden_size': 64, 'num_hidden_layers': 2, 'head_dim': 16, 'intermediate_size': 96}
@@ -51,3 +51,11 @@ def write_export(c, folder: pathlib.Path, seed: int = 0):
     policy = random_policy(setting, seed)
     export_policy(setting, policy, folder)
     return setting, policy
+
+
+def changed(config, **values):
+    """The config with other values under dotted keys (written with two underscores)."""
+    with config.unlocked():
+        for key, value in values.items():
+            config.update_from_flattened_dict({key.replace('__', '.'): value})
+    return config

@@ -1,21 +1,11 @@
-"""What a config must satisfy, each rule with its message, and whose run a workdir holds."""
+"""What a config must satisfy, each rule with its message."""
 
-import dataclasses
-import json
 import re
 
 import pytest
-import tiny
+from small import changed
 
-from mer_jax.check import AT_LEAST, CHOICES, check_config, claim_workdir, flat
-
-
-def changed(config, **values):
-    """The config with other values under dotted keys (written with two underscores)."""
-    with config.unlocked():
-        for key, value in values.items():
-            config.update_from_flattened_dict({key.replace('__', '.'): value})
-    return config
+from mer_jax.check import AT_LEAST, CHOICES, check_config, flat
 
 
 def test_the_default_config_passes(config):
@@ -104,65 +94,3 @@ def test_batches_divide_over_data_and_fsdp_but_not_over_tensor(config):
 def test_flat_names_every_value_by_its_path():
     nested = {'a': 1, 'b': {'c': (2, 3), 'd': {'e': ''}}, 'f': {}}
     assert flat(nested) == {'a': 1, 'b.c': (2, 3), 'b.d.e': ''}
-
-
-def test_a_new_workdir_is_claimed_with_all_that_defines_the_run(tmp_path, config):
-    workdir = tmp_path / 'runs' / 'first'
-    assert claim_workdir(workdir, config, tiny.SPEC) == []
-    assert [path.name for path in workdir.iterdir()] == ['config.json']
-    held = json.loads((workdir / 'config.json').read_text())
-    assert held['learn.kl'] == 0.04
-    assert held['data.wheels'] == ['parrott', 'feeling', 'ekman']
-    assert held['spec.text.vocab_size'] == 64
-    assert held['spec.vision'] is None
-
-
-def test_the_same_run_goes_on(tmp_path, config):
-    claim_workdir(tmp_path, config, tiny.SPEC)
-    assert claim_workdir(tmp_path, config, tiny.SPEC) == []
-
-
-def test_other_steps_are_allowed_and_named(tmp_path, config):
-    claim_workdir(tmp_path, config, tiny.SPEC)
-    before = config.steps
-    changed(config, steps=7, learn__kl=0.5)
-    lines = claim_workdir(tmp_path, config, tiny.SPEC)
-    assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', f'steps=7 (was {before})']
-
-
-def test_the_cold_start_may_change_until_training_stands_on_it(tmp_path, config):
-    claim_workdir(tmp_path, config, tiny.SPEC)
-    assert claim_workdir(tmp_path, changed(config, cold_start__steps=9), tiny.SPEC)
-    (tmp_path / 'train').mkdir()
-    with pytest.raises(ValueError, match=r'cold_start\.steps=9, but .* holds a run with'):
-        claim_workdir(tmp_path, config, tiny.SPEC)
-
-
-@pytest.mark.parametrize(
-    ('key', 'value', 'before'),
-    [
-        ('seed', 1, 0),
-        ('data.clips', 12, 16384),
-        ('data.manifest', 'mine.jsonl', ''),
-        ('data.held_out', 0.5, 0.2),
-        ('data.wheels', ('ekman',), ['parrott', 'feeling', 'ekman']),
-    ],
-)
-def test_another_run_is_refused_and_nothing_is_written(tmp_path, config, key, value, before):
-    claim_workdir(tmp_path, config, tiny.SPEC)
-    held = (tmp_path / 'config.json').read_bytes()
-    now = list(value) if isinstance(value, tuple) else value
-    with pytest.raises(ValueError) as raised:
-        claim_workdir(tmp_path, changed(config, **{key: value, 'steps': 3}), tiny.SPEC)
-    message = str(raised.value)
-    assert message.startswith(f'{key}={now!r}, but {tmp_path} holds a run with {before!r}')
-    assert '--workdir' in message
-    assert (tmp_path / 'config.json').read_bytes() == held
-    assert [path.name for path in tmp_path.iterdir()] == ['config.json']
-
-
-def test_other_sizes_of_the_model_are_refused(tmp_path, config):
-    claim_workdir(tmp_path, config, tiny.SPEC)
-    larger = dataclasses.replace(tiny.SPEC, text=dataclasses.replace(tiny.TEXT, vocab_size=128))
-    with pytest.raises(ValueError, match='model.text.vocab_size=128, but .* holds a model with 64'):
-        claim_workdir(tmp_path, config, larger)

@@ -9,7 +9,7 @@ import optax
 import pytest
 import tiny
 
-from mer_jax.checkpoints import Checkpoints, by_path, load_policy
+from mer_jax.checkpoints import Checkpoints, DamagedCheckpoints, by_path, load_policy
 from mer_jax.group import TrainState
 from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import AudioSpec, Spec, VisionSpec
@@ -73,11 +73,11 @@ def same_bits(found, expected):
 
 def test_a_state_comes_back_bit_by_bit(tmp_path, state, blank):
     with Checkpoints(tmp_path / 'train', keep=2) as checkpoints:
-        assert checkpoints.last() is None
+        assert checkpoints.restore_last(blank) == (0, blank)
         checkpoints.save(5, state)
     with Checkpoints(tmp_path / 'train', keep=2) as checkpoints:
-        assert checkpoints.last() == 5
-        found = checkpoints.restore(5, blank)
+        step, found = checkpoints.restore_last(blank)
+    assert step == 5
     same_bits(found, state)
 
 
@@ -118,13 +118,52 @@ def test_a_checkpoint_that_a_kill_cut_off_is_not_seen(tmp_path):
     shutil.copytree(tmp_path / '5', torn)
     shutil.rmtree(torn / 'state')
     with Checkpoints(tmp_path, keep=3) as checkpoints:
-        assert checkpoints.last() == 5
-        same_bits(checkpoints.restore(5, one), one)
+        step, found = checkpoints.restore_last(one)
+        assert step == 5
+        same_bits(found, one)
         checkpoints.save(7, other)
     assert not torn.exists()
     with Checkpoints(tmp_path, keep=3) as checkpoints:
-        assert checkpoints.last() == 7
-        same_bits(checkpoints.restore(7, one), other)
+        step, found = checkpoints.restore_last(one)
+        assert step == 7
+        same_bits(found, other)
+
+
+def cut(folder):
+    """Cuts the largest file of a checkpoint."""
+    largest = max(
+        (path for path in folder.rglob('*') if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    largest.write_bytes(largest.read_bytes()[:50])
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog):
+    one, other = {'x': jnp.arange(3000.0)}, {'x': jnp.arange(3000.0) * 7}
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(5, one)
+        checkpoints.save(7, other)
+    cut(tmp_path / '7' / 'state')
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        step, found = checkpoints.restore_last(one)
+        assert step == 5 and 'checkpoint 7 cannot be read' in caplog.text
+        same_bits(found, one)
+        checkpoints.save(7, other)  # made again
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        assert checkpoints.restore_last(one)[0] == 7
+    cut(tmp_path / '7' / 'state')
+    cut(tmp_path / '5' / 'state')
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        with pytest.raises(DamagedCheckpoints, match=r'none of the checkpoints \[7, 5\]'):
+            checkpoints.restore_last(one)
+    assert (tmp_path / '5').exists() and (tmp_path / '7').exists()
+
+
+def test_a_damaged_policy_is_named(tmp_path, state, blank):
+    with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
+        checkpoints.save(4, state)
+    cut(tmp_path / 'train' / '4' / 'state')
+    with pytest.raises(DamagedCheckpoints, match='cannot be read'):
+        load_policy(tmp_path, blank.policy)
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path):

@@ -53,7 +53,7 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
         where = f'{path}:{number}'
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'{where}: each line must be one JSON object: {error}') from None
         clip = _clip(record, path.parent, where)
         if clip.id in line_of:

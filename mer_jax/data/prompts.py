@@ -75,7 +75,6 @@ def write_prompt(
         sounds = _listen(clip, layout)
     except MediaError as error:
         raise MediaError(f'clip {clip.id}: {error}') from error
-    grids, lengths = [grid for _, grid in pictures], [len(sound) for sound in sounds]
     together = audio_in_video and clip.video is not None and len(sounds) > 0
     count = {
         'video': clip.video is not None,
@@ -85,6 +84,19 @@ def write_prompt(
     kinds = tuple(kind for kind, times in count.items() for _ in range(times))
     text = f'{clip.subtitle}\n{question}' if clip.subtitle else question
     chat = chat_ids(tokenizer, kinds, system, text)
+    return fill_prompt(clip.id, chat, pictures, seconds, sounds, layout, together)
+
+
+def fill_prompt(
+    name: str, chat: list[int], pictures, seconds, sounds, layout: Layout, together: bool
+) -> Prompt:
+    """The prompt whose token ids hold a placeholder for each medium.
+
+    `pictures` are (patches, grid) of `media.patches`, with the `seconds` of a temporal patch of
+    each (0 in an image), `sounds` log-mels; both in order of appearance. With `together` a video
+    holds the next sound.
+    """
+    grids, lengths = [grid for _, grid in pictures], [len(sound) for sound in sounds]
     token = expand(chat, grids, seconds, lengths, layout, together)
     position = positions(token, grids, seconds, lengths, layout)
     patch, patch_mask, patch_row_col, seen = _arrange(pictures, layout)
@@ -93,7 +105,7 @@ def write_prompt(
     place[(token == layout.video) | (token == layout.image)] = seen
     place[token == layout.audio] = patch_mask.size // CELL + np.arange(len(sound_pair))
     return Prompt(
-        id=clip.id,
+        id=name,
         token=token[:-1],
         position=position[:, :-1],
         start=int(token[-1]),

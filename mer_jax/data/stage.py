@@ -12,6 +12,7 @@ writes clips as films with a manifest; `--write-tokenizer` learns the tokenizer 
 import argparse
 import dataclasses
 import importlib.resources
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,14 +158,24 @@ def _corpus() -> list[str]:
 
 def write(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
     """Writes clips into a new or empty folder: films, manifest.jsonl and, if asked, sheet.png."""
-    # Training draws clips without ever writing any; it need not load a codec and a plotter.
-    from mer_jax.data import stage_film
-
     if clips < 1:
         raise ValueError(f'clips={clips}: there must be at least one clip to write')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f'out={str(out)!r} must be a new or an empty folder')
+    film(seed, split, 0)  # names a seed that cannot be before a folder is made
     (out / 'clips').mkdir(parents=True)
+    try:
+        write_films(out, clips, seed, split, sheet)
+    except BaseException:
+        shutil.rmtree(out)  # half a folder would only be in the way of the next attempt
+        raise
+
+
+def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
+    """What `write` puts into its folder."""
+    # Training draws clips without ever writing any; it need not load a codec and a plotter.
+    from mer_jax.data import stage_film
+
     written = []
     for index in tqdm.trange(clips, desc='clips', unit='clip'):
         clip = film(seed, split, index)
@@ -198,7 +209,7 @@ def main() -> None:
         return
     try:
         write(flags.out, flags.clips, flags.seed, flags.split, flags.sheet)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
 
 
