@@ -1,0 +1,77 @@
+"""One run of two processes: stopped together, gone on together, written by one of them."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from test_main import ROOT, SMALL, command, environment
+
+
+def start(workdir, *changes):
+    """The two processes of a run, each with a device of its own."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    flags = ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2']
+    return [
+        subprocess.Popen(
+            [*command(workdir, *SMALL, *changes), *flags, f'--process={number}'],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+
+
+def finish(processes):
+    said = [process.communicate(timeout=300) for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def records(workdir):
+    path = workdir / 'records.jsonl'
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_go_on_together_and_one_of_them_writes(tmp_path):
+    workdir = tmp_path / 'run'
+    processes = start(workdir, 'cold_start.steps=4000', 'every.save=4000')
+    while len(records(workdir)) < 3:
+        assert all(process.poll() is None for process in processes), finish(processes)
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)  # one is told; both must save at the same update
+    status, said = finish(processes)
+    assert status == [128 + signal.SIGTERM] * 2, said
+    assert all('told to stop (SIGTERM): cold_start is saved at update' in err for _, err in said)
+    saved = len(records(workdir))
+    assert (workdir / 'cold_start' / str(saved)).is_dir()
+
+    changes = (f'cold_start.steps={saved + 1}', 'steps=2', 'evaluate.clips=5', 'export=True')
+    status, said = finish(start(workdir, *changes))
+    assert status == [0, 0], said
+    assert 'Slow F' in said[0][0] and 'Slow F' not in said[1][0]
+    steps = [(record['stage'], record['step']) for record in records(workdir)]
+    assert steps == [('cold_start', s + 1) for s in range(saved + 1)] + [('train', 1), ('train', 2)]
+    end = json.loads((workdir / 'evaluation_end.json').read_text())
+    assert [answer['id'] for answer in end['answers']] == [f'test-0-00000{i}' for i in range(5)]
+    assert json.loads((workdir / 'results.json').read_text())['clips'] == 5
+    assert (workdir / 'export' / 'model.safetensors').exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_takes_the_other_with_it(tmp_path):
+    processes = start(tmp_path / 'run', 'cold_start.steps=4000')
+    while len(records(tmp_path / 'run')) < 2:
+        assert all(process.poll() is None for process in processes), finish(processes)
+        time.sleep(0.05)
+    began = time.monotonic()
+    processes[1].kill()
+    status, said = finish(processes)
+    assert status[0] not in (0, None) and time.monotonic() - began < 60, said
