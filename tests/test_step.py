@@ -128,7 +128,6 @@ def test_the_first_kl_is_that_of_the_sampling_policy_to_the_reference():
         {'disentangle': 'none'},
         {'disentangle': 'reward'},
         {'aggregate': 'constant'},
-        {'aggregate': 'sequence'},
         {'calibration': CalibrationRule(level='word')},
         {'calibration': CalibrationRule(space='off')},
         {'calibration': CalibrationRule(space='reward')},

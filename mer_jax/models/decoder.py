@@ -15,8 +15,10 @@ from mer_jax.models.layers import (
     MASKED,
     Projection,
     RMSNorm,
+    mix,
     product,
     rotate,
+    scores,
     stack,
     weight,
 )
@@ -133,20 +135,42 @@ def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
     branches in one matrix product per key head; nothing of it is copied.
     """
     b, g, s, n, h = query_bgsnh.shape
-    query = query_bgsnh.reshape(b, g, s, prompt.k.shape[2], -1, h) * h**-0.5
-    query = jnp.transpose(query, (0, 3, 1, 2, 4, 5))  # small; the scores then need no transpose
-    shared = jnp.einsum('bkgsrh,btkh->bkgsrt', query, prompt.k, preferred_element_type=jnp.float32)
-    shared = jnp.where(mask_bt[:, None, None, None, None], shared, MASKED)
-    alone = jnp.einsum('bkgsrh,bgukh->bkgsru', query, own.k, preferred_element_type=jnp.float32)
+    k = prompt.k.shape[2]
+    # The narrow operands are transposed, for then the wide scores need not be.
+    query = (query_bgsnh * h**-0.5).reshape(b, g, s, k, n // k, h).transpose(0, 3, 1, 2, 4, 5)
+    prompt = jax.tree.map(lambda x_btkh: x_btkh.swapaxes(1, 2), prompt)
+    own = jax.tree.map(lambda x_bgukh: x_bgukh.transpose(0, 3, 1, 2, 4), own)
+    sizes = b, k, g, s, n // k, -1
+    by_prompt, by_branch = query.reshape(b, k, -1, h), query.reshape(b, k, g, -1, h)
+    shared = scores(by_prompt, prompt.k)
+    shared = jnp.where(mask_bt[:, None, None], shared, MASKED).reshape(sizes)
+    alone = scores(by_branch, own.k).reshape(sizes)
     alone = jnp.where(mask_su[:, None], alone, MASKED)
     highest = jnp.maximum(shared.max(-1, keepdims=True), alone.max(-1, keepdims=True))
     highest = jax.lax.stop_gradient(highest)
     shared, alone = jnp.exp(shared - highest), jnp.exp(alone - highest)
     total = shared.sum(-1, keepdims=True) + alone.sum(-1, keepdims=True)
-    mixed = jnp.einsum('bkgsrt,btkh->bkgsrh', shared.astype(query.dtype), prompt.v)
-    mixed += jnp.einsum('bkgsru,bgukh->bkgsrh', alone.astype(query.dtype), own.v)
+    shared, alone = shared.astype(query.dtype), alone.astype(query.dtype)
+    mixed = mix(shared.reshape(*by_prompt.shape[:3], -1), prompt.v).reshape(sizes)
+    mixed += mix(alone.reshape(*by_branch.shape[:4], -1), own.v).reshape(sizes)
     mixed = (mixed / total).astype(query.dtype)
-    return jnp.transpose(mixed, (0, 2, 3, 1, 4, 5)).reshape(b, g, s, n, h)
+    return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(b, g, s, n, h)
+
+
+def attend_before(query_btnh, key_btkh, value_btkh, mask_btu):
+    """Attention f[b, t, n, h] of prompt tokens to those that bool[b, t, u] allows."""
+    b, t, n, h = query_btnh.shape
+    k = key_btkh.shape[2]
+    query = (query_btnh * h**-0.5).reshape(b, t, k, n // k, h).transpose(0, 2, 1, 3, 4)
+    query = query.reshape(b, k, -1, h)
+    score = scores(query, key_btkh.swapaxes(1, 2)).reshape(b, k, t, n // k, -1)
+    score = jnp.where(mask_btu[:, None, :, None], score, MASKED)
+    chance = jnp.exp(score - jax.lax.stop_gradient(score.max(-1, keepdims=True)))
+    total = chance.sum(-1, keepdims=True)
+    chance = chance.astype(query.dtype).reshape(b, k, t * (n // k), -1)
+    mixed = mix(chance, value_btkh.swapaxes(1, 2)).reshape(b, k, t, n // k, h)
+    mixed = (mixed / total).astype(query.dtype)
+    return mixed.transpose(0, 2, 1, 3, 4).reshape(b, t, n, h)
 
 
 def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
@@ -161,7 +185,7 @@ def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, rema
         query, key, value = layer.project(spec, x, angles)
 
         def onward(x):
-            mixed = jax.nn.dot_product_attention(query, key, value, mask=mask_btu[:, None])
+            mixed = attend_before(query, key, value, mask_btu)
             return layer.finish(spec, x, mixed)
 
         return jax.lax.cond(last, lambda x: x, onward, x), Keys(k=key, v=value)

@@ -60,6 +60,49 @@ def _gradients(inputs, dtype, kept, dy):
 product.defvjp(_product, _gradients)
 
 
+@jax.custom_vjp
+def scores(query, key):
+    """Scores f[..., m, t] in float32 of queries f[..., m, h] with keys f[..., t, h].
+
+    As in `product`, the gradients contract the narrow operand with the scores in this order, so
+    that the scores, which are wide, are never transposed.
+    """
+    return jnp.einsum('...mh,...th->...mt', query, key, preferred_element_type=jnp.float32)
+
+
+def _scores(query, key):
+    return scores(query, key), (query, key)
+
+
+def _scores_gradients(kept, ds):
+    query, key = kept
+    ds = ds.astype(query.dtype)
+    by_key = jnp.einsum('...mh,...mt->...ht', query, ds)
+    return jnp.einsum('...mt,...th->...mh', ds, key), by_key.swapaxes(-1, -2)
+
+
+scores.defvjp(_scores, _scores_gradients)
+
+
+@jax.custom_vjp
+def mix(chance, value):
+    """Sums f[..., m, h] of values f[..., t, h], weighted by f[..., m, t]."""
+    return jnp.einsum('...mt,...th->...mh', chance, value)
+
+
+def _mix(chance, value):
+    return mix(chance, value), (chance, value)
+
+
+def _mix_gradients(kept, dy):
+    chance, value = kept
+    by_value = jnp.einsum('...mh,...mt->...ht', dy, chance)
+    return jnp.einsum('...mh,...th->...mt', dy, value), by_value.swapaxes(-1, -2)
+
+
+mix.defvjp(_mix, _mix_gradients)
+
+
 class Projection(nnx.Module):
     """y = x·W + b; a checkpoint's (out, in) matrix is transposed, then reshaped to `shape`.
 
