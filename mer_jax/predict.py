@@ -101,7 +101,7 @@ def make_answer(setting: Setting, parsed, confidence_gwc) -> Answer:
     anchored = ~np.isnan(confidence_gwc).any((1, 2))
     if anchored.any():
         mean_wc = confidence_gwc[anchored].mean(0)
-        for names, wheel, mean_c in zip(wheels.categories, wheels.names, mean_wc, strict=True):
+        for names, wheel, mean_c in zip(wheels.categories(), wheels.names, mean_wc, strict=True):
             ranked = sorted(zip(names, mean_c.tolist(), strict=False), key=lambda pair: -pair[1])
             confidence[wheel] = dict(ranked)
     return Answer(

@@ -6,11 +6,12 @@ import itertools
 import numpy as np
 import pytest
 
-from mer_jax.data import wheel
+from mer_jax.data import wheel_file
 from mer_jax.data.stage_words import FAMILIES
 from mer_jax.data.wheel import load_wheels, split_answer
+from mer_jax.data.wheel_file import BUILTIN, read_lexicon, read_wheels
 
-SHIPPED = ('parrott', 'feeling', 'ekman')
+DEFAULT = ('parrott', 'feeling', 'ekman')
 
 OWN = """# a wheel of two feelings
 level1,level2,level3
@@ -32,8 +33,8 @@ def write(tmp_path, text):
 
 
 def test_the_shipped_wheels_have_the_categories_of_their_taxonomies(wheels):
-    assert wheels.names == SHIPPED
-    assert wheels.categories == (
+    assert wheels.names == DEFAULT
+    assert wheels.categories() == (
         ('love', 'joy', 'surprise', 'anger', 'sadness', 'fear'),
         ('mad', 'scared', 'joyful', 'powerful', 'peaceful', 'sad'),
         ('anger', 'disgust', 'fear', 'joy', 'sadness', 'surprise', 'tenderness'),
@@ -78,8 +79,8 @@ def test_a_word_is_not_taken_for_its_opposite(wheels):
         assert all(one != other for one, other in pairs), (good, bad)
 
 
-def test_every_wheel_knows_more_than_a_thousand_lower_case_words(wheels):
-    assert ((wheels.category_nw[:-1] >= 0).sum(0) > 1000).all()
+def test_every_wheel_knows_more_than_two_thousand_lower_case_words(wheels):
+    assert ((wheels.place_lnw[:, :-1] >= 0).sum(1) > 2000).all()
     assert all(word == word.lower().strip() for word in wheels.words())
 
 
@@ -89,23 +90,79 @@ def test_every_word_of_the_stage_stands_in_every_wheel(wheels):
 
 
 def test_the_lexicon_has_each_form_once_known_kin_and_no_circle():
-    lexicon = wheel._read_lexicon()
-    forms = [form for forms, _ in lexicon.values() for form in forms]
+    lexicon = read_lexicon()
+    forms = [form for entry in lexicon.values() for form in entry.forms]
     assert sorted(forms) == sorted(set(forms))
     for word in lexicon:
         trail = [word]
-        while kin := lexicon[trail[-1]][1]:
+        while kin := lexicon[trail[-1]].kin:
             assert kin in lexicon and kin not in trail, (word, kin)
             trail.append(kin)
 
 
-@pytest.mark.parametrize('name', SHIPPED)
+@pytest.mark.parametrize('name', BUILTIN)
 def test_the_forms_of_a_word_never_part_inside_a_wheel_and_each_wheel_word_has_forms(name):
-    lexicon = wheel._read_lexicon()
-    _, category_of = wheel._read_wheel(wheel._find(name))
-    for forms, _ in lexicon.values():
-        assert len({category_of[form] for form in forms if form in category_of}) <= 1, forms
-    assert set(category_of) <= {form for forms, _ in lexicon.values() for form in forms}
+    lexicon = read_lexicon()
+    own = wheel_file._read_wheel(wheel_file._find(name))
+    for entry in lexicon.values():
+        wide = {own.place[form][0] for form in entry.forms if form in own.place}
+        assert len(wide) <= 1, entry
+    known = {form for entry in lexicon.values() for form in entry.forms}
+    assert set(own.place) - known <= set(own.categories[0]) | {
+        'distraction',  # Plutchik's mild surprise, no form of a word of emotion
+        *(name.replace('-', ' ') for name in own.categories[0]),
+    }
+
+
+def test_all_shipped_wheels_together_know_more_than_2500_words():
+    wheels = load_wheels(['builtin'])
+    assert wheels.names == BUILTIN
+    assert len(wheels.words()) > 2500
+    assert [len(names) for names in wheels.categories(1)] == [6, 6, 7, 8, 4]
+    assert [len(names) for names in wheels.categories(2)] == [25, 36, 27, 24, 20]
+
+
+@pytest.mark.parametrize(
+    ('word', 'places'),
+    [
+        ('furious', ('rage', 'rage', 'anger', 'rage', 'anger')),
+        ('happily', ('cheerfulness', 'cheerful', 'joy', 'joy', 'joy')),
+        ('mad', ('rage', 'angry', 'anger', 'anger', 'anger')),
+        ('jealousy', ('envy', 'hurt', 'anger', 'anger', 'anger')),
+        ('worried', ('nervousness', 'anxious', 'nervousness', 'apprehension', 'fear')),
+        ('at peace', ('contentment', 'content', 'joy', 'serenity', 'contentment')),
+        ('surprise', ('surprise', 'aware', 'surprise', 'surprise', None)),
+        ('focused', (None, None, None, 'interest', 'interest')),
+    ],
+)
+def test_a_word_has_a_narrow_category_too(word, places):
+    assert load_wheels(['builtin']).category(word, 2) == places
+
+
+def test_a_narrow_category_lies_inside_one_wide_category():
+    wheels = load_wheels(['builtin'])
+    wide_nw, narrow_nw = wheels.place_lnw[:, :-1]
+    for wide_n, narrow_n in zip(wide_nw.T, narrow_nw.T, strict=True):
+        np.testing.assert_array_equal(wide_n < 0, narrow_n < 0)
+        pairs = set(zip(wide_n.tolist(), narrow_n.tolist(), strict=True))
+        assert len(pairs) == len({narrow for _, narrow in pairs})
+
+
+def test_the_digest_follows_the_content_and_nothing_else(tmp_path):
+    own = load_wheels([write(tmp_path, OWN)])
+    assert own.digest == load_wheels([write(tmp_path, OWN + '# nothing new\n')]).digest
+    assert own.digest != load_wheels([write(tmp_path, OWN.replace('fond', 'glad'))]).digest
+    assert len(own.digest) == 16
+
+
+def test_base_and_synonym_lead_from_a_form_to_its_word_and_to_a_word_of_a_wheel():
+    tables = read_wheels(['ekman'])
+    assert tables.base['angrily'] == 'angry'
+    assert tables.synonym['angrily'] == 'anger'
+    assert tables.base['livid'] == 'furious'
+    assert tables.synonym['livid'] == 'rage'
+    assert tables.base['selfishly'] == tables.synonym['selfishly'] == 'selfish'
+    assert 'table' not in tables.base
 
 
 def test_cells_mark_the_categories_of_each_answer(wheels):
@@ -124,7 +181,7 @@ def test_cells_agree_with_the_category_of_every_word(wheels):
     for word, cell_wc in zip(words, cell_nwc, strict=True):
         named = tuple(
             next((c for c, on in zip(names, cell_c, strict=False) if on), None)
-            for names, cell_c in zip(wheels.categories, cell_wc, strict=True)
+            for names, cell_c in zip(wheels.categories(), cell_wc, strict=True)
         )
         assert named == wheels.category(word)
 
@@ -172,7 +229,7 @@ def test_first_tokens_of_the_shipped_wheels_never_conflict(wheels):
     for w, token_cn in enumerate(token_wcn):
         tokens = token_cn[token_cn >= 0].tolist()
         assert len(tokens) == len(set(tokens))
-        for word, c in zip(wheels.words(), wheels.category_nw[:-1, w], strict=True):
+        for word, c in zip(wheels.words(), wheels.place_lnw[0, :-1, w], strict=True):
             for start in (ord(word[:3][-1]), ord(f' {word}'[:3][-1])):
                 assert c < 0 or start not in np.delete(token_cn, c, 0)
 
@@ -208,7 +265,9 @@ def test_splitting_an_answer_again_changes_nothing(wheels):
 def test_a_wheel_of_ones_own_is_read_and_knows_the_forms_and_the_kin(tmp_path):
     wheels = load_wheels([write(tmp_path, OWN), 'ekman'])
     assert wheels.names == ('own', 'ekman')
-    assert wheels.categories[0] == ('warm', 'cold')
+    assert wheels.categories()[0] == ('warm', 'cold')
+    assert wheels.categories(2)[0] == ('fond', 'warm', 'aloof')
+    assert wheels.category('caring', 2)[0] == 'warm'
     assert wheels.category('tenderness') == ('warm', 'tenderness')
     assert wheels.category('compassion') == ('warm', 'tenderness')
     assert wheels.category('uncaring') == ('cold', None)
@@ -218,7 +277,7 @@ def test_a_wheel_of_ones_own_is_read_and_knows_the_forms_and_the_kin(tmp_path):
 
 def test_a_shipped_wheel_copied_by_a_user_reads_the_same(tmp_path, wheels):
     path = tmp_path / 'own.csv'
-    with (wheel._FOLDER / 'feeling.csv').open() as file:
+    with (wheel_file.FOLDER / 'feeling.csv').open() as file:
         rows = list(csv.reader(line for line in file if not line.startswith('#')))
     with path.open('w', newline='', encoding='utf-8-sig') as file:
         csv.writer(file).writerows(rows)
@@ -227,7 +286,7 @@ def test_a_shipped_wheel_copied_by_a_user_reads_the_same(tmp_path, wheels):
 
 
 def test_an_unknown_wheel_names_the_known_ones():
-    with pytest.raises(ValueError, match="'plutchek'.*ekman, feeling, parrott"):
+    with pytest.raises(ValueError, match="'plutchek'.*ekman, feeling, geneva, parrott, plutchik"):
         load_wheels(['plutchek'])
 
 
@@ -235,6 +294,34 @@ def test_no_wheel_or_the_same_wheel_twice_is_refused():
     for names in ((), ('ekman', 'ekman')):
         with pytest.raises(ValueError, match='at least one wheel'):
             load_wheels(names)
+
+
+def test_wheels_given_as_one_string_are_refused():
+    with pytest.raises(TypeError, match=r"\('ekman',\)"):
+        load_wheels('ekman')
+
+
+def test_a_level_that_wheels_do_not_have_is_refused(wheels):
+    for call in (
+        wheels.categories,
+        lambda n: wheels.cells([], n),
+        lambda n: wheels.category('', n),
+    ):
+        with pytest.raises(ValueError, match='level=3: wheels have level 1 and level 2'):
+            call(3)
+
+
+def test_cells_of_level_2_agree_with_the_category_of_every_word():
+    wheels = load_wheels(['builtin'])
+    words = wheels.words()
+    cell_nwc = wheels.cells([[word] for word in words], level=2)
+    assert cell_nwc.shape == (len(words), 5, 36)
+    for word, cell_wc in zip(words, cell_nwc, strict=True):
+        named = tuple(
+            next((c for c, on in zip(names, cell_c, strict=False) if on), None)
+            for names, cell_c in zip(wheels.categories(2), cell_wc, strict=True)
+        )
+        assert named == wheels.category(word, 2)
 
 
 @pytest.mark.parametrize(
