@@ -1,0 +1,94 @@
+"""What benchmark folders are made of: label files read within bounds, names kept inside, media."""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+MOST_BYTES = 1 << 28  # of a label file; the largest published ones have some 10 MB
+FILM = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.flv')
+SOUND = ('.wav', '.mp3', '.flac', '.m4a', '.ogg')
+PICTURE = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+_CODES = re.compile(r'[\0-\x1f]')
+
+
+def first_file(folder: Path, names: Sequence[str]) -> Path:
+    """The first of several files that is there; FileNotFoundError names the place of all."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f'{folder}: expected {" or ".join(names)} in it')
+
+
+def read_text(path: Path) -> str:
+    """A label file as text, without a byte order mark; ValueError if too long or not UTF-8."""
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f'{path}: {size} bytes; a label file has at most {MOST_BYTES}')
+    try:
+        return path.read_bytes().decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'{path}: byte {error.start} is not UTF-8; save the file as UTF-8'
+        ) from None
+
+
+def read_json(path: Path) -> list:
+    """The list in a JSON file; ValueError where it is none."""
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: not a JSON file that can be read: {error}') from None
+    if not isinstance(value, list):
+        raise ValueError(f'{path}: holds a {type(value).__name__}, a list was expected')
+    return value
+
+
+def read_table(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file by column, each with its place (file:line); '' for a missing cell.
+
+    ValueError where a needed column is missing or a cell has more than 128 KiB.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=''), restval='')
+    try:
+        columns = [column.strip() for column in reader.fieldnames or ()]
+        if absent := [column for column in needed if column not in columns]:
+            raise ValueError(
+                f'{path}: needs the column {", ".join(absent)}; it has {", ".join(columns)[:200]}'
+            )
+        reader.fieldnames = columns
+        return [(f'{path}:{reader.line_num}', row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f'{path}:{reader.line_num}: not a CSV row: {error}') from None
+
+
+def inside(name: object, where: str) -> str:
+    """A name or relative path out of a label file, normalised; ValueError if it leads outside."""
+    if not isinstance(name, str) or not name.strip() or _CODES.search(name):
+        raise ValueError(
+            f'{where}: {name!r:.99} must be a name, not empty, in printable characters'
+        )
+    inner = os.path.normpath(name.strip().replace('\\', '/'))
+    if os.path.isabs(inner) or inner.split(os.sep)[0] in (os.pardir, os.curdir):
+        raise ValueError(f'{where}: {name!r:.99} must stay below the folder of the benchmark')
+    return inner
+
+
+def shelve(folder: Path, inner: Sequence[str], endings: Sequence[str]) -> dict[str, str]:
+    """The paths of the files below `folder`/`inner`, at any depth, by name without its ending.
+
+    Where two have one name, that of the folder named first counts, then the alphabet.
+    """
+    found = {}
+    for name in inner:
+        for parent, folders, files in os.walk(folder / name):
+            folders.sort()
+            for file in sorted(files):
+                stem, ending = os.path.splitext(file)
+                if ending.lower() in endings and not file.startswith('.'):
+                    found.setdefault(stem, os.path.join(parent, file))
+    return found

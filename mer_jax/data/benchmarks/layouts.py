@@ -1,0 +1,262 @@
+"""The layouts in which benchmarks are published: a folder becomes entries, a name and gold each."""
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mer_jax.data.benchmarks import files
+from mer_jax.data.labels import read_npz
+from mer_jax.data.published_wheel import published_list
+
+FILMS = ('subvideo-tgt', 'subvideo_new', 'video_new', 'subvideo', 'video', 'videos')
+SOUNDS = ('subaudio', 'audio')
+SAID = ('english', 'sentence', 'subtitle', 'chinese')  # columns of subtitles, the best first
+TRANSCRIPT = 'transcription-engchi-polish.csv'
+
+_CODES = re.compile(r'(\d\d)-(\d\d)-(\d\d)(-\d\d){4}')
+
+Gold = dict[str, str | float | list[str]]
+
+
+class Entry(NamedTuple):
+    """A labelled example: its name, its gold, its media files if any, and what is said in it."""
+
+    name: str
+    gold: Gold  # {'openset': words}, {'emo': word}, {'val': number}, or {} where it is hidden
+    video: str | None = None
+    audio: str | None = None
+    image: str | None = None
+    subtitle: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """MER-UniBench: an .npz of corpora, name → {emo, val}, beside media folders and a transcript.
+
+    `emo` is a word, or an index into the label set.
+    """
+
+    file: str
+    corpus: str
+    field: str  # 'emo' or 'val'
+    session: str = ''  # of IEMOCAP, the fifth character of a name
+    transcript: str = TRANSCRIPT
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of the corpus, in its order."""
+        path = files.first_file(folder, (self.file,))
+        members = read_npz(path)
+        corpus = members.get(self.corpus)
+        if not isinstance(corpus, dict):
+            raise ValueError(
+                f'{path}: needs {self.corpus}, a dictionary name → labels; it holds '
+                f'{", ".join(members)[:200]}'
+            )
+        media = _Media(folder, self.transcript)
+        for name, label in corpus.items():
+            where = f'{path}: {self.corpus}[{name!r:.99}]'
+            name = files.inside(name, where)
+            if name[4:5] == self.session or not self.session:
+                yield media.entry(name, self._gold(label, labels, where))
+
+    def _gold(self, label: object, labels: Sequence[str], where: str) -> Gold:
+        if not isinstance(label, dict) or self.field not in label:
+            raise ValueError(
+                f'{where}={label!r:.99} must be a dictionary with the key {self.field}'
+            )
+        value = label[self.field]
+        if self.field == 'emo':
+            return {'emo': _word(value, labels, where)}
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f'{where}: val={value!r:.99} must be a finite number; repair the file')
+        return {'val': number}
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenWords:
+    """Open-vocabulary sets: a CSV of names and, where they are published, word lists."""
+
+    file: str
+    transcript: str
+    start: str = ''  # of the names that belong to the set
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of the table; an empty list of words is `neutral`, as in AffectGPT."""
+        media = _Media(folder, self.transcript)
+        for where, row in files.read_table(files.first_file(folder, (self.file,)), ('name',)):
+            name = files.inside(row['name'], where)
+            gold = {}
+            if 'openset' in row:
+                words = [word.lower() for word in published_list(row['openset'])]
+                gold = {'openset': words or ['neutral']}
+            if name.startswith(self.start):
+                yield media.entry(name, gold)
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """A task of MME-Emotion: `TASK/question/*.json`, clips by relative path below the task."""
+
+    task: str
+    several: bool = False  # a label is a list of words
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of the question file; the task leads the name, for tasks share clips."""
+        file = f'{self.task}/question/{self.task.replace("-", "_")}.json'
+        path = files.first_file(folder, (file,))
+        for index, question in enumerate(files.read_json(path)):
+            where = f'{path}: question {index}'
+            if not isinstance(question, dict) or not isinstance(question.get('label'), str):
+                raise ValueError(f'{where}: {question!r:.99} must have the keys video_id and label')
+            name = files.inside(question.get('video_id'), where)
+            label = question['label'].lower()
+            words = [word for part in label.split(',') if (word := part.strip())]
+            places = (folder / self.task, folder / self.task / 'video', folder)
+            film = next((str(place / name) for place in places if (place / name).is_file()), None)
+            gold = {'openset': words} if self.several else {'emo': _word(label, labels, where)}
+            yield Entry(f'{self.task}/{name}', gold, film)
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedImages:
+    """EmoSet: a JSON list of [emotion, id, path of the image, path of its annotation]."""
+
+    file: str
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of the list."""
+        path = files.first_file(folder, (self.file,))
+        for index, row in enumerate(files.read_json(path)):
+            where = f'{path}: entry {index}'
+            if not isinstance(row, list) or len(row) < 3:
+                raise ValueError(f'{where}: {row!r:.99} must be [emotion, id, image, annotation]')
+            image = folder / files.inside(row[2], where)
+            gold = {'emo': _word(row[0], labels, where)}
+            shown = str(image) if image.is_file() else None
+            yield Entry(files.inside(row[1], where), gold, image=shown)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderPerClass:
+    """A folder of images for each label, in the first of the inner folders that has any."""
+
+    inner: tuple[str, ...]
+    spelt: tuple[tuple[str, str], ...] = ()  # (folder, label) where they differ
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of all classes, class by class; a name is CLASS/FILE."""
+        labelled = dict(zip(labels, labels, strict=True)) | dict(self.spelt)
+        for inner in self.inner:
+            place = folder / inner
+            classes = sorted(os.listdir(place)) if place.is_dir() else []
+            classes = [name for name in classes if name.lower() in labelled]
+            for name in classes:
+                for file in sorted(os.listdir(place / name)):
+                    if file.lower().endswith(files.PICTURE) and not file.startswith('.'):
+                        image = str(place / name / file)
+                        yield Entry(f'{name}/{file}', {'emo': labelled[name.lower()]}, image=image)
+            if classes:
+                return
+        expected = ' or '.join(os.path.normpath(f'{inner}/{labels[0]}') for inner in self.inner)
+        raise FileNotFoundError(f'{folder}: expected {expected}, … with images in it')
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldList:
+    """DFEW and MAFW: the test list of a fold, `name,index` with a header or `name label`."""
+
+    lists: tuple[str, ...]
+    films: tuple[str, ...]
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of the list; an index counts from 1, films may have leading zeros."""
+        path = files.first_file(folder, self.lists)
+        shelf = files.shelve(folder, self.films, files.FILM)
+        for where, name, label in self._rows(path):
+            stem = os.path.splitext(files.inside(name, where))[0]
+            word = int(label) - 1 if label.isdecimal() else label
+            film = shelf.get(stem) or shelf.get(stem.zfill(5))
+            yield Entry(stem, {'emo': _word(word, labels, where)}, film)
+
+    def _rows(self, path: Path) -> Iterator[tuple[str, str, str]]:
+        if path.suffix == '.csv':
+            for where, row in files.read_table(path, ('video_name', 'label')):
+                yield where, row['video_name'], row['label'].strip()
+            return
+        for number, line in enumerate(files.read_text(path).splitlines(), 1):
+            cells = line.split()
+            if cells:
+                where = f'{path}:{number}'
+                if len(cells) < 2:
+                    raise ValueError(f'{where}: {line!r:.99} must be a file name and a label')
+                yield where, cells[0], cells[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedNames:
+    """RAVDESS: seven two-digit codes make a file name, the third is the emotion.
+
+    Films with sound (first code 01) count; if there is none, sounds (03). Songs (second code 02)
+    do not.
+    """
+
+    def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
+        """The entries of the files, in the order of their names."""
+        for modality, endings in (('01', files.FILM), ('03', files.SOUND)):
+            shelf = files.shelve(folder, ('.',), endings)
+            found = [match for stem in sorted(shelf) if (match := _CODES.fullmatch(stem))]
+            found = [match for match in found if match.group(1, 2) == (modality, '01')]
+            for match in found:
+                path = shelf[match[0]]
+                gold = {'emo': _word(int(match[3]) - 1, labels, path)}
+                film, sound = (path, None) if modality == '01' else (None, path)
+                yield Entry(match[0], gold, film, sound)
+            if found:
+                return
+        raise FileNotFoundError(
+            f'{folder}: expected films such as Actor_01/01-01-03-01-01-01-01.mp4'
+        )
+
+
+Layout = Corpus | OpenWords | Questions | ListedImages | FolderPerClass | FoldList | CodedNames
+
+
+class _Media:
+    """The films, sounds and subtitles of a folder by name."""
+
+    def __init__(self, folder: Path, transcript: str):
+        self.films = files.shelve(folder, FILMS, files.FILM)
+        self.sounds = files.shelve(folder, SOUNDS, files.SOUND)
+        self.said = {}
+        if (path := folder / transcript).is_file():
+            for _, row in files.read_table(path, ('name',)):
+                column = next((column for column in SAID if row.get(column)), None)
+                self.said[row['name'].strip()] = row[column].strip() if column else ''
+
+    def entry(self, name: str, gold: Gold) -> Entry:
+        film, sound = self.films.get(name), self.sounds.get(name)
+        return Entry(name, gold, film, sound, subtitle=self.said.get(name, ''))
+
+
+def _word(label: object, labels: Sequence[str], where: str) -> str:
+    """The word of a label: the word itself, or the one at that index of the label set."""
+    if isinstance(label, str) and label.strip():
+        return label.strip().lower()
+    if (
+        isinstance(label, bool)
+        or not isinstance(label, int | float)
+        or label not in range(len(labels))
+    ):
+        raise ValueError(
+            f'{where}: the label {label!r:.99} must be a word, or an index from 0 to '
+            f'{len(labels) - 1} of {", ".join(labels)}'
+        )
+    return labels[int(label)]
