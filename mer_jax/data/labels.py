@@ -1,0 +1,254 @@
+"""Labels and predictions by name, out of CSV, JSONL and the published .npz files."""
+
+import csv
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mer_jax.data.npz import read_npz
+from mer_jax.data.published_wheel import published_list
+from mer_jax.data.wheel import split_answer
+
+NAMES = ('name', 'filenames', 'id')  # columns that name the item
+ANSWERS = ('answer', 'words', 'fileitems', 'openset')
+CORPORA = ('test_corpus', 'test1_corpus')
+MOST_LINE = 2**20  # bytes
+SHORT = 500  # the parts of shorter answers are remembered: they come again and again
+
+Row = tuple[int | str, Mapping[str, Any]]  # where in the file, and the cells by column
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of a file: its value for each name."""
+
+    path: str
+    key: str
+    values: dict[str, Any]
+    repeated: int  # rows that say the same once more
+
+
+def read_column(
+    path: str | os.PathLike, keys: Sequence[str], corpus: str = '', mode: str = ''
+) -> Column:
+    """The first of these columns that a .csv, .jsonl or .npz file has, by name.
+
+    An .npz file holds parallel arrays (`filenames`, `fileitems`) or corpora of name → {emo, val};
+    `corpus` chooses among these, where none is called as in CORPORA. `mode` keeps the rows of that
+    `mode` only, where a file has answers of several. Rows that repeat a name are counted if they
+    say the same. Raises ValueError, naming file, line and way out, for everything else.
+    """
+    path = pathlib.Path(path)
+    values: dict[str, Any] = {}
+    named = key = ''
+    repeated = 0
+    for place, row in _rows(path, corpus):
+        if not key:
+            named, key = _choose(path, row, NAMES), _choose(path, row, keys)
+        if mode and row.get('mode', mode) != mode:
+            continue
+        try:
+            name, value = str(row[named]).strip(), row[key]
+        except KeyError as error:
+            raise ValueError(
+                f'{path}:{place}: no {error} here, as the first row has: give all rows the same'
+            ) from error
+        if not name:
+            raise ValueError(f'{path}:{place}: {named!r} is empty: every row names its item')
+        if isinstance(value, str) and len(value) > MOST_LINE:
+            raise ValueError(
+                f'{path}:{place}: {len(value)} letters of {key!r}, at most {MOST_LINE} are read: '
+                'cut it'
+            )
+        if name not in values:
+            values[name] = value
+        elif _same(values[name], value):
+            repeated += 1
+        else:
+            hint = ', or choose one mode (--mode)' if 'mode' in row else ''
+            raise ValueError(
+                f'{path}:{place}: {name!r:.99} is there twice with another {key!r}: keep one row'
+                f'{hint}'
+            )
+    if not values:
+        rule = f'rows of mode {mode!r}' if mode else 'rows'
+        raise ValueError(f'{path}: no {rule}: nothing to score')
+    return Column(str(path), key, values, repeated)
+
+
+def published_words(value: Any) -> list[str]:
+    """The words of an answer or a label as the published evaluation reads them, lower-case.
+
+    A string is cut as `published_list` says, a list is taken as it is; nothing (an empty cell, NaN)
+    is an empty list. ValueError for what is neither.
+    """
+    if not isinstance(value, str):
+        return [word for entry in _entries(value) if (word := str(entry).lower().strip())]
+    parts = value.strip().removeprefix('[').removesuffix(']').split(',')
+    read = _published_recalled if len(value) < SHORT else _published_part
+    return list(itertools.chain.from_iterable(map(read, parts)))
+
+
+def plain_words(value: Any) -> list[str]:
+    """The words of an answer or a label as `split_answer` reads them, each once.
+
+    The entries of a list are read one by one; nothing (an empty cell, NaN) is an empty list.
+    ValueError for what is neither a string nor a list.
+    """
+    if isinstance(value, str):
+        read = _plain_recalled if len(value) < SHORT else _plain_part
+        return list(dict.fromkeys(itertools.chain.from_iterable(map(read, value.split(',')))))
+    words = (word for entry in _entries(value) for word in split_answer(str(entry)))
+    return list(dict.fromkeys(words))
+
+
+def _published_part(part: str) -> tuple[str, ...]:
+    """The words between two commas; the brackets that are taken off again keep those inside."""
+    return tuple(word for entry in published_list(f'[{part}]') if (word := entry.lower().strip()))
+
+
+def _plain_part(part: str) -> tuple[str, ...]:
+    return tuple(split_answer(part))
+
+
+_published_recalled = functools.lru_cache(2**16)(_published_part)
+_plain_recalled = functools.lru_cache(2**16)(_plain_part)
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    """The entries of a list of words."""
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return ()
+    entries = value.ravel().tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(entries, list | tuple):
+        raise ValueError(f'a {type(value).__name__} where words should be: give a list or a string')
+    for entry in entries:
+        if isinstance(entry, list | tuple | dict | set | np.ndarray):
+            raise ValueError(f'a {type(entry).__name__} inside a list of words: give a flat list')
+    return entries
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two cells hold the same; NaN is the same as NaN."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return type(one) is type(other) and (one == other or one != one and other != other)
+
+
+def _choose(path: pathlib.Path, row: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The first of the keys that a row has."""
+    for key in keys:
+        if key in row:
+            return key
+    there = ', '.join(f'{key!s:.40}' for key in list(row)[:20])
+    raise ValueError(f'{path}: none of {", ".join(keys)} among its columns ({there})')
+
+
+def _rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
+    """The rows of a file of any of the three kinds."""
+    kind = path.suffix.lower()
+    if kind == '.npz':
+        return _npz_rows(path, corpus)
+    if kind == '.csv':
+        return _csv_rows(path)
+    if kind == '.jsonl':
+        return _jsonl_rows(path)
+    raise ValueError(f'{path}: a {kind or "nameless"} file; .csv, .jsonl and .npz are read')
+
+
+def _lines(path: pathlib.Path) -> Iterator[str]:
+    """The lines of a text in UTF-8, with their ends, without the mark some editors put in front."""
+    with path.open('rb') as file:
+        number = 0
+        while line := file.readline(MOST_LINE + 1):
+            number += 1
+            if len(line) > MOST_LINE:
+                raise ValueError(
+                    f'{path}:{number}: a line of more than {MOST_LINE} bytes is no label and no '
+                    'answer: cut it, or write one row a line'
+                )
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f'{path}:{number}: byte {error.start} is not UTF-8 (0x{line[error.start]:02x}):'
+                    ' save the file as UTF-8'
+                ) from error
+            yield text.removeprefix('\ufeff') if number == 1 else text
+
+
+def _csv_rows(path: pathlib.Path) -> Iterator[Row]:
+    reader = csv.reader(_lines(path), strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if not header:
+                header = [cell.strip() for cell in cells]
+            elif len(cells) == len(header):
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+            else:
+                raise ValueError(
+                    f'{path}:{reader.line_num}: {len(cells)} cells in a table of {len(header)} '
+                    'columns: quote cells that hold commas'
+                )
+    except csv.Error as error:
+        raise ValueError(f'{path}:{reader.line_num}: not CSV: {error}') from error
+
+
+def _jsonl_rows(path: pathlib.Path) -> Iterator[Row]:
+    decode = json.JSONDecoder().decode
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = decode(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f'{path}:{number}: not JSON: {error}') from error
+        if not isinstance(row, dict):
+            raise ValueError(
+                f'{path}:{number}: a {type(row).__name__}; each line is one object {{"name": …}}'
+            )
+        yield number, row
+
+
+def _npz_rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
+    members = read_npz(path)
+    corpora = {key: value for key, value in members.items() if isinstance(value, dict)}
+    if corpora:
+        key = _choose_corpus(path, list(corpora), corpus)
+        for name, row in corpora[key].items():
+            if not isinstance(row, dict):
+                raise ValueError(f'{path}: {key}: {name!r:.99} is no dictionary of labels')
+            yield f'{key}[{name!r:.99}]', {'name': name} | row
+        return
+    arrays = {
+        key: value
+        for key, value in members.items()
+        if isinstance(value, np.ndarray) and value.ndim == 1
+    }
+    named = _choose(path, arrays, NAMES)
+    whole = {key: array for key, array in arrays.items() if len(array) == len(arrays[named])}
+    for number, cells in enumerate(zip(*(array.tolist() for array in whole.values()), strict=True)):
+        yield f'{named}[{number}]', dict(zip(whole, cells, strict=True))
+
+
+def _choose_corpus(path: pathlib.Path, corpora: list[str], corpus: str) -> str:
+    """The corpus that is asked for, or that of the test, or the only one."""
+    asked = [corpus] if corpus else [*CORPORA, *(corpora if len(corpora) == 1 else ())]
+    for key in asked:
+        if key in corpora:
+            return key
+    raise ValueError(
+        f'{path}: holds {", ".join(map(str, corpora))}'
+        f'{" and not " + repr(corpus) if corpus else ""}: choose one (--corpus)'
+    )
