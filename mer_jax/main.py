@@ -19,12 +19,14 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mer_jax.answers import MODES
 from mer_jax.check import check_config, flat
 from mer_jax.checkpoints import DamagedCheckpoints
 from mer_jax.cold_start import cold_start
+from mer_jax.command import leave, parse
 from mer_jax.data.loader import Damages
 from mer_jax.data.media import MediaError, read_video
-from mer_jax.evaluate import MODES, evaluate
+from mer_jax.evaluate import evaluate
 from mer_jax.export import export_anew
 from mer_jax.loop import Stopped
 from mer_jax.models.omni import Omni
@@ -231,32 +233,6 @@ def stop_between_stages(number, _) -> None:
     text = f'told to stop ({name}): finished stages are saved; the same command goes on from there'
     print(f'\n{text}', file=sys.stderr, flush=True)
     os._exit(128 + number)
-
-
-def leave(message: str, status: int = 1) -> None:
-    """End with a message and a status that is not 0."""
-    print(f'mer_jax: {message}', file=sys.stderr, flush=True)
-    if flags.FLAGS.is_parsed() and DISTRIBUTED.value and jax.process_count() > 1:
-        os._exit(status)  # an orderly exit would wait for processes that wait for this one
-    raise SystemExit(status)
-
-
-def parse(arguments: list[str]) -> list[str]:
-    """The flags; an unknown key of the config or a value of the wrong kind ends with its name."""
-    try:
-        return flags.FLAGS(arguments)
-    except (AttributeError, KeyError) as error:
-        reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
-        named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
-        named = named or [a for a in arguments if a.startswith('--config.')]
-        leave(f'{" ".join(named)}: the config has no such key: {reason}', status=2)
-    except (flags.Error, TypeError, ValueError, OSError, SyntaxError) as error:
-        leave(str(error), status=2)
-
-
-def keys_of(argument: str) -> list[str]:
-    """The keys on the path of a flag such as --config.learn.kl=0.1."""
-    return argument.partition('=')[0].lstrip('-').split('.')[1:]
 
 
 if __name__ == '__main__':

@@ -16,11 +16,10 @@ import sys
 import jax
 import numpy as np
 
+from mer_jax.answers import MODES, branch_confidence, by_category, growing, stable_number
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Example
 from mer_jax.data.media import MediaError, kind_of_file
-from mer_jax.evaluate import MODES, growing, stable_number
-from mer_jax.group import Branches, Reading
 from mer_jax.models.omni import Omni
 from mer_jax.setting import Setting, open_checkpoint
 
@@ -72,7 +71,7 @@ def predict(
         )
     branches = jax.device_get(rollout.branches)
     reading, (parsed,) = setting.reader.read(branches, prompts.gold)
-    confidence_gwc = branch_confidence(branches, reading)
+    (confidence_gwc,) = branch_confidence(branches, reading)
     answers = {}
     for i, mode in enumerate(modes):
         own = slice(i * samples, (i + 1) * samples)
@@ -80,36 +79,17 @@ def predict(
     return answers
 
 
-def branch_confidence(branches: Branches, reading: Reading):
-    """e^S of each category of the branches of one prompt, f[g, w, c]; NaN for one without anchors.
-
-    S is the mean over a branch's anchors, as in the calibration.
-    """
-    anchor_ga = reading.anchor[0]
-    at = np.maximum(anchor_ga, 0)[..., None, None]
-    s_gawc = np.take_along_axis(branches.confidence[0], at, axis=1)
-    there = (anchor_ga >= 0)[..., None, None]
-    count = there.sum(1)
-    mean = np.where(there, s_gawc, 0).sum(1) / np.maximum(count, 1)
-    return np.where(count > 0, np.exp(mean), np.nan)
-
-
 def make_answer(setting: Setting, parsed, confidence_gwc) -> Answer:
     """The samples of one mode, put together."""
     votes = collections.Counter(word for said in parsed for word in dict.fromkeys(said.words))
-    wheels, confidence = setting.wheels, {}
     anchored = ~np.isnan(confidence_gwc).any((1, 2))
-    if anchored.any():
-        mean_wc = confidence_gwc[anchored].mean(0)
-        for names, wheel, mean_c in zip(wheels.categories(), wheels.names, mean_wc, strict=True):
-            ranked = sorted(zip(names, mean_c.tolist(), strict=False), key=lambda pair: -pair[1])
-            confidence[wheel] = dict(ranked)
+    mean_wc = confidence_gwc[anchored].mean(0) if anchored.any() else confidence_gwc[0]
     return Answer(
         emotions=dict(votes.most_common()),
         reasoning=parsed[0].think,
         formed=sum(said.formed for said in parsed),
         samples=tuple(said.text for said in parsed),
-        confidence=confidence,
+        confidence=by_category(setting.wheels, mean_wc),
     )
 
 

@@ -126,6 +126,10 @@ class Setting:
                 f'clip {clip.id}: none of its gold words ({", ".join(clip.words)}) is in any of '
                 f'data.wheels={",".join(self.wheels.names)}; add one that has them'
             )
+        return self.bare_example(clip, cache)
+
+    def bare_example(self, clip: Clip, cache: FeatureCache | None = None) -> Example:
+        """`example` of a clip whose gold words need not be known."""
         kept = cache.load(clip) if cache else None
         return Example(clip, kept or self.prompt(clip))
 
@@ -259,10 +263,15 @@ def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
     A prompt is read by all devices together. ValueError where the folder holds no checkpoint.
     """
     c = config_of(checkpoint)
+    c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
+    return answering(c)
+
+
+def answering(c, damages: Damages | None = None) -> tuple[Setting, Omni]:
+    """A setting without clips and its policy, whose weights are kept as the activations are."""
     c.model.weights = c.model.dtype
     c.cold_start.steps = 0
-    c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
-    setting = Setting(c)
+    setting = Setting(c, damages=damages)
     with jax.set_mesh(setting.mesh):
         return setting, first_policy(setting.origin, c, setting.mesh)
 

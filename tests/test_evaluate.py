@@ -1,14 +1,18 @@
-import numpy as np
 import pytest
 
-from mer_jax.evaluate import stable_number, summary
+from mer_jax.answers import MODES, SCORES, stable_number
+from mer_jax.evaluate import summary
 
 
 def test_scores_are_means_over_clips_with_their_standard_errors():
     # clips x (fast, slow) x (recall, precision, f, form, tokens)
     fast = [[1, 0.5, 0.6, 1, 5], [0, 0, 0, 1, 7], [0.5, 1, 0.6, 0, 9]]
     slow = [[1, 1, 1, 1, 20], [1, 1, 1, 1, 20], [1, 1, 1, 1, 20]]
-    figures = summary(np.stack([fast, slow], 1).astype(float))
+    rows = [
+        {mode: dict(zip(SCORES, one, strict=True)) for mode, one in zip(MODES, both, strict=True)}
+        for both in zip(fast, slow, strict=True)
+    ]
+    figures = summary(rows)
     assert figures['clips'] == 3
     assert figures['fast']['recall'] == pytest.approx(0.5)
     # sample standard deviation 0.5, over sqrt(3)

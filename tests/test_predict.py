@@ -9,10 +9,12 @@ import pytest
 import small
 
 from mer_jax import predict as module
+from mer_jax.answers import branch_confidence
 from mer_jax.data import stage
 from mer_jax.export import export_policy
 from mer_jax.group import Branches, Reading
-from mer_jax.predict import Answer, as_text, branch_confidence, clip_of_file, disagreement, predict
+from mer_jax.predict import Answer, as_text, clip_of_file, disagreement, make_answer, predict
+from mer_jax.rl.reading import Parsed
 from mer_jax.setting import open_checkpoint
 
 
@@ -102,8 +104,28 @@ def test_confidence_is_the_mean_of_log_probabilities_over_anchors():
     branches = Branches(None, None, None, None, np.log(chance)[None, :, :, None])
     reading = Reading(None, None, np.array([[[0, 2, -1], [-1, -1, -1]]]), None, None, None)
     found = branch_confidence(branches, reading)
-    np.testing.assert_allclose(found[0, 0], [np.sqrt(0.1 * 0.2), np.sqrt(0.9 * 0.8)])
-    assert np.isnan(found[1]).all()
+    np.testing.assert_allclose(found[0, 0, 0], [np.sqrt(0.1 * 0.2), np.sqrt(0.9 * 0.8)])
+    assert np.isnan(found[0, 1]).all()
+
+
+def test_samples_are_counted_and_confidence_is_the_mean_of_those_that_have_anchors(places):
+    setting, _ = open_checkpoint(str(places[1]))
+    said = [
+        Parsed('a', 'eyes down', ('sad', 'sad', 'lonely'), True),
+        Parsed('b', '', ('sad',), False),
+        Parsed('c', '', (), False),
+    ]
+    shape = len(setting.wheels.names), max(map(len, setting.wheels.categories()))
+    confidence = np.stack([np.full(shape, 0.2), np.full(shape, 0.4), np.full(shape, np.nan)])
+    confidence[:2, 0, 1] = 0.9, 0.7
+    answer = make_answer(setting, said, confidence)
+    assert answer.emotions == {'sad': 2, 'lonely': 1} and answer.formed == 1
+    assert answer.reasoning == 'eyes down' and answer.samples == ('a', 'b', 'c')
+    wheel, first = setting.wheels.names[0], setting.wheels.categories()[0]
+    assert next(iter(answer.confidence[wheel])) == first[1]
+    np.testing.assert_allclose(answer.confidence[wheel][first[1]], 0.8)
+    np.testing.assert_allclose(answer.confidence[wheel][first[0]], 0.3)
+    assert len(answer.confidence[wheel]) == len(first)
 
 
 def test_disagreement_is_what_only_one_of_them_names():

@@ -1,0 +1,356 @@
+"""Benchmarks by one named checkpoint: predictions, scores with intervals, published rows beside.
+
+What is answered is written block by block, so an evaluation that was killed goes on and ends with
+the very same files.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from mer_jax.answers import MODES, SCORES
+from mer_jax.check import check_batches, flat
+from mer_jax.checkpoints import DamagedCheckpoints
+from mer_jax.command import leave, parse
+from mer_jax.data.benchmarks import BENCHMARKS, published
+from mer_jax.data.clips import Clip, read_manifest
+from mer_jax.data.labels import Column, plain_words, published_words
+from mer_jax.data.loader import Damages
+from mer_jax.data.media import MediaError
+from mer_jax.data.wheel import load_wheels
+from mer_jax.evaluate import answer_blocks, summary
+from mer_jax.models.omni import Omni
+from mer_jax.origin import config_of
+from mer_jax.records import write_whole
+from mer_jax.score import Task, compare
+from mer_jax.setting import Setting, answering
+
+MANIFEST = 'manifest'
+ASKED = (
+    'system',
+    'subtitle',
+    'question',
+    'audio_in_video',
+    'fps',
+    'max_frames',
+    'min_pixels',
+    'max_pixels',
+    'prompt_tokens',
+)
+FIGURE = {  # of a task, the one that papers report
+    'open': 'F',
+    'basic': 'hit',
+    'sentiment': 'waf',
+    'accuracy': 'accuracy',
+    'multilabel': 'f1',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """Clips to answer, and what is right, as `mer_jax.score` reads it."""
+
+    key: str
+    title: str
+    task: str
+    clips: list[Clip]
+    gold: dict[str, object]  # name → a list of words, a word or a number
+    note: str  # what differs from the published set
+
+
+def find_sets(c) -> tuple[list[TestSet], list[str]]:
+    """The sets that are there, and why others are not; ValueError if there is none."""
+    root = pathlib.Path(c.data.root)
+    unknown = [key for key in c.benchmarks if key not in BENCHMARKS]
+    if unknown:
+        raise ValueError(
+            f'benchmarks={unknown[0]!r}: is not known; the keys are {", ".join(BENCHMARKS)}'
+        )
+    if not root.is_dir():
+        raise ValueError(f'data.root={c.data.root!r}: must be a folder that holds the sets')
+    found, absent = [], []
+    if (root / 'manifest.jsonl').exists():
+        clips = read_manifest(root / 'manifest.jsonl')
+        gold = {clip.id: list(clip.words) for clip in clips}
+        found.append(TestSet(MANIFEST, f'clips of {root.name}', 'open', clips, gold, ''))
+    for key in c.benchmarks:
+        try:
+            found.append(read_set(key, root))
+        except FileNotFoundError as error:
+            absent.append(str(error))
+    if not found:
+        raise ValueError(
+            f'data.root={c.data.root!r}: holds neither manifest.jsonl nor any of '
+            f'{", ".join(c.benchmarks)}; python -m mer_jax.data.benchmarks --root {root} says what '
+            'is expected where'
+        )
+    return found, absent
+
+
+def read_set(key: str, root: pathlib.Path) -> TestSet:
+    """A published set below the root, as far as it has labels."""
+    benchmark = BENCHMARKS[key]
+    found = benchmark.read(root)
+    gold = {name: next(iter(label.values())) for name, label in found.gold.items()}
+    notes = [f'{len(found.clips)} clips, {benchmark.count or "an unknown number"} published']
+    if found.absent:
+        notes.append(f'{len(found.absent)} labels without a media file')
+    return TestSet(key, benchmark.title, benchmark.task, found.clips, gold, '; '.join(notes))
+
+
+def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path) -> list[dict]:
+    """The lines of the predictions file: one a mode of each clip, or why a clip has none.
+
+    A file that is there is gone on with, from its last whole block.
+    """
+    size = setting.config.evaluate.batch
+    kept = whole_blocks(path, test.clips, size)
+    write_whole(path, ''.join(json.dumps(line) + '\n' for line in kept))
+    start = -(-len({line['id'] for line in kept}) // size)
+    blocks = answer_blocks(setting, policy, test.clips, test.key, setting.bare_example, start)
+    with path.open('a', encoding='utf-8') as file:
+        for rows, damaged in blocks:
+            lines = [line_of(row, mode) for row in rows for mode in MODES]
+            lines += [{'id': one['id'], 'mode': 'none', 'error': one['reason']} for one in damaged]
+            if jax.process_index() == 0:
+                file.write(''.join(json.dumps(line) + '\n' for line in lines))
+                file.flush()
+            kept += lines
+    return kept
+
+
+def whole_blocks(path: pathlib.Path, clips: list[Clip], size: int) -> list[dict]:
+    """The lines of the blocks that an earlier start has written whole."""
+    kept, done = [], set()
+    for line in path.read_text(encoding='utf-8').splitlines() if path.exists() else ():
+        try:
+            kept.append(json.loads(line))
+        except ValueError:
+            break  # torn by a kill
+    written = {}
+    for line in kept:
+        written.setdefault(line['id'], set()).add(line['mode'])
+    for first in range(0, len(clips), size):
+        ids = {clip.id for clip in clips[first : first + size]}
+        if not all(written.get(name) in ({'none'}, set(MODES)) for name in ids):
+            break
+        done |= ids
+    return [line for line in kept if line['id'] in done]
+
+
+def line_of(row: dict, mode: str) -> dict:
+    """A line of the predictions file."""
+    said = row[mode]
+    return {
+        'id': row['id'],
+        'mode': mode,
+        'raw': said['text'],
+        'think': said['think'],
+        'answer': ', '.join(said['words']),
+        'words': list(said['words']),
+        'confidences': said['confidence'],
+        'scores': {name: said[name] for name in SCORES},
+    }
+
+
+def score_set(c, test: TestSet, lines: list[dict]) -> dict:
+    """Fast, slow, and slow − fast of a set; ValueError where nothing can be scored."""
+    wheels = load_wheels(tuple(c.wheels)) if test.task in ('open', 'basic') else None
+    published_folder = pathlib.Path(c.wheels[0]).is_dir()
+    read = published_words if published_folder else plain_words
+    task = Task(test.task, wheels, c.level, read)
+    labels = Column(f'{test.key} labels', 'gold', test.gold, 0)
+    answers = [
+        Column(
+            f'{test.key} {mode} answers',
+            'answer',
+            {line['id']: line['words'] for line in lines if line['mode'] == mode},
+            0,
+        )
+        for mode in MODES
+    ]
+    compared = compare(task, labels, *answers)
+    result = {'fast': compared['first'], 'slow': compared['second']}
+    result |= {'difference': compared['difference'], 'task': test.task, 'title': test.title}
+    result['note'] = test.note
+    result['left_out'] = sum(line['mode'] == 'none' for line in lines)
+    result['published'] = [row._asdict() for row in published(test.key)]
+    if test.task == 'open' and result['slow']['kept'] > 1:
+        result['mean_over_clips'] = summary(rows_of(lines))
+    return result
+
+
+def rows_of(lines: list[dict]) -> list[dict]:
+    """The scores of each clip by mode, as `summary` takes them."""
+    rows = {}
+    for line in lines:
+        if line['mode'] != 'none':
+            rows.setdefault(line['id'], {})[line['mode']] = line['scores']
+    return list(rows.values())
+
+
+def protocol_of(c, setting: Setting) -> dict:
+    """What a result stands on: one checkpoint, how it was asked, sampled and scored."""
+    wheels = load_wheels(tuple(c.wheels))
+    asked = setting.config
+    return {
+        'checkpoint': c.model.checkpoint,
+        'choice': 'one named checkpoint; nothing was chosen on test data',
+        'seed': asked.seed,
+        'temperature': asked.evaluate.temperature,
+        'top_p': asked.evaluate.top_p,
+        'tokens': asked.rollout.slow_tokens,
+        'batch': asked.evaluate.batch,
+        'clips': c.clips or 'all',
+        'data': {key: value for key, value in flat(asked.data).items() if key in ASKED},
+        'wheels': list(wheels.names),
+        'wheels_digest': wheels.digest,
+        'level': c.level,
+        'judge': c.judge.model if c.judge.endpoint else 'none',
+    }
+
+
+def setting_of(c, workdir: pathlib.Path) -> tuple[Setting, Omni]:
+    """The checkpoint with how it is asked, and the sampling of this evaluation."""
+    asked = config_of(c.model.checkpoint)
+    asked.evaluate.update(c.evaluate)
+    asked.mesh = c.mesh
+    asked.data.cache = c.data.cache
+    if c.seed >= 0:
+        asked.seed = c.seed
+    size = c.evaluate.batch
+    asked.prompts_per_step = asked.cold_start.prompts_per_step = size
+    check_batches(asked)
+    return answering(asked, Damages(workdir / 'bad_clips.jsonl', c.data.max_bad_clips))
+
+
+def claim(workdir: pathlib.Path, protocol: dict) -> None:
+    """Make the workdir this evaluation's own; ValueError if it holds another one."""
+    path, now = workdir / 'protocol.json', json.loads(json.dumps(protocol))
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = [key for key in now if before.get(key) != now[key]]
+        if changed:
+            key = changed[0]
+            raise ValueError(
+                f'{key}={now[key]!r}, but {workdir} holds an evaluation with {before.get(key)!r}: '
+                'choose another --workdir'
+            )
+        return
+    (workdir / 'predictions').mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(now, indent=1))
+
+
+def run(c, workdir: pathlib.Path) -> dict:
+    """The evaluation of all sets that are there; what results.json holds."""
+    tests, absent = find_sets(c)
+    workdir.mkdir(parents=True, exist_ok=True)
+    setting, policy = setting_of(c, workdir)
+    protocol = protocol_of(c, setting)
+    claim(workdir, protocol)
+    results = {'protocol': protocol, 'absent': absent, 'sets': {}}
+    with jax.set_mesh(setting.mesh):
+        for test in tests:
+            if c.clips:
+                clips = test.clips[: c.clips]
+                gold = {clip.id: test.gold[clip.id] for clip in clips if clip.id in test.gold}
+                test = dataclasses.replace(test, clips=clips, gold=gold)
+            path = workdir / 'predictions' / f'{test.key}.jsonl'
+            lines = answer_set(setting, policy, test, path)
+            if not test.gold:
+                results['sets'][test.key] = {'note': f'{test.note}; its labels are not public'}
+                continue
+            results['sets'][test.key] = score_set(c, test, lines)
+    if jax.process_index() == 0:
+        write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
+        write_whole(workdir / 'results.md', as_markdown(results))
+    return results
+
+
+def table(results: dict) -> list[list[str]]:
+    """A row a set: figure, fast, slow and slow − fast in per cent, with 95 % intervals."""
+    rows = [['set', 'figure', 'n', 'fast', 'slow', 'slow - fast']]
+    for key, scored in results['sets'].items():
+        if 'fast' not in scored:
+            rows.append([key, '-', '-', '-', '-', scored['note']])
+            continue
+        name = FIGURE[scored['task']]
+        cells = [
+            '{:.2f} [{:.2f}, {:.2f}]'.format(*(100 * x for x in (part[name], *part['ci'][name])))
+            for part in (scored['fast'], scored['slow'], scored['difference'])
+        ]
+        rows.append([key, name, str(scored['slow']['kept']), *cells])
+    return rows
+
+
+def as_text(results: dict) -> str:
+    """The table for the terminal."""
+    rows = table(results)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ['  '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return '\n'.join(line.rstrip() for line in lines)
+
+
+def as_markdown(results: dict) -> str:
+    """results.md: the table, the published rows marked as such, the protocol, what is absent."""
+    head, *rows = table(results)
+    lines = ['# Evaluation', '', '| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
+    lines += ['| ' + ' | '.join(row) + ' |' for row in rows]
+    lines += ['', 'Per cent, with 95 % bootstrap intervals; the last column is paired by clip.', '']
+    for key, scored in results['sets'].items():
+        if note := scored.get('note'):
+            lines.append(f'* {key}: {note}; {scored.get("left_out", 0)} clips left out')
+    lines += ['', '## Published rows, not measured here', '']
+    lines += ['| set | system | inputs | figure | % | source |', '|---|---|---|---|---|---|']
+    for key, scored in results['sets'].items():
+        for row in scored.get('published', ()):
+            cells = (key, row['system'], row['inputs'], row['metric'], str(row['percent']))
+            lines.append('| ' + ' | '.join([*cells, row['source']]) + ' |')
+    lines += [
+        '',
+        '## Protocol',
+        '',
+        '```json',
+        json.dumps(results['protocol'], indent=1),
+        '```',
+        '',
+    ]
+    lines += [f'* absent: {reason}' for reason in results['absent']]
+    return '\n'.join(lines) + '\n'
+
+
+def main(arguments: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)
+    c, workdir = flags.FLAGS.config, pathlib.Path(flags.FLAGS.workdir)
+    if len(arguments) > 1:
+        leave(f'{" ".join(arguments[1:])}: is no flag; keys of the config begin with --config.')
+    for key, value in (('model.checkpoint', c.model.checkpoint), ('data.root', c.data.root)):
+        if not value:
+            leave(f'--config.{key} is missing: name a folder')
+    try:
+        results = run(c, workdir)
+    except (ValueError, OSError, MediaError, DamagedCheckpoints) as error:
+        leave(str(error))
+    if results['absent']:
+        count = len(results['absent'])
+        print(f'{count} sets are not there: {workdir / "results.md"} names them', file=sys.stderr)
+    print(as_text(results))
+    for key, scored in results['sets'].items():
+        if clips := scored.get('mean_over_clips'):
+            for mode in MODES:
+                figures = [f'{name} {clips[mode][name]:.3f}' for name in SCORES]
+                print(f'{key}, {mode}, means over {clips["clips"]} clips: {", ".join(figures)}')
+    print(f'{workdir / "results.md"} and results.json hold the figures, predictions/ the answers')
+
+
+def run_command() -> None:
+    """The command line of `python -m mer_jax.evaluate`."""
+    default = 'configs/eval_mer_unibench.py'
+    config_flags.DEFINE_config_file('config', default, lock_config=True)
+    flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same one again goes on.')
+    app.run(main, flags_parser=parse)

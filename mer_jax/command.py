@@ -1,0 +1,33 @@
+"""What the command lines share: flags with their errors, and leaving with a message."""
+
+import os
+import sys
+
+import jax
+from absl import flags
+
+
+def leave(message: str, status: int = 1) -> None:
+    """End with a message and a status that is not 0."""
+    print(f'mer_jax: {message}', file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized() and jax.process_count() > 1:
+        os._exit(status)  # an orderly exit would wait for processes that wait for this one
+    raise SystemExit(status)
+
+
+def parse(arguments: list[str]) -> list[str]:
+    """The flags; an unknown key of the config or a value of the wrong kind ends with its name."""
+    try:
+        return flags.FLAGS(arguments)
+    except (AttributeError, KeyError) as error:
+        reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
+        named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
+        named = named or [a for a in arguments if a.startswith('--config.')]
+        leave(f'{" ".join(named)}: the config has no such key: {reason}', status=2)
+    except (flags.Error, TypeError, ValueError, OSError, SyntaxError) as error:
+        leave(str(error), status=2)
+
+
+def keys_of(argument: str) -> list[str]:
+    """The keys on the path of a flag such as --config.learn.kl=0.1."""
+    return argument.partition('=')[0].lstrip('-').split('.')[1:]
