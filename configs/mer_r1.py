@@ -76,7 +76,7 @@ def stage() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.clips = 16_384  # of the stage, to train on
-    c.data.manifest = ''  # JSON lines of clips to use instead of the stage
+    c.data.manifest = ''  # JSON lines of clips instead of the stage, or KEY:FOLDER of a known set
     c.data.held_out = 0.2  # share of a manifest's clips that are kept for evaluation
     c.data.max_bad_clips = 10
     c.data.prompt_tokens = (120,)  # a batch is padded to the first of these that holds it

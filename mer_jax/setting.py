@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from mer_jax.data.benchmarks import BENCHMARKS
 from mer_jax.data.cache import FeatureCache
 from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.loader import Damages, Example, StageClips, hold_out, training_batches
@@ -257,6 +258,17 @@ class Setting:
         )
 
 
+def read_clips(source: str) -> list[Clip]:
+    """The clips of a manifest, or of a published set named KEY:FOLDER, e.g. ov_merd_plus:/data.
+
+    The folder holds those of the sets, as for `python -m mer_jax.data.benchmarks --root FOLDER`.
+    """
+    key, _, root = source.partition(':')
+    if key in BENCHMARKS and root:
+        return [clip for clip in BENCHMARKS[key].clips(root) if clip.words]
+    return read_manifest(source)
+
+
 def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
     """A setting and a policy to ask, of a run's workdir, an export, or a Hugging Face folder.
 
@@ -300,11 +312,11 @@ def choose_clips(c):
             StageClips(c.seed, 'test', c.evaluate.clips),
         )
     try:
-        clips = read_manifest(c.data.manifest)
+        clips = read_clips(c.data.manifest)
     except OSError as error:
         raise ValueError(
-            f'data.manifest={c.data.manifest!r}: cannot be read ({error.strerror}); name a file of '
-            'JSON lines, one clip a line'
+            f'data.manifest={c.data.manifest!r}: cannot be read ({error}); name a file of JSON '
+            'lines, one clip a line, or KEY:FOLDER of a published set'
         ) from None
     train, test = hold_out(clips, c.data.held_out)
     if not train or not test:

@@ -119,3 +119,20 @@ def test_trained_and_held_out_clips_never_meet(config):
     heard = {train[i].audio.tobytes() for i in range(40)}
     assert len(heard) == 40
     assert not heard & {test[i].audio.tobytes() for i in range(40)}
+
+
+def test_a_published_set_is_read_in_its_own_layout(config, tmp_path):
+    folder = tmp_path / 'ovmerdplus-process'
+    (folder / 'video').mkdir(parents=True)
+    rows = ['name,openset']
+    for number in range(30):
+        (folder / 'video' / f'sample_{number:08}.mp4').write_bytes(b'film')
+        rows.append(f'sample_{number:08},"[sad, lonely]"')
+    (folder / 'ovlabel.csv').write_text('\n'.join(rows))
+    config.data.manifest, config.cold_start.steps = f'ov_merd_plus:{tmp_path}', 0
+    train, test = choose_clips(config)
+    assert len(train) + len(test) == 30 and train[0].words == ('sad', 'lonely')
+    assert train[0].video.endswith('.mp4')
+    config.data.manifest = f'ov_merd_plus:{tmp_path / "nowhere"}'
+    with pytest.raises(ValueError, match='OV-MERD.* was expected in ovmerdplus-process'):
+        choose_clips(config)
