@@ -158,10 +158,12 @@ def right_words(setting: Setting, *answers: dict) -> list[str]:
 
 
 def frames_of(clip, fps: float):
-    """The frames of a clip's video, uint8[n, h, w, 3]; none for a clip without."""
+    """A few small frames of a clip's video, uint8[n, h, w, 3]; none for a clip without."""
     if clip.video is None:
         return np.zeros((0, 1, 1, 3), np.uint8)
-    return read_video(clip.video, fps, 16)[0] if isinstance(clip.video, str) else clip.video
+    if isinstance(clip.video, str):
+        return read_video(clip.video, fps, max_frames=6, pixels=(56 * 56, 168 * 168))[0]
+    return clip.video
 
 
 def commit() -> str | None:
