@@ -21,11 +21,14 @@ def parse(arguments: list[str]) -> list[str]:
         return flags.FLAGS(arguments)
     except (AttributeError, KeyError) as error:
         reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
+        reason = reason.strip("'")
         named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
         named = named or [a for a in arguments if a.startswith('--config.')]
         leave(f'{" ".join(named)}: the config has no such key: {reason}', status=2)
     except (flags.Error, TypeError, ValueError, OSError, SyntaxError) as error:
-        leave(str(error), status=2)
+        lines = str(error).strip().splitlines()
+        # A config that raises is reported with its traceback; the message is its last line.
+        leave(lines[-1] if any('Traceback' in line for line in lines) else ' '.join(lines), 2)
 
 
 def keys_of(argument: str) -> list[str]:

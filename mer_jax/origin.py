@@ -72,6 +72,11 @@ class Origin:
 def open_origin(model) -> Origin:
     """The origin of config.model; ValueError where the folder or a size does not fit."""
     root = find_root(model.checkpoint)
+    if root is None and not model.text:
+        raise ValueError(
+            f'model.checkpoint={model.checkpoint!r}: this config brings no sizes, so name a Hugging '
+            'Face folder, or a run that began with one'
+        )
     if root is None:
         tokenizer = stage_tokenizer()
         spec = make_spec(model, len(tokenizer))

@@ -55,6 +55,12 @@ def test_a_folder_brings_sizes_tokenizer_and_ids(published, folder):
     assert ids == {origin.layout.video, origin.layout.audio}
 
 
+def test_a_config_without_sizes_asks_for_a_checkpoint(published):
+    published.model.checkpoint = ''
+    with pytest.raises(ValueError, match="model.checkpoint='': this config brings no sizes"):
+        open_origin(published.model)
+
+
 def test_sizes_of_a_config_are_not_silently_those_of_a_folder(config, folder):
     config.model.checkpoint = str(folder)
     with pytest.raises(ValueError, match=r'model\.text is set.*configs/mer_r1\.py:qwen2_5_omni'):
