@@ -21,10 +21,10 @@ def parse(arguments: list[str]) -> list[str]:
         return flags.FLAGS(arguments)
     except (AttributeError, KeyError) as error:
         reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
-        reason = reason.strip("'")
         named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
         named = named or [a for a in arguments if a.startswith('--config.')]
-        leave(f'{" ".join(named)}: the config has no such key: {reason}', status=2)
+        told = reason.replace("'", '')
+        leave(f'{" ".join(named)}: the config has no such key: {told}', 2)
     except (flags.Error, TypeError, ValueError, OSError, SyntaxError) as error:
         lines = str(error).strip().splitlines()
         # A config that raises is reported with its traceback; the message is its last line.
