@@ -120,6 +120,10 @@ def main() -> None:
     parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
     parser.add_argument('--folder', type=pathlib.Path, help='load what is there, in this process')
     asked = parser.parse_args()
+    if not asked.gigabytes >= 0.1:
+        parser.error(
+            f'--gigabytes={asked.gigabytes}: must be at least 0.1, one layer and its words'
+        )
     if asked.folder:
         print(json.dumps(measure(asked.folder, asked.dtype)))
         return

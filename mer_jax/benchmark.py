@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.answers import MODES, SCORES
-from mer_jax.check import check_batches, flat
+from mer_jax.check import check_config
 from mer_jax.checkpoints import DamagedCheckpoints
 from mer_jax.command import leave, parse
 from mer_jax.data.benchmarks import BENCHMARKS, published
@@ -22,26 +22,16 @@ from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.labels import Column, plain_words, published_words
 from mer_jax.data.loader import Damages
 from mer_jax.data.media import MediaError
-from mer_jax.data.wheel import load_wheels
+from mer_jax.data.wheel import Wheels, load_wheels
 from mer_jax.evaluate import answer_blocks, summary
 from mer_jax.models.omni import Omni
 from mer_jax.origin import config_of
 from mer_jax.records import write_whole
 from mer_jax.score import Task, compare
-from mer_jax.setting import Setting, answering
+from mer_jax.setting import PROMPT_KEYS, Setting, answering, fingerprint
+from mer_jax.workdir import content_of_clips
 
 MANIFEST = 'manifest'
-ASKED = (
-    'system',
-    'subtitle',
-    'question',
-    'audio_in_video',
-    'fps',
-    'max_frames',
-    'min_pixels',
-    'max_pixels',
-    'prompt_tokens',
-)
 FIGURE = {  # of a task, the one that papers report
     'open': 'F',
     'basic': 'hit',
@@ -117,9 +107,8 @@ def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path
         for rows, damaged in blocks:
             lines = [line_of(row, mode) for row in rows for mode in MODES]
             lines += [{'id': one['id'], 'mode': 'none', 'error': one['reason']} for one in damaged]
-            if jax.process_index() == 0:
-                file.write(''.join(json.dumps(line) + '\n' for line in lines))
-                file.flush()
+            file.write(''.join(json.dumps(line) + '\n' for line in lines))
+            file.flush()
             kept += lines
     return kept
 
@@ -158,7 +147,7 @@ def line_of(row: dict, mode: str) -> dict:
     }
 
 
-def score_set(c, test: TestSet, lines: list[dict]) -> dict:
+def score_set(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
     """Fast, slow, and slow − fast of a set; ValueError where nothing can be scored."""
     wheels = load_wheels(tuple(c.wheels)) if test.task in ('open', 'basic') else None
     published_folder = pathlib.Path(c.wheels[0]).is_dir()
@@ -176,30 +165,31 @@ def score_set(c, test: TestSet, lines: list[dict]) -> dict:
     ]
     compared = compare(task, labels, *answers)
     result = {'fast': compared['first'], 'slow': compared['second']}
-    result |= {'difference': compared['difference'], 'task': test.task, 'title': test.title}
-    result['note'] = test.note
-    result['left_out'] = sum(line['mode'] == 'none' for line in lines)
+    result['difference'] = compared['difference']
     result['published'] = [row._asdict() for row in published(test.key)]
-    if test.task == 'open' and result['slow']['kept'] > 1:
-        result['mean_over_clips'] = summary(rows_of(lines))
+    rows = rows_of(lines, setting.wheels, test.gold) if test.task == 'open' else []
+    if len(rows) > 1:
+        wheels = {'wheels': list(setting.wheels.names)}
+        result['mean_over_clips'] = wheels | summary(rows)
     return result
 
 
-def rows_of(lines: list[dict]) -> list[dict]:
-    """The scores of each clip by mode, as `summary` takes them."""
+def rows_of(lines: list[dict], wheels: Wheels, gold: dict[str, list[str]]) -> list[dict]:
+    """The scores of clips of which a wheel knows a gold word, as `summary` takes them."""
     rows = {}
     for line in lines:
         if line['mode'] != 'none':
             rows.setdefault(line['id'], {})[line['mode']] = line['scores']
-    return list(rows.values())
+    return [row for name, row in rows.items() if wheels.cells([gold.get(name, [])]).any()]
 
 
-def protocol_of(c, setting: Setting) -> dict:
-    """What a result stands on: one checkpoint, how it was asked, sampled and scored."""
+def protocol_of(c, setting: Setting, policy: Omni, tests: list[TestSet]) -> dict:
+    """What a result stands on: one checkpoint, how it was asked, sampled and scored, on what."""
     wheels = load_wheels(tuple(c.wheels))
     asked = setting.config
     return {
         'checkpoint': c.model.checkpoint,
+        'weights': fingerprint(policy),
         'choice': 'one named checkpoint; nothing was chosen on test data',
         'seed': asked.seed,
         'temperature': asked.evaluate.temperature,
@@ -207,7 +197,8 @@ def protocol_of(c, setting: Setting) -> dict:
         'tokens': asked.rollout.slow_tokens,
         'batch': asked.evaluate.batch,
         'clips': c.clips or 'all',
-        'data': {key: value for key, value in flat(asked.data).items() if key in ASKED},
+        'data': {key: asked.data[key] for key in (*PROMPT_KEYS, 'prompt_tokens')},
+        'sets': {test.key: content_of_clips(test.clips, files=True) for test in tests},
         'wheels': list(wheels.names),
         'wheels_digest': wheels.digest,
         'level': c.level,
@@ -224,8 +215,8 @@ def setting_of(c, workdir: pathlib.Path) -> tuple[Setting, Omni]:
     if c.seed >= 0:
         asked.seed = c.seed
     size = c.evaluate.batch
-    asked.prompts_per_step = asked.cold_start.prompts_per_step = size
-    check_batches(asked)
+    asked.prompts_per_step = asked.cold_start.prompts_per_step = max(size, 1)
+    check_config(asked)
     return answering(asked, Damages(workdir / 'bad_clips.jsonl', c.data.max_bad_clips))
 
 
@@ -248,28 +239,46 @@ def claim(workdir: pathlib.Path, protocol: dict) -> None:
 
 def run(c, workdir: pathlib.Path) -> dict:
     """The evaluation of all sets that are there; what results.json holds."""
+    if c.level not in (1, 2) or c.clips < 0:
+        raise ValueError(
+            f'level={c.level}, clips={c.clips}: level is 1 or 2, clips at least 0 (all)'
+        )
     tests, absent = find_sets(c)
-    workdir.mkdir(parents=True, exist_ok=True)
+    if c.clips:
+        tests = [first_clips(test, c.clips) for test in tests]
     setting, policy = setting_of(c, workdir)
-    protocol = protocol_of(c, setting)
+    protocol = protocol_of(c, setting, policy, tests)
     claim(workdir, protocol)
     results = {'protocol': protocol, 'absent': absent, 'sets': {}}
     with jax.set_mesh(setting.mesh):
         for test in tests:
-            if c.clips:
-                clips = test.clips[: c.clips]
-                gold = {clip.id: test.gold[clip.id] for clip in clips if clip.id in test.gold}
-                test = dataclasses.replace(test, clips=clips, gold=gold)
             path = workdir / 'predictions' / f'{test.key}.jsonl'
             lines = answer_set(setting, policy, test, path)
-            if not test.gold:
-                results['sets'][test.key] = {'note': f'{test.note}; its labels are not public'}
-                continue
-            results['sets'][test.key] = score_set(c, test, lines)
-    if jax.process_index() == 0:
-        write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
-        write_whole(workdir / 'results.md', as_markdown(results))
+            results['sets'][test.key] = score_or_say(c, setting, test, lines)
+    write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
+    write_whole(workdir / 'results.md', as_markdown(results))
     return results
+
+
+def first_clips(test: TestSet, count: int) -> TestSet:
+    """The first clips of a set with what is right of them."""
+    clips = test.clips[:count]
+    gold = {clip.id: test.gold[clip.id] for clip in clips if clip.id in test.gold}
+    return dataclasses.replace(test, clips=clips, gold=gold)
+
+
+def score_or_say(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
+    """`score_set`, or why a set cannot be scored: that ends no evaluation."""
+    left_out = sum(line['mode'] == 'none' for line in lines)
+    said = {'note': test.note, 'left_out': left_out, 'task': test.task, 'title': test.title}
+    if not test.gold:
+        return said | {'note': f'{test.note}; its labels are not public'}
+    if left_out == len(lines):
+        return said | {'note': f'{test.note}; none of its clips can be used'}
+    try:
+        return said | score_set(c, setting, test, lines)
+    except ValueError as error:
+        return said | {'note': f'{test.note}; cannot be scored: {error}'}
 
 
 def table(results: dict) -> list[list[str]]:

@@ -91,6 +91,8 @@ def load_policy(run: pathlib.Path, like):
         step = manager.latest_step() if folder.exists() else None
         if step is None:
             continue
+        if folder.name == 'cold_start':
+            log.warning('%s: no update of training is saved; this is the cold start', run)
         item = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
         wanted = ocp.args.PyTreeRestore(
             item, ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True

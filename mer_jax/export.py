@@ -8,6 +8,7 @@ import json
 import logging
 import pathlib
 import shutil
+import tempfile
 
 import jax
 
@@ -15,8 +16,8 @@ from mer_jax.check import flat
 from mer_jax.models.omni import Omni
 from mer_jax.models.save import export, hf_config, save_omni
 from mer_jax.origin import PROMPTS_FILE
-from mer_jax.records import write_whole
 from mer_jax.setting import Setting, open_checkpoint
+from mer_jax.sharding import largest_of_all
 
 
 def export_policy(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
@@ -26,21 +27,22 @@ def export_policy(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
     if the folder holds something.
     """
     origin, spec = setting.origin, setting.spec
-    if origin.root is None:
-        save_omni(folder, policy, spec, hf_config(spec, origin.ids), dtype=spec.dtype)
-        if jax.process_index() == 0:
-            setting.tokenizer.save_pretrained(folder)
-    else:
-        export(folder, policy, spec, origin.root, dtype=spec.dtype)
-    if jax.process_index() == 0:
-        asked = json.dumps(flat(setting.config), indent=1)
-        write_whole(folder / PROMPTS_FILE, asked + '\n')
+    with tempfile.TemporaryDirectory() as held:
+        asked = pathlib.Path(held) / PROMPTS_FILE
+        asked.write_text(json.dumps(flat(setting.config), indent=1) + '\n', encoding='utf-8')
+        if origin.root is None:
+            setting.tokenizer.save_pretrained(held)
+            config, beside = hf_config(spec, origin.ids), sorted(pathlib.Path(held).iterdir())
+            save_omni(folder, policy, spec, config, dtype=spec.dtype, beside=beside)
+        else:
+            export(folder, policy, spec, origin.root, dtype=spec.dtype, more=[asked])
 
 
 def export_anew(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
     """`export_policy` into a folder of the run, over what an earlier start of it has written."""
     if jax.process_index() == 0:
         shutil.rmtree(folder, ignore_errors=True)
+    largest_of_all([0])  # nobody looks at the folder before it is gone
     export_policy(setting, policy, folder)
 
 

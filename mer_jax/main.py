@@ -188,13 +188,17 @@ def main(arguments: list[str]) -> None:
     c, workdir = CONFIG.value, pathlib.Path(WORKDIR.value)
     try:
         check_config(c)
+        if c.model.checkpoint:  # as it is seen from any folder
+            c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
         setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
         other = pathlib.Path(c.model.checkpoint)
         if c.model.checkpoint and other != setting.origin.root:
             check_sizes(other, read_config(other), setting.spec)
+        clips = [*setting.train_clips, *setting.test_clips] if c.data.manifest else []
+        claim_workdir(workdir, c, setting.spec, clips, write=False)
         with jax.set_mesh(setting.mesh):
             policy = first_policy(setting.origin, c, setting.mesh)
-        changed = claim_workdir(workdir, c, setting.spec)
+        changed = claim_workdir(workdir, c, setting.spec, clips)
     except (ValueError, OSError) as error:
         leave(str(error))
     for line in changed:

@@ -74,8 +74,8 @@ def open_origin(model) -> Origin:
     root = find_root(model.checkpoint)
     if root is None and not model.text:
         raise ValueError(
-            f'model.checkpoint={model.checkpoint!r}: this config brings no sizes, so name a Hugging '
-            'Face folder, or a run that began with one'
+            f'model.checkpoint={model.checkpoint!r}: this config brings no sizes, so name a '
+            'Hugging Face folder, or a run that began with one'
         )
     if root is None:
         tokenizer = stage_tokenizer()
@@ -133,8 +133,14 @@ def config_of(checkpoint: str) -> ConfigDict:
     for key, value in kept.items():
         *path, name = key.split('.')
         place = functools.reduce(lambda held, part: held.get(part, {}), path, c)
-        if name in place:
+        if name not in place:
+            continue
+        try:
             place[name] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            raise ValueError(
+                f'{config}: {key}={value!r} is of the wrong kind ({error}); put the value back'
+            ) from None
     c.model.checkpoint = checkpoint
     return c
 

@@ -145,6 +145,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--mode', choices=(*MODES, 'both'), default='both')
     parser.add_argument('--samples', type=int, default=1, help='answers of each mode')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--prompt-tokens', type=int, help='of the longest prompt, if not as trained'
+    )
     parser.add_argument('--json', action='store_true', help='one JSON object a clip and line')
     asked = parser.parse_args(arguments)
     if asked.samples < 1:
@@ -159,6 +162,8 @@ def main() -> None:
     asked = parse()
     try:
         setting, policy = open_checkpoint(asked.checkpoint)
+        if asked.prompt_tokens:
+            setting.config.data.prompt_tokens = (asked.prompt_tokens,)
     except (ValueError, OSError) as error:
         raise SystemExit(f'mer_jax: {error}') from None
     modes = MODES if asked.mode == 'both' else (asked.mode,)

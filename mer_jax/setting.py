@@ -1,6 +1,8 @@
 """What a run stands on, built once from its config: sizes, words, prompts, mesh, batches."""
 
 import dataclasses
+import logging
+import zlib
 from collections.abc import Callable
 
 import jax
@@ -29,6 +31,8 @@ from mer_jax.origin import config_of, first_policy, open_origin
 from mer_jax.rl.branches import Sampling
 from mer_jax.rl.reading import Reader
 from mer_jax.sharding import largest_of_all, make_mesh, to_host
+
+log = logging.getLogger(__name__)
 
 PROMPT_KEYS = (  # of config.data, all that a prompt depends on besides its clip
     'system',
@@ -108,10 +112,14 @@ class Setting:
             max_frames=data.max_frames,
             audio_in_video=data.audio_in_video,
         )
-        length, limit = len(prompt.token), max(data.prompt_tokens)
+        return self.fitting(prompt)
+
+    def fitting(self, prompt: Prompt) -> Prompt:
+        """The prompt, if it is not too long; else MediaError."""
+        length, limit = len(prompt.token), max(self.config.data.prompt_tokens)
         if length > limit:
             raise MediaError(
-                f'clip {clip.id}: its prompt has {length} tokens, data.prompt_tokens={limit} is '
+                f'clip {prompt.id}: its prompt has {length} tokens, data.prompt_tokens={limit} is '
                 'the most; raise it, lower data.max_frames or data.max_pixels, or shorten the clip'
             )
         return prompt
@@ -132,7 +140,7 @@ class Setting:
     def bare_example(self, clip: Clip, cache: FeatureCache | None = None) -> Example:
         """`example` of a clip whose gold words need not be known."""
         kept = cache.load(clip) if cache else None
-        return Example(clip, kept or self.prompt(clip))
+        return Example(clip, self.fitting(kept) if kept else self.prompt(clip))
 
     def gold_example(self, clip: Clip, cache: FeatureCache | None = None) -> Example:
         """The clip as a prompt with its gold branches.
@@ -208,7 +216,7 @@ class Setting:
         if not data.cache:
             return None
         towers = [policy.visual, policy.audio_tower]
-        sums = [int(weight_sum(leaf)) for leaf in jax.tree.leaves(towers)]
+        sums = fingerprint(towers)
         asked = {key: data[key] for key in PROMPT_KEYS}
         about = sums, asked, self.layout, self.tokenizer.chat_template, str(self.origin.root)
         return FeatureCache(data.cache, repr((about, self.spec.dtype)))
@@ -264,9 +272,20 @@ def read_clips(source: str) -> list[Clip]:
     The folder holds those of the sets, as for `python -m mer_jax.data.benchmarks --root FOLDER`.
     """
     key, _, root = source.partition(':')
-    if key in BENCHMARKS and root:
-        return [clip for clip in BENCHMARKS[key].clips(root) if clip.words]
-    return read_manifest(source)
+    if key not in BENCHMARKS or not root:
+        return read_manifest(source)
+    found = BENCHMARKS[key].read(root)
+    clips = [clip for clip in found.clips if clip.words]
+    log.warning(
+        '%s: %d clips with gold words; left out: %d without, %d labels without a media file, %d '
+        'repeated',
+        source,
+        len(clips),
+        len(found.clips) - len(clips),
+        len(found.absent),
+        len(found.repeated),
+    )
+    return clips
 
 
 def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
@@ -286,6 +305,12 @@ def answering(c, damages: Damages | None = None) -> tuple[Setting, Omni]:
     setting = Setting(c, damages=damages)
     with jax.set_mesh(setting.mesh):
         return setting, first_policy(setting.origin, c, setting.mesh)
+
+
+def fingerprint(tree) -> str:
+    """Eight hex digits that tell the weights of a tree apart."""
+    sums = [int(weight_sum(leaf)) for leaf in jax.tree.leaves(tree)]
+    return f'{zlib.crc32(repr(sums).encode()):08x}'
 
 
 @jax.jit

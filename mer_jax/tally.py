@@ -17,6 +17,8 @@ from mer_jax.metrics import f_score, groups, ratio, set_terms
 BLOCK = 2**13
 Words = Sequence[Sequence[str]]
 
+MOST_LABELS = 2000
+
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
@@ -159,6 +161,7 @@ def accuracy_tally(gold: Sequence[str], named: Words) -> Tally:
     """
     gold, named = _where(gold, gold, named)
     classes = _numbered(gold)
+    _refuse_many(classes)
     gold_n = np.fromiter((classes[word] for word in gold), np.int64, len(gold))
     named_n = np.fromiter(
         (classes.get(words[0], -1) if len(words) == 1 else -1 for words in named),
@@ -174,6 +177,15 @@ def accuracy_tally(gold: Sequence[str], named: Words) -> Tally:
     return Tally(sums_m, len(gold), int((~known_n).sum()), _unknown(named, classes))
 
 
+def _refuse_many(labels: Mapping[str, int]) -> None:
+    """Counts of every label are kept many times over: ValueError for more than MOST_LABELS."""
+    if len(labels) > MOST_LABELS:
+        raise ValueError(
+            f'{len(labels)} different labels, {MOST_LABELS} are the most: is it the right column, '
+            'and are these words open (--task open)?'
+        )
+
+
 def multilabel_tally(gold: Words, named: Words) -> Tally:
     """Sums for `multilabel_figures`: f[m, 6 + 3 c]; labels are the words that are gold somewhere.
 
@@ -181,6 +193,7 @@ def multilabel_tally(gold: Words, named: Words) -> Tally:
     """
     gold, named = _where(gold, gold, named)
     labels = _numbered(_flat(gold))
+    _refuse_many(labels)
     vocabulary = _numbered(itertools.chain(labels, _flat(named)))  # labels keep their numbers
     width, group_n = len(vocabulary), groups(len(gold))
     sums_m = np.zeros((_most(group_n), 6))

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import zlib
+from collections.abc import Sequence
 
 import jax
 
 from mer_jax.check import flat
+from mer_jax.data.clips import Clip
 from mer_jax.models.spec import Spec
 from mer_jax.records import write_whole
 
@@ -24,12 +27,16 @@ FIXED = (
 )
 
 
-def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
+def claim_workdir(
+    workdir: pathlib.Path, c, spec: Spec, clips: Sequence[Clip] = (), write: bool = True
+) -> list[str]:
     """Make the workdir this run's own, or see that it is; the other keys that have changed since.
 
-    Raises ValueError if the folder holds a run of another model, seed or data.
+    `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
+    seed or data. Without `write` it only looks.
     """
-    now = json.loads(json.dumps(flat(c) | sizes(spec) | {CONTENT: content_of(c.data.manifest)}))
+    content = content_of_clips(clips) if c.data.manifest else None
+    now = json.loads(json.dumps(flat(c) | sizes(spec) | {CONTENT: content}))
     path = workdir / 'config.json'
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f'--workdir={workdir}: must be a folder, and this is a file')
@@ -40,7 +47,7 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
                     f'--workdir={workdir}: holds {left} of a run whose config.json is gone; put it '
                     'back, or choose another folder'
                 )
-        if jax.process_index() == 0:
+        if write and jax.process_index() == 0:
             workdir.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(now, indent=1))
         return []
@@ -57,10 +64,23 @@ def claim_workdir(workdir: pathlib.Path, c, spec: Spec) -> list[str]:
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
 
 
-def content_of(manifest: str) -> int | None:
-    """A number that changes with the content of a manifest, None for none."""
-    path = pathlib.Path(manifest)
-    return zlib.crc32(path.read_bytes()) if path.is_file() else None
+def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
+    """Eight hex digits that change with clips and their words; with sizes and times of `files`."""
+    crc = 0
+    for clip in clips:
+        media = [clip.video, clip.audio, *clip.images]
+        stats = [file_stat(file) for file in media if files and isinstance(file, str)]
+        crc = zlib.crc32(repr((clip.id, clip.subtitle, clip.words, stats)).encode(), crc)
+    return f'{crc:08x}'
+
+
+def file_stat(file: str) -> tuple[str, int, int] | tuple[str]:
+    """A file with its size and time, or alone if it is not there."""
+    try:
+        stat = os.stat(file)
+    except OSError:
+        return (file,)
+    return (file, stat.st_size, stat.st_mtime_ns)
 
 
 def read_config(run: pathlib.Path) -> dict:

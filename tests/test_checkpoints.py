@@ -137,6 +137,8 @@ def cut(folder):
     largest.write_bytes(largest.read_bytes()[:50])
 
 
+# The storage library leaves futures behind whose errors nobody fetches.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog):
     one, other = {'x': jnp.arange(3000.0)}, {'x': jnp.arange(3000.0) * 7}
     with Checkpoints(tmp_path, keep=3) as checkpoints:
@@ -158,6 +160,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, cap
     assert (tmp_path / '5').exists() and (tmp_path / '7').exists()
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_damaged_policy_is_named(tmp_path, state, blank):
     with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
         checkpoints.save(4, state)

@@ -7,6 +7,7 @@ import pytest
 import tiny
 from small import changed
 
+from mer_jax.data.clips import Clip
 from mer_jax.workdir import claim_workdir, read_config
 
 
@@ -73,14 +74,22 @@ def test_other_sizes_of_the_model_are_refused(tmp_path, config):
 
 
 def test_a_manifest_of_other_content_is_another_run(tmp_path, config):
-    manifest = tmp_path / 'clips.jsonl'
-    manifest.write_text('one')
-    changed(config, data__manifest=str(manifest))
-    claim_workdir(tmp_path / 'run', config, tiny.SPEC)
-    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC) == []
-    manifest.write_text('two')
-    with pytest.raises(ValueError, match='content of data.manifest='):
-        claim_workdir(tmp_path / 'run', config, tiny.SPEC)
+    film = tmp_path / 'a.mp4'
+    film.write_text('one')
+    clip = Clip('a', video=str(film), words=('sad',))
+    changed(config, data__manifest='clips.jsonl')
+    claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip])
+    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip]) == []
+    for other in ([clip, clip], [dataclasses.replace(clip, words=('happy',))]):
+        with pytest.raises(ValueError, match='content of data.manifest='):
+            claim_workdir(tmp_path / 'run', config, tiny.SPEC, other)
+    film.write_text('mended')
+    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip]) == []
+
+
+def test_looking_writes_nothing(tmp_path, config):
+    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, write=False) == []
+    assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('left', ['cold_start', 'train', 'records.jsonl'])

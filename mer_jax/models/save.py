@@ -52,12 +52,17 @@ KINDS = {
 
 
 def export(
-    folder: pathlib.Path, omni: Omni, spec: Spec, source: pathlib.Path, dtype: str | None = None
+    folder: pathlib.Path,
+    omni: Omni,
+    spec: Spec,
+    source: pathlib.Path,
+    dtype: str | None = None,
+    more: Iterable[pathlib.Path] = (),
 ) -> None:
     """Write the policy as a folder like the `source` it began with, tokenizer and all.
 
-    What began as a full Omni keeps its names and says that it has no speech output. Raises
-    ValueError as `save_omni` does.
+    What began as a full Omni keeps its names and says that it has no speech output. The files
+    `more` are copied in place of any of the same name. Raises ValueError as `save_omni` does.
     """
     source = pathlib.Path(source)
     config = read_json(config_path(source))
@@ -66,6 +71,8 @@ def export(
     beside = sorted(path for path in found if path.is_file() and path.suffix not in RUNNING)
     if full and (source / SPEAKERS).exists():
         beside.append(source / SPEAKERS)
+    names = {path.name for path in more}
+    beside = [*(path for path in beside if path.name not in names), *more]
     entries = scan(source)
     unread = view(entries[UNREAD]) if UNREAD in entries else None
     prefix = 'thinker.' if full else ''

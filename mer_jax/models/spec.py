@@ -83,7 +83,12 @@ def read_spec(folder: pathlib.Path, dtype: str = 'float32', remat: bool = False)
     """
     path = config_path(folder)
     tied = 'lm_head.weight' not in scan(folder)
-    return spec_of(read_json(path), path, tied, dtype, remat)
+    try:
+        return spec_of(read_json(path), path, tied, dtype, remat)
+    except (TypeError, AttributeError, KeyError) as error:  # a value of another kind than named
+        raise ValueError(
+            f'{path}: holds a value of the wrong kind ({error}): copy config.json from the release'
+        ) from error
 
 
 def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat=False) -> Spec:
@@ -118,10 +123,10 @@ def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
     for name, default in TOKEN_IDS[family].items():
         keys = [key for key in (f'{name}_token_id', f'{name}_token_index') if key in whole]
         ids[name] = whole[keys[0]] if keys else default
-        if not 0 <= ids[name] < rows:
+        if not isinstance(ids[name], int) or not 0 <= ids[name] < rows:
             raise ValueError(
                 f'{path}: {keys[0] if keys else f"{name}_token_id (absent)"}={ids[name]} must be '
-                f'below vocab_size={rows}: write the id that the tokenizer has'
+                f'a number below vocab_size={rows}: write the id that the tokenizer has'
             )
     return ids
 

@@ -89,7 +89,10 @@ def write_gold(path: Path, found: Found) -> None:
         json.dumps({'name': name, **gold}, ensure_ascii=False) + '\n'
         for name, gold in found.gold.items()
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise SystemExit(f'--gold={path.parent}: must be a folder, and this is a file') from None
     path.write_text(''.join(lines), encoding='utf-8')
 
 
