@@ -3,12 +3,12 @@ import re
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from mer_jax.data import stage
 from mer_jax.data.clips import read_manifest
+from mer_jax.data.media import read_audio, read_video
 from mer_jax.data.stage_face import frames
 from mer_jax.data.stage_scene import CONTRADICTION, annotate, draw_scene
 from mer_jax.data.stage_voice import recording
@@ -261,15 +261,10 @@ def test_written_clips_come_back_from_the_manifest_and_decode_to_what_was_drawn(
             drawn.answer,
             drawn.cues,
         )
-        with av.open(clip.video) as container:
-            pictures = np.stack([f.to_ndarray(format='rgb24') for f in container.decode(video=0)])
-            assert container.streams.video[0].average_rate == 8
-        with av.open(clip.video) as container:
-            assert container.streams.audio[0].rate == 16_000
-            sound = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
-        assert pictures.shape == (16, 56, 56, 3)
-        assert np.abs(pictures[::4].astype(int) - drawn.video).mean() < 6
-        assert np.corrcoef(sound[:32_000], drawn.audio)[0, 1] > 0.95
+        pictures, rate = read_video(clip.video, fps=2.0, max_frames=4)
+        np.testing.assert_array_equal(pictures, drawn.video)
+        assert rate == 2
+        np.testing.assert_allclose(read_audio(clip.video), drawn.audio, atol=2e-7)
 
 
 def test_the_command_line_refuses_a_folder_in_use_and_no_clips(tmp_path, monkeypatch, capsys):
