@@ -23,7 +23,9 @@ from mer_jax.data.labels import Column, plain_words, published_words
 from mer_jax.data.loader import Damages
 from mer_jax.data.media import MediaError
 from mer_jax.data.wheel import Wheels, load_wheels
+from mer_jax.endpoint import Endpoint
 from mer_jax.evaluate import answer_blocks, summary
+from mer_jax.judge import JUDGED, REASONED, judge_set, who_judged
 from mer_jax.models.omni import Omni
 from mer_jax.origin import config_of
 from mer_jax.records import write_whole
@@ -183,6 +185,19 @@ def rows_of(lines: list[dict], wheels: Wheels, gold: dict[str, list[str]]) -> li
     return [row for name, row in rows.items() if wheels.cells([gold.get(name, [])]).any()]
 
 
+def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
+    """The judge, if one is named; ValueError where it is wrong or has nothing to judge."""
+    if not c.judge.endpoint:
+        return None
+    judge = Endpoint(c.judge.endpoint, c.judge.model, c.judge.key)
+    if not any(test.key.startswith(REASONED) for test in tests):
+        raise ValueError(
+            f'judge.endpoint: judges sets of MME-Emotion ({REASONED}…), but there are only '
+            f'{", ".join(test.key for test in tests)}; name one in benchmarks, or no endpoint'
+        )
+    return judge
+
+
 def protocol_of(c, setting: Setting, policy: Omni, tests: list[TestSet]) -> dict:
     """What a result stands on: one checkpoint, how it was asked, sampled and scored, on what."""
     wheels = load_wheels(tuple(c.wheels))
@@ -202,7 +217,6 @@ def protocol_of(c, setting: Setting, policy: Omni, tests: list[TestSet]) -> dict
         'wheels': list(wheels.names),
         'wheels_digest': wheels.digest,
         'level': c.level,
-        'judge': c.judge.model if c.judge.endpoint else 'none',
     }
 
 
@@ -246,18 +260,31 @@ def run(c, workdir: pathlib.Path) -> dict:
     tests, absent = find_sets(c)
     if c.clips:
         tests = [first_clips(test, c.clips) for test in tests]
+    judge = judge_of(c, tests)
     setting, policy = setting_of(c, workdir)
     protocol = protocol_of(c, setting, policy, tests)
     claim(workdir, protocol)
+    protocol['judge'] = judge.title if judge else 'none'  # one may come when all is answered
     results = {'protocol': protocol, 'absent': absent, 'sets': {}}
     with jax.set_mesh(setting.mesh):
         for test in tests:
             path = workdir / 'predictions' / f'{test.key}.jsonl'
             lines = answer_set(setting, policy, test, path)
             results['sets'][test.key] = score_or_say(c, setting, test, lines)
+    write_results(workdir, results)
+    # Last, so that a judge who fails takes no figure along.
+    for test in tests if judge else ():
+        scored, asked = results['sets'][test.key], setting.config.data.question
+        if test.key.startswith(REASONED) and 'fast' in scored:
+            scored['judged'] = judge_set(judge, workdir, test.key, test.clips, test.gold, asked)
+            write_results(workdir, results)
+    return results
+
+
+def write_results(workdir: pathlib.Path, results: dict) -> None:
+    """results.json and results.md."""
     write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
     write_whole(workdir / 'results.md', as_markdown(results))
-    return results
 
 
 def first_clips(test: TestSet, count: int) -> TestSet:
@@ -289,12 +316,17 @@ def table(results: dict) -> list[list[str]]:
             rows.append([key, '-', '-', '-', '-', scored['note']])
             continue
         name = FIGURE[scored['task']]
-        cells = [
-            '{:.2f} [{:.2f}, {:.2f}]'.format(*(100 * x for x in (part[name], *part['ci'][name])))
-            for part in (scored['fast'], scored['slow'], scored['difference'])
-        ]
-        rows.append([key, name, str(scored['slow']['kept']), *cells])
+        rows.append([key, name, *cells(scored, name)])
+        if judged := scored.get('judged'):
+            rows += [[key, f'{name} (judged)', *cells(judged, name)] for name in JUDGED]
     return rows
+
+
+def cells(scored: dict, name: str) -> list[str]:
+    """n, and a figure of fast, slow and slow − fast in per cent, with 95 % intervals."""
+    parts = scored['fast'], scored['slow'], scored['difference']
+    shown = [[100 * x for x in (part[name], *part['ci'][name])] for part in parts]
+    return [str(scored['slow']['kept']), *('{:.2f} [{:.2f}, {:.2f}]'.format(*x) for x in shown)]
 
 
 def as_text(results: dict) -> str:
@@ -314,6 +346,8 @@ def as_markdown(results: dict) -> str:
     for key, scored in results['sets'].items():
         if note := scored.get('note'):
             lines.append(f'* {key}: {note}; {scored.get("left_out", 0)} clips left out')
+        if judged := scored.get('judged'):
+            lines.append(f'* {key}: {who_judged(judged)}')
     lines += ['', '## Published rows, not measured here', '']
     lines += ['| set | system | inputs | figure | % | source |', '|---|---|---|---|---|---|']
     for key, scored in results['sets'].items():
