@@ -131,15 +131,13 @@ def rotary(spec: TextSpec, position: Array, dtype):
 def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
     """Branches over [shared prompt block | own block] in one softmax: f[b, g, s, n, h].
 
-    prompt holds f[b, t, k, h], own f[b, g, u, k, h] of one layer. The prompt's block is read by all
+    prompt holds f[b, k, t, h], own f[b, k, g, u, h] of one layer. The prompt's block is read by all
     branches in one matrix product per key head; nothing of it is copied.
     """
     b, g, s, n, h = query_bgsnh.shape
-    k = prompt.k.shape[2]
+    k = prompt.k.shape[1]
     # The narrow operands are transposed, for then the wide scores need not be.
     query = (query_bgsnh * h**-0.5).reshape(b, g, s, k, n // k, h).transpose(0, 3, 1, 2, 4, 5)
-    prompt = jax.tree.map(lambda x_btkh: x_btkh.swapaxes(1, 2), prompt)
-    own = jax.tree.map(lambda x_bgukh: x_bgukh.transpose(0, 3, 1, 2, 4), own)
     sizes = b, k, g, s, n // k, -1
     by_prompt, by_branch = query.reshape(b, k, -1, h), query.reshape(b, k, g, -1, h)
     shared = scores(by_prompt, prompt.k)
@@ -155,6 +153,16 @@ def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
     mixed += mix(alone.reshape(*by_branch.shape[:4], -1), own.v).reshape(sizes)
     mixed = (mixed / total).astype(query.dtype)
     return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(b, g, s, n, h)
+
+
+def by_head(keys: Keys) -> Keys:
+    """Keys and values f[…, t, k, h] with the head before the token, f[…, k, t, h]."""
+    return jax.tree.map(lambda x: x.swapaxes(-3, -2), keys)
+
+
+def by_head_of_branches(keys: Keys) -> Keys:
+    """Keys and values f[b, g, s, k, h] of branches with the head first, f[b, k, g, s, h]."""
+    return jax.tree.map(lambda x_bgskh: x_bgskh.transpose(0, 3, 1, 2, 4), keys)
 
 
 def attend_before(query_btnh, key_btkh, value_btkh, mask_btu):
@@ -207,7 +215,8 @@ def extend(
     def body(x, scanned):
         layer, prompt = scanned
         query, key, value = layer.project(spec, x, angles)
-        mixed = attend_shared(query, prompt, mask_bt, Keys(k=key, v=value), causal)
+        own = by_head_of_branches(Keys(k=key, v=value))
+        mixed = attend_shared(query, by_head(prompt), mask_bt, own, causal)
         return layer.finish(spec, x, mixed), None
 
     body = jax.checkpoint(body) if remat else body
@@ -220,24 +229,25 @@ def extend_one(
 ):
     """Hidden states f[b, g, d] of token number `at` of each branch, and `own` keys with it added.
 
-    The stacked keys travel in the scan's carry, where they are updated in place.
+    Keys are laid out by head, `keys` f[l, b, k, t, h] and `own` f[l, b, k, g, s, h], so that no
+    step transposes them. `own` travels in the scan's carry, where it is updated in place.
     """
     x = decoder.embed(token_bg, keys.k.dtype)[:, :, None]
     angles = branch_rotary(spec, position_b + at, 1, x.dtype)
-    mask_su = (jnp.arange(own.k.shape[3]) <= at)[None]
+    mask_su = (jnp.arange(own.k.shape[4]) <= at)[None]
 
     def body(carry, scanned):
         x, own, depth = carry
         layer, prompt = scanned
         query, key, value = layer.project(spec, x, angles)
         own = jax.tree.map(
-            lambda all_lbgukh, new: jax.lax.dynamic_update_slice(
-                all_lbgukh, new[None], (depth, 0, 0, at, 0, 0)
+            lambda all_lbkguh, new: jax.lax.dynamic_update_slice(
+                all_lbkguh, new[None], (depth, 0, 0, 0, at, 0)
             ),
             own,
-            Keys(k=key, v=value),
+            by_head_of_branches(Keys(k=key, v=value)),
         )
-        here = jax.tree.map(lambda all_lbgukh: all_lbgukh[depth], own)
+        here = jax.tree.map(lambda all_lbkguh: all_lbkguh[depth], own)
         mixed = attend_shared(query, prompt, mask_bt, here, mask_su)
         return (layer.finish(spec, x, mixed), own, depth + 1), None
 
