@@ -2,83 +2,32 @@
 
 import base64
 import dataclasses
-import http.server
 import io
 import json
 import runpy
-import threading
 import time
 
 import av
 import numpy as np
 import pytest
 import small
+from desk import KEY, desks
 from PIL import Image
 from test_main import ROOT
 
-from mer_jax import benchmark, endpoint, judge
+from mer_jax import benchmark, judge
 from mer_jax.answers import MODES
 from mer_jax.data.clips import Clip
 from mer_jax.endpoint import Endpoint, ask
 
-KEY = 'sk-nobody-may-see-this'
 SLOW = '<score>Step 1: 1/1, Step 2: 0/1, Step 3: 1/2</score>'  # recognition 1/2, reasoning 1/2
 FAST = '<score>Step 1: 1/1</score>'
 
 
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 64  # more than 5 at once
-
-
-class Desk:
-    """An endpoint that replies what `reply(chat)` gives: a text, or (status, body, headers)."""
-
-    def __init__(self, reply):
-        self.reply, self.seen, self.lock = reply, [], threading.Lock()
-        desk = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                chat = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-                with desk.lock:
-                    desk.seen.append((self.path, dict(self.headers), chat))
-                    said = desk.reply(chat)
-                if isinstance(said, str):
-                    said = 200, json.dumps({'choices': [{'message': {'content': said}}]}), {}
-                status, body, headers = said
-                self.send_response(status)
-                for name, value in ({'Content-Length': len(body.encode())} | headers).items():
-                    self.send_header(name, str(value))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, *_):
-                pass
-
-        self.server = Server(('127.0.0.1', 0), Handler)
-        self.url = f'http://127.0.0.1:{self.server.server_port}/v1'
-        self.endpoint = Endpoint(self.url, 'referee', 'TEST_JUDGE_KEY')
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def texts(self):
-        return [chat['messages'][1]['content'][0]['text'] for _, _, chat in self.seen]
-
-
 @pytest.fixture
 def opened(monkeypatch):
-    """Opens desks, with a key in the environment and no pause between tries."""
-    monkeypatch.setenv('TEST_JUDGE_KEY', KEY)
-    monkeypatch.setattr(endpoint, 'PAUSES', (0, 0))
-    desks = []
-
-    def open_desk(reply):
-        desks.append(Desk(reply))
-        return desks[-1]
-
-    yield open_desk
-    for desk in desks:
-        desk.server.shutdown()
-        desk.server.server_close()
+    with desks(monkeypatch) as open_desk:
+        yield open_desk
 
 
 def verdict(chat):
@@ -232,112 +181,6 @@ def test_it_sees_a_frame_a_second_and_ten_of_a_longer_film(tmp_path, seconds, co
     images = [Image.open(io.BytesIO(base64.b64decode(url.partition(',')[2]))) for url in urls]
     grey = [np.asarray(image).mean() for image in images]
     assert grey == sorted(grey) and grey[0] < 20 and grey[-1] > 150
-
-
-@pytest.mark.parametrize('status', [408, 429, 500, 503])
-def test_a_busy_endpoint_is_asked_again(opened, status):
-    replies = iter([(status, 'busy', {'Retry-After': '0'}), (status, '', {}), FAST])
-    desk = opened(lambda chat: next(replies))
-    assert ask(desk.endpoint, judge.messages_about(questions(1)[0])) == FAST
-    assert len(desk.seen) == 3
-
-
-def test_the_wait_that_an_endpoint_asks_for_is_kept_up_to_a_bound(opened, monkeypatch):
-    waits, pauses = iter(['7', '99999', 'Wed, 21 Oct 2015']), []
-    monkeypatch.setattr(endpoint, 'PAUSES', (1, 2, 4))
-    monkeypatch.setattr(endpoint.time, 'sleep', pauses.append)
-    desk = opened(lambda chat: (429, '', {'Retry-After': next(waits, '1')}))
-    with pytest.raises(ConnectionError, match='HTTP 429'):
-        ask(desk.endpoint, [])
-    assert pauses == [7, endpoint.LONGEST_PAUSE, 4]
-
-
-@pytest.mark.parametrize(
-    ('reply', 'tries', 'reason'),
-    [
-        ((401, f'wrong key {KEY}', {}), 1, r"HTTP 401: 'wrong key \[key\]'"),
-        ((404, 'no model', {}), 1, "HTTP 404: 'no model'"),
-        ((500, 'down', {}), 3, "HTTP 500: 'down'"),
-        ((200, f'<html>{KEY}', {}), 1, r"replies '<html>\[key\]', which is no chat completion"),
-        ((200, '[' * 100_000, {}), 1, 'no chat completion'),
-        ((200, '{"choices": []}', {}), 1, 'no chat completion'),
-    ],
-)
-def test_an_endpoint_that_fails_is_an_error_that_says_why_without_the_key(
-    opened, reply, tries, reason
-):
-    desk = opened(lambda chat: reply)
-    with pytest.raises(ConnectionError, match=reason) as raised:
-        ask(desk.endpoint, [])
-    assert len(desk.seen) == tries and KEY not in str(raised.value)
-
-
-def test_an_endpoint_that_is_not_there_is_tried_again_and_named(opened):
-    desk = opened(verdict)
-    desk.server.server_close()
-    with pytest.raises(ConnectionError, match='127.0.0.1 cannot be asked: .*refused'):
-        ask(desk.endpoint, [])
-
-
-def test_no_redirection_leads_the_key_elsewhere(opened):
-    other = opened(verdict)
-    desk = opened(lambda chat: (307, '', {'Location': other.url}))
-    with pytest.raises(ConnectionError, match='HTTP 307'):
-        ask(desk.endpoint, [])
-    assert not other.seen
-
-
-def test_no_proxy_hears_what_is_said_to_this_machine(opened, monkeypatch):
-    other, desk = opened(verdict), opened(lambda chat: FAST)
-    monkeypatch.setenv('http_proxy', other.url)
-    monkeypatch.delenv('no_proxy', raising=False)
-    assert ask(desk.endpoint, []) == FAST and not other.seen
-
-
-@pytest.mark.parametrize(
-    ('url', 'part'),
-    [
-        ('http://judge.example/v1', 'judge.endpoint=http://judge.example…: would send'),
-        ('http://localhost.example/v1', 'judge.endpoint=http://localhost.example…'),
-        ('http://127.0.0.1.example', 'judge.endpoint=http://127.0.0.1.example…'),
-        ('ftp://localhost/v1', 'judge.endpoint: must be https://HOST/PATH'),
-        (f'https://me:{KEY}@host/v1', 'judge.endpoint: must be'),
-        (f'https://host/v1?key={KEY}', 'judge.endpoint: must be'),
-        ('https://host/v1\n', 'judge.endpoint: must be'),
-        ('host/v1', 'judge.endpoint: must be'),
-    ],
-)
-def test_only_https_or_this_machine_is_asked(url, part):
-    with pytest.raises(ValueError) as raised:
-        Endpoint(url, 'referee', '')
-    assert part in str(raised.value) and KEY not in str(raised.value)
-
-
-@pytest.mark.parametrize('url', ['https://host', 'http://localhost:8000/v1/', 'http://[::1]:8/v1'])
-def test_https_and_this_machine_are_allowed(url):
-    assert Endpoint(url, 'referee', '').host in ('host', 'localhost', '[::1]')
-
-
-def test_an_endpoint_without_a_model_is_refused_by_the_key_of_the_config():
-    with pytest.raises(ValueError, match="judge.model='': name the model to ask at host"):
-        Endpoint('https://host/v1', '', '')
-
-
-def test_the_key_itself_is_refused_in_place_of_its_name_and_not_shown(monkeypatch):
-    with pytest.raises(ValueError, match='judge.key: must name an environment variable') as raised:
-        Endpoint('https://host/v1', 'referee', KEY)
-    assert KEY not in str(raised.value)
-    monkeypatch.setenv('TEST_JUDGE_KEY', f'{KEY}\n{KEY}')
-    with pytest.raises(ValueError, match="judge.key='TEST_JUDGE_KEY'") as raised:
-        Endpoint('https://host/v1', 'referee', 'TEST_JUDGE_KEY')
-    assert KEY not in str(raised.value)
-
-
-def test_no_key_is_sent_where_there_is_none(opened, monkeypatch):
-    desk = opened(lambda chat: FAST)
-    monkeypatch.delenv('TEST_JUDGE_KEY')
-    ask(desk.endpoint, [])
-    assert 'Authorization' not in desk.seen[0][1]
 
 
 @pytest.mark.parametrize('cut', [0, 0.3, 0.5, 0.99, 1])
