@@ -196,12 +196,13 @@ def test_sigterm_saves_first_and_leaves_with_a_message(tmp_path):
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     workdir = tmp_path / 'run'
-    said = refused(workdir, *SMALL, 'cold_start.learning_rate=1e30', 'every.save=1')
-    assert 'cold_start step 2' in said and 'update_norm=inf' in said
-    assert 'checkpoint is kept' in said
+    # The first update leads far out, and its figures are still finite; the second is never saved.
+    said = refused(workdir, *SMALL, 'cold_start.learning_rate=1e15', 'every.save=1')
+    assert 'cold_start step 2' in said and 'checkpoint is kept' in said
     bad = json.loads((workdir / 'not_finite.json').read_text())
-    assert (bad['stage'], bad['step'], bad['update_norm']) == ('cold_start', 2, 'inf')
-    # The first update is the warm-up's, at learning rate 0; the second is never saved.
+    assert (bad['stage'], bad['step']) == ('cold_start', 2)
+    terms = [name for name, value in bad.items() if value in ('nan', 'inf')]
+    assert terms and all(f'{name}={bad[name]}' in said for name in terms)
     saved = [path.name for path in (workdir / 'cold_start').iterdir() if path.name.isdigit()]
     assert saved == ['1']
     assert len((workdir / 'records.jsonl').read_text().splitlines()) == 1
