@@ -71,6 +71,7 @@ def test_a_line_a_mode_of_each_clip_holds_what_was_said(whole, films):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_run_on_the_same_clips_come_out_again(whole, films, asked, tmp_path):
     c = benchmark.config_of(asked.model.checkpoint)
     c.mesh, c.evaluate = asked.mesh, asked.evaluate
@@ -84,6 +85,7 @@ def test_the_figures_of_a_run_on_the_same_clips_come_out_again(whole, films, ask
     assert scores['clips'] == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cut', [0, 3, 0.5, 0.9])
 def test_an_evaluation_that_was_killed_ends_with_the_same_files(whole, asked, tmp_path, cut):
     again = tmp_path / 'again'
@@ -107,6 +109,7 @@ def test_the_protocol_is_part_of_the_result_and_another_one_is_refused(whole, as
         benchmark.run(asked, whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_clip_is_counted_and_left_out(asked, films, tmp_path):
     root = tmp_path / 'root'
     root.mkdir()

@@ -57,6 +57,7 @@ def test_a_kept_prompt_gives_the_very_keys_that_its_media_gave(setting, policy, 
     np.testing.assert_array_equal(prompts.next_position, kept.next_position)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_partly_kept_is_looked_at_anew(setting, policy, clips):
     cache = setting.open_cache(policy)
     first = [setting.example(clips[0], cache)]
@@ -67,6 +68,7 @@ def test_a_batch_that_is_partly_kept_is_looked_at_anew(setting, policy, clips):
     jax.tree.map(np.testing.assert_array_equal, setting.collate(mixed), plain)
 
 
+@pytest.mark.slow
 def test_a_clip_without_media_fits_into_a_kept_batch(setting, policy, clips):
     cache = setting.open_cache(policy)
     first = [setting.example(clips[0], cache)]

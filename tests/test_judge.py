@@ -248,6 +248,7 @@ def test_no_clip_with_two_verdicts_is_an_error():
         judge.judged_scores(Endpoint('https://host/v1', 'referee', ''), lines)
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_who_judged_and_how_and_never_the_key(opened, asked, tmp_path):
     desk = opened(lambda chat: f'{verdict(chat)} {KEY}')
     assert benchmark.run(asked, tmp_path / 'out')['protocol']['judge'] == 'none'
@@ -276,6 +277,7 @@ def test_an_evaluation_says_who_judged_and_how_and_never_the_key(opened, asked, 
     assert contents(tmp_path / 'out') == written and len(desk.seen) == 12
 
 
+@pytest.mark.slow
 def test_a_judge_who_fails_takes_no_other_figure_along(opened, asked, tmp_path):
     asked.judge.endpoint = opened(lambda chat: (401, 'who are you?', {})).url
     with pytest.raises(ConnectionError, match='who are you'):

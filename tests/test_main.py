@@ -109,12 +109,14 @@ def test_a_group_of_one_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
 def test_prompts_that_do_not_divide_over_the_mesh_are_refused(tmp_path):
     said = refused(tmp_path / 'run', 'prompts_per_step=6', 'mesh.fsdp=2', devices=4)
     assert 'prompts_per_step=6' in said and 'mesh.data * mesh.fsdp = 4' in said and '8' in said
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_of_another_model_is_refused_and_left_alone(tmp_path):
     workdir = tmp_path / 'run'
     workdir.mkdir()
@@ -124,6 +126,7 @@ def test_a_workdir_of_another_model_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in workdir.iterdir()] == ['config.json']
 
 
+@pytest.mark.slow
 def test_a_manifest_line_without_gold_words_is_named(tmp_path, films):
     lines = (films / 'manifest.jsonl').read_text().splitlines()
     broken = json.loads(lines[2])

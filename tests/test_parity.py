@@ -79,6 +79,7 @@ def test_logits_and_log_probabilities_are_those_of_transformers(branch_bgs, want
         np.testing.assert_allclose(logp[row, :, 1:], chosen, rtol=0, atol=ATOL)
 
 
+@pytest.mark.slow
 def test_32_greedy_tokens_are_those_of_transformers(pair):
     token, lead = parity.generate(pair)
     assert lead.min() > 2 * ATOL  # so an error within the bound changes no choice
@@ -116,6 +117,7 @@ def test_what_is_off_by_one_shows_far_above_the_bound(pair, branch_bgs, wanted, 
             assert np.abs(logits[row] - one.logits_gsv).max() > 20 * ATOL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pair', ['vl_tied'], indirect=True)
 def test_by_default_text_goes_on_behind_all_of_a_long_vl_video(pair, branch_bgs):
     """As in the paper and in `transformers` up to 5.2; given our positions it agrees on logits."""

@@ -51,6 +51,7 @@ def test_a_run_and_its_export_give_the_same_answers(places, film):
     assert len(set(run['slow'].samples)) > 1
 
 
+@pytest.mark.slow
 def test_an_answer_depends_on_clip_and_seed_and_not_on_the_other_mode(places, film):
     setting, policy = open_checkpoint(str(places[1]))
     clip = clip_of_file(str(film))
@@ -59,6 +60,7 @@ def test_an_answer_depends_on_clip_and_seed_and_not_on_the_other_mode(places, fi
     assert predict(setting, policy, clip, ('slow',), seed=2) != first
 
 
+@pytest.mark.slow
 def test_json_holds_a_line_for_each_clip(places, film, monkeypatch, capsys):
     arguments = ('--checkpoint', places[1], film, film, '--json', '--samples', 2)
     status, out, _ = say(monkeypatch, capsys, *arguments)

@@ -93,6 +93,7 @@ def test_groups_without_differences_teach_exactly_nothing():
     assert figures['loss'] == 0 and figures['advantage_std'] == 0
 
 
+@pytest.mark.slow
 def test_a_step_raises_the_probability_of_better_branches():
     learn = Learn(kl=0.0, calibration=CalibrationRule(space='off'), weights=Weights(form=0.0))
     after, figures, branches = one_step(single(), learn)
@@ -113,6 +114,7 @@ def test_a_step_raises_the_probability_of_better_branches():
     assert weighted(after.policy.decoder) > weighted(tiny.policy().decoder) + 1e-3
 
 
+@pytest.mark.slow
 def test_the_first_kl_is_that_of_the_sampling_policy_to_the_reference():
     _, figures, _ = one_step(single(), Learn(kl=0.1))
     assert figures['kl'] > 1e-3
