@@ -48,6 +48,7 @@ def export_anew(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
     parser = argparse.ArgumentParser(prog='mer_jax.export', description=__doc__.partition('\n')[0])
     parser.add_argument('--run', required=True, help='the workdir of a run')
     parser.add_argument('--out', required=True, help='a new folder')

@@ -159,6 +159,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
     asked = parse()
     try:
         setting, policy = open_checkpoint(asked.checkpoint)
