@@ -9,6 +9,8 @@ are found), or a manifest.jsonl of clips with gold words.
 
 from ml_collections import ConfigDict
 
+from mer_jax.data.benchmarks import MER_UNIBENCH
+
 
 def get_config() -> ConfigDict:
     """The nine sets of MER-UniBench; mer_jax.data.benchmarks knows other keys."""
@@ -16,17 +18,7 @@ def get_config() -> ConfigDict:
     c.seed = -1  # of sampling; -1: that of the checkpoint's own config
     c.model = ConfigDict(dict(checkpoint=''))  # one, named: nothing is chosen on test data
     c.data = ConfigDict(dict(root='', cache='', max_bad_clips=100))
-    c.benchmarks = (
-        'mer2023',
-        'mer2024',
-        'meld',
-        'iemocap_four',
-        'cmu_mosi',
-        'cmu_mosei',
-        'sims',
-        'sims_v2',
-        'ov_merd_plus',
-    )
+    c.benchmarks = MER_UNIBENCH
     c.wheels = ('builtin',)  # or AffectGPT's folder emotion_wheel, which published figures rest on
     c.level = 1
     c.clips = 0  # of each set at most, the first ones; 0 = all

@@ -1,22 +1,19 @@
 """Answers: the fast and the slow branch of each clip, grown from one prefill, read and scored."""
 
 import dataclasses
-import functools
 import zlib
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from mer_jax.data.cache import FeatureCache
 from mer_jax.data.loader import Example
 from mer_jax.data.wheel import Wheels
-from mer_jax.group import Branches, Reading
+from mer_jax.group import Array, Branches, Prompts, Reading
 from mer_jax.models.omni import Omni
-from mer_jax.models.spec import Spec
-from mer_jax.rl.branches import Sampling
+from mer_jax.rl.reading import Parsed
 from mer_jax.rl.rewards import set_scores
-from mer_jax.rl.step import roll_out
+from mer_jax.rl.step import compiled_roll_out
 from mer_jax.setting import Setting
 from mer_jax.sharding import to_devices, to_host
 
@@ -24,10 +21,33 @@ MODES = ('fast', 'slow')
 SCORES = ('recall', 'precision', 'f', 'form', 'tokens')
 
 
-@functools.cache
-def growing(spec: Spec, sampling: Sampling):
-    """The rollout, compiled once for each size of batch."""
-    return jax.jit(functools.partial(roll_out, spec=spec, sampling=sampling))
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    """The branches of a batch of examples as numpy, and what was read in them."""
+
+    prompts: Prompts
+    features: Array  # what the towers made of the media, on the devices
+    branches: Branches
+    reading: Reading
+    parsed: list[list[Parsed]]
+
+
+def grow_answers(
+    setting: Setting, policy: Omni, examples: list[Example], opening_go, seed: int
+) -> Grown:
+    """The Grown of examples, sampled as config.evaluate says; a branch an opening.
+
+    It depends on the examples' clips, the seed and the policy, not on who else is in the batch.
+    """
+    asked = setting.config.evaluate
+    grow = compiled_roll_out(setting.spec, setting.sampling(asked.temperature, asked.top_p))
+    prompts = setting.collate(examples)
+    number_b = np.array([stable_number(example.clip.id) for example in examples], np.uint32)
+    arrays = to_devices(setting.mesh, (prompts, number_b))
+    rollout = grow(policy, *arrays, np.uint32(seed), np.uint32(0), opening_go, setting.starts_wcn)
+    branches = to_host(rollout.branches)
+    reading, parsed = setting.reader.read(branches, prompts.gold)
+    return Grown(prompts, rollout.features, branches, reading, parsed)
 
 
 def answerer(
@@ -35,24 +55,16 @@ def answerer(
 ) -> Callable[[list[Example], int], list[dict]]:
     """A function of (examples, size) that gives what is answered to each of at most `size`."""
     opening = setting.openings(setting.fast_opening, setting.slow_opening)
-    asked = setting.config.evaluate
-    grow = growing(setting.spec, setting.sampling(asked.temperature, asked.top_p))
-    seed = np.uint32(setting.config.seed)
 
     def answer_clips(examples: list[Example], size: int) -> list[dict]:
         filled = examples + [setting.filler()] * (size - len(examples))
-        prompts = setting.collate(filled)
-        number_b = np.array([stable_number(example.clip.id) for example in filled], np.uint32)
-        arrays = to_devices(setting.mesh, (prompts, number_b))
-        rollout = grow(policy, *arrays, seed, np.uint32(0), opening, setting.starts_wcn)
-        branches = to_host(rollout.branches)
-        setting.keep_features(cache, examples, prompts, rollout.features)
-        reading, parsed = setting.reader.read(branches, prompts.gold)
-        terms = set_scores(reading.named, prompts.gold[:, None])
-        length = branches.mask.sum(-1)
-        score_bgx = np.stack([*map(np.asarray, terms), reading.formed, length], -1)
-        confidence_bgwc = branch_confidence(branches, reading)
-        rows = zip(examples, parsed, score_bgx, confidence_bgwc, strict=False)
+        grown = grow_answers(setting, policy, filled, opening, setting.config.seed)
+        setting.keep_features(cache, examples, grown.prompts, grown.features)
+        terms = set_scores(grown.reading.named, grown.prompts.gold[:, None])
+        length = grown.branches.mask.sum(-1)
+        score_bgx = np.stack([*map(np.asarray, terms), grown.reading.formed, length], -1)
+        confidence_bgwc = branch_confidence(grown.branches, grown.reading)
+        rows = zip(examples, grown.parsed, score_bgx, confidence_bgwc, strict=False)
         return [answer(setting.wheels, *row) for row in rows]
 
     return answer_clips

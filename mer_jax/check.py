@@ -123,19 +123,11 @@ def check_batches(c) -> None:
 
 
 def check_sizes_given(sizes, section: str) -> None:
-    """All counts of a part of the model must be at least 1."""
+    """All numbers of a part of the model must be at least 1, in lists at least 0."""
     for key, value in sizes.items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        least = 0 if key in ('fullatt_block_indexes', 'mrope_section') else 1
-        for number in numbers:
-            if isinstance(number, bool):
-                continue
-            if number < least or (isinstance(number, float) and number <= 0):
-                raise ValueError(
-                    f'model.{section}.{key}={value}: must be at least {least}'
-                    if isinstance(number, int)
-                    else f'model.{section}.{key}={value}: must be above 0'
-                )
+        least, numbers = (0, value) if isinstance(value, tuple) else (1, (value,))
+        if any(number < least for number in numbers if not isinstance(number, bool)):
+            raise ValueError(f'model.{section}.{key}={value}: must be at least {least}')
 
 
 def check_attention(model) -> None:

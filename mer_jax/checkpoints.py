@@ -61,7 +61,7 @@ class Checkpoints:
             try:
                 state = self.restore(step, like, batches)
             except Exception as error:  # whatever a storage library makes of damage
-                reason = ' '.join(str(error).split())[:300]
+                reason = one_line(error)
                 log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, reason)
                 continue
             for damaged in steps[:number]:
@@ -100,15 +100,19 @@ def load_policy(run: pathlib.Path, like):
         try:
             stored = manager.restore(step, args=ocp.args.Composite(state=wanted))['state']
         except Exception as error:  # whatever a storage library makes of damage
-            reason = ' '.join(str(error).split())[:300]
             raise DamagedCheckpoints(
-                f'{folder / str(step)}: cannot be read ({reason}); restore it from a copy, or '
-                'remove it so that the one before is taken'
+                f'{folder / str(step)}: cannot be read ({one_line(error)}); restore it from a '
+                'copy, or remove it so that the one before is taken'
             ) from None
         return jax.tree.unflatten(jax.tree.structure(like), [stored[path] for path in item])
     raise ValueError(
         f'{run}: no checkpoint of a run is there; name the --workdir of a run that has saved one'
     )
+
+
+def one_line(error: Exception) -> str:
+    """What an error of a library says, on one line that is not too long."""
+    return ' '.join(str(error).split())[:300]
 
 
 def by_path(tree) -> dict:

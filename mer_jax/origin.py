@@ -6,7 +6,6 @@ the chat layout of any run are found by following that chain to its root.
 
 import dataclasses
 import functools
-import json
 import logging
 import pathlib
 import runpy
@@ -19,6 +18,7 @@ from transformers import AutoTokenizer
 from mer_jax.checkpoints import load_policy
 from mer_jax.data.positions import Layout
 from mer_jax.data.stage import stage_tokenizer
+from mer_jax.models import stored
 from mer_jax.models.load import load_omni
 from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec, read_spec, read_token_ids
@@ -153,15 +153,12 @@ def is_hugging_face(config: dict) -> bool:
 def read_json(path: pathlib.Path) -> dict:
     """The object in a JSON file of a checkpoint; ValueError if it is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
+        return stored.read_json(path)
     except (OSError, ValueError) as error:
         raise ValueError(
             f'{path}: must hold the config of a checkpoint ({error}); name the folder of a Hugging '
             'Face checkpoint, or the --workdir of a run'
         ) from None
-    if not isinstance(found, dict):
-        raise ValueError(f'{path}: must hold a JSON object, not {type(found).__name__}')
-    return found
 
 
 def read_tokenizer(folder: pathlib.Path):

@@ -16,9 +16,8 @@ import sys
 import jax
 import numpy as np
 
-from mer_jax.answers import MODES, branch_confidence, by_category, growing, stable_number
+from mer_jax.answers import MODES, branch_confidence, by_category, grow_answers
 from mer_jax.data.clips import Clip
-from mer_jax.data.loader import Example
 from mer_jax.data.media import MediaError, kind_of_file
 from mer_jax.models.omni import Omni
 from mer_jax.setting import Setting, open_checkpoint
@@ -53,25 +52,12 @@ def predict(
     the seed and the policy only. `samples` branches a mode grow from one reading of the prompt,
     sampled as config.evaluate says.
     """
-    c = setting.config
     openings = {'fast': setting.fast_opening, 'slow': setting.slow_opening}
     opening = setting.openings(*[openings[mode] for mode in modes for _ in range(samples)])
-    sampling = setting.sampling(c.evaluate.temperature, c.evaluate.top_p)
-    prompts = setting.collate([Example(clip, setting.prompt(clip))])
-    number_b = np.array([stable_number(clip.id)], np.uint32)
     with jax.set_mesh(setting.mesh):
-        rollout = growing(setting.spec, sampling)(
-            policy,
-            prompts,
-            number_b,
-            np.uint32(seed),
-            np.uint32(0),
-            opening,
-            setting.starts_wcn,
-        )
-    branches = jax.device_get(rollout.branches)
-    reading, (parsed,) = setting.reader.read(branches, prompts.gold)
-    (confidence_gwc,) = branch_confidence(branches, reading)
+        grown = grow_answers(setting, policy, [setting.bare_example(clip)], opening, seed)
+    (parsed,) = grown.parsed
+    (confidence_gwc,) = branch_confidence(grown.branches, grown.reading)
     answers = {}
     for i, mode in enumerate(modes):
         own = slice(i * samples, (i + 1) * samples)

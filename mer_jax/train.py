@@ -12,7 +12,7 @@ from mer_jax.models.omni import Omni
 from mer_jax.optimize import host_figures, make_optimizer, start_state
 from mer_jax.records import Timer
 from mer_jax.rl.advantages import CalibrationRule, Weights
-from mer_jax.rl.step import Learn, roll_out, train_step
+from mer_jax.rl.step import Learn, compiled_roll_out, train_step
 from mer_jax.setting import Setting
 from mer_jax.sharding import named, to_devices, to_host
 
@@ -36,7 +36,7 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     opening = setting.openings(*[setting.slow_opening] * c.rollout.group)
     reference = jax.tree.map(lambda leaf: jnp.array(leaf, spec.dtype), policy.decoder)
     state, shardings = start_state(setting.mesh, policy, policy.decoder, optimizer)
-    grow = jax.jit(functools.partial(roll_out, spec=spec, sampling=sampling))
+    grow = compiled_roll_out(spec, sampling)
     learn = jax.jit(
         functools.partial(
             train_step, spec=spec, learn=make_learn(c.learn), sampling=sampling, optimizer=optimizer

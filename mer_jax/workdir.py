@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Sequence
@@ -10,8 +9,9 @@ from collections.abc import Sequence
 import jax
 
 from mer_jax.check import flat
-from mer_jax.data.clips import Clip
+from mer_jax.data.clips import Clip, file_stat
 from mer_jax.models.spec import Spec
+from mer_jax.models.stored import read_json
 from mer_jax.records import write_whole
 
 CONTENT = 'content of data.manifest'
@@ -68,25 +68,15 @@ def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
     """Eight hex digits that change with clips and their words; with sizes and times of `files`."""
     crc = 0
     for clip in clips:
-        media = [clip.video, clip.audio, *clip.images]
-        stats = [file_stat(file) for file in media if files and isinstance(file, str)]
+        stats = [file_stat(file) for file in clip.media if files and isinstance(file, str)]
         crc = zlib.crc32(repr((clip.id, clip.subtitle, clip.words, stats)).encode(), crc)
     return f'{crc:08x}'
-
-
-def file_stat(file: str) -> tuple[str, int, int] | tuple[str]:
-    """A file with its size and time, or alone if it is not there."""
-    try:
-        stat = os.stat(file)
-    except OSError:
-        return (file,)
-    return (file, stat.st_size, stat.st_mtime_ns)
 
 
 def read_config(run: pathlib.Path) -> dict:
     """The config that a run began with, flat; ValueError if the folder holds none."""
     try:
-        held = json.loads((run / 'config.json').read_text())
+        held = read_json(run / 'config.json')
         held['spec.text.hidden_size']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -28,6 +28,17 @@ def module_config():
     return runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']()
 
 
+@pytest.fixture(scope='session')
+def omni_folder(tmp_path_factory):
+    """A Hugging Face folder of a small Omni, which tests leave as it is."""
+    import small  # imports what must not be imported before JAX is set up
+
+    c = runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']()
+    folder = tmp_path_factory.mktemp('exports') / 'omni'
+    small.write_export(small.shrink(c), folder)
+    return folder
+
+
 @pytest.fixture
 def variant_config():
     """The config of a variant, unlocked."""

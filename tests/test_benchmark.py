@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import small
 from test_main import ROOT, environment
 
 from mer_jax import benchmark
@@ -24,15 +23,8 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope='module')
-def folder(module_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('exports') / 'omni'
-    small.write_export(small.shrink(module_config), folder)
-    return folder
-
-
-@pytest.fixture
-def asked(films, folder):
+def evaluation_of(folder, films):
+    """An evaluation of a checkpoint on films, on all devices together."""
     c = runpy.run_path(str(ROOT / 'configs' / 'eval_mer_unibench.py'))['get_config']()
     c.model.checkpoint, c.data.root = str(folder), str(films)
     c.evaluate.batch = 2
@@ -40,14 +32,15 @@ def asked(films, folder):
     return c
 
 
+@pytest.fixture
+def asked(films, omni_folder):
+    return evaluation_of(omni_folder, films)
+
+
 @pytest.fixture(scope='module')
-def whole(films, folder, tmp_path_factory):
-    c = runpy.run_path(str(ROOT / 'configs' / 'eval_mer_unibench.py'))['get_config']()
-    c.model.checkpoint, c.data.root = str(folder), str(films)
-    c.evaluate.batch = 2
-    c.mesh.data, c.mesh.tensor = 1, -1
+def whole(films, omni_folder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('evaluations') / 'whole'
-    benchmark.run(c, workdir)
+    benchmark.run(evaluation_of(omni_folder, films), workdir)
     return workdir
 
 

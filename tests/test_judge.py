@@ -10,7 +10,6 @@ import time
 import av
 import numpy as np
 import pytest
-import small
 from desk import KEY, desks
 from PIL import Image
 from test_main import ROOT
@@ -51,18 +50,11 @@ def questions(count):
     return judge.questions_of(predictions(count), clips, gold, 'What does she feel?')
 
 
-@pytest.fixture(scope='module')
-def export(module_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('exports') / 'omni'
-    small.write_export(small.shrink(module_config), folder)
-    return folder
-
-
 @pytest.fixture
-def asked(export, tmp_path):
+def asked(omni_folder, tmp_path):
     """An evaluation of two sets of MME-Emotion whose clips have been answered."""
     c = runpy.run_path(str(ROOT / 'configs' / 'eval_mer_unibench.py'))['get_config']()
-    c.model.checkpoint, c.data.root = str(export), str(tmp_path)
+    c.model.checkpoint, c.data.root = str(omni_folder), str(tmp_path)
     c.benchmarks, c.clips = ('mme_sa', 'mme_ml_er'), 3
     c.mesh.data, c.mesh.tensor = 1, -1
     c.judge.model, c.judge.key = 'referee', 'TEST_JUDGE_KEY'

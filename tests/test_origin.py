@@ -7,24 +7,15 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import small
 
 from mer_jax.origin import config_of, find_root, first_policy, open_origin
 from mer_jax.setting import Setting
 
 
-@pytest.fixture(scope='module')
-def folder(module_config, tmp_path_factory):
-    """A Hugging Face folder of a small Omni."""
-    folder = tmp_path_factory.mktemp('exports') / 'omni'
-    small.write_export(small.shrink(module_config), folder)
-    return folder
-
-
 @pytest.fixture
-def published(variant_config, folder):
+def published(variant_config, omni_folder):
     c = variant_config('qwen2_5_omni_7b')
-    c.model.checkpoint = str(folder)
+    c.model.checkpoint = str(omni_folder)
     return c
 
 
@@ -34,10 +25,10 @@ def run_folder(path, checkpoint):
     return str(path)
 
 
-def test_the_root_is_found_through_runs_of_runs(folder, tmp_path):
-    first = run_folder(tmp_path / 'first', folder)
+def test_the_root_is_found_through_runs_of_runs(omni_folder, tmp_path):
+    first = run_folder(tmp_path / 'first', omni_folder)
     second = run_folder(tmp_path / 'second', first)
-    assert find_root(second) == find_root(first) == find_root(str(folder)) == folder
+    assert find_root(second) == find_root(first) == find_root(str(omni_folder)) == omni_folder
     assert find_root(run_folder(tmp_path / 'stage', '')) is None and find_root('') is None
 
 
@@ -47,9 +38,9 @@ def test_a_chain_without_an_end_is_refused(tmp_path):
         find_root(name)
 
 
-def test_a_folder_brings_sizes_tokenizer_and_ids(published, folder):
+def test_a_folder_brings_sizes_tokenizer_and_ids(published, omni_folder):
     origin = open_origin(published.model)
-    assert origin.root == folder and origin.spec.text.hidden_size == 64
+    assert origin.root == omni_folder and origin.spec.text.hidden_size == 64
     assert origin.spec.dtype == 'bfloat16'
     ids = {origin.tokenizer().convert_tokens_to_ids(f'<|{name}|>') for name in ('VIDEO', 'AUDIO')}
     assert ids == {origin.layout.video, origin.layout.audio}
@@ -61,8 +52,8 @@ def test_a_config_without_sizes_asks_for_a_checkpoint(published):
         open_origin(published.model)
 
 
-def test_sizes_of_a_config_are_not_silently_those_of_a_folder(config, folder):
-    config.model.checkpoint = str(folder)
+def test_sizes_of_a_config_are_not_silently_those_of_a_folder(config, omni_folder):
+    config.model.checkpoint = str(omni_folder)
     with pytest.raises(ValueError, match=r'model\.text is set.*configs/mer_r1\.py:qwen2_5_omni'):
         open_origin(config.model)
 
@@ -74,10 +65,10 @@ def test_a_folder_of_the_other_family_is_refused(published):
 
 
 def test_a_folder_without_tokenizer_or_template_says_so_or_goes_on(
-    published, folder, tmp_path, caplog
+    published, omni_folder, tmp_path, caplog
 ):
     bare = tmp_path / 'bare'
-    shutil.copytree(folder, bare)
+    shutil.copytree(omni_folder, bare)
     (bare / 'chat_template.jinja').unlink()
     published.model.checkpoint = str(bare)
     tokenizer = open_origin(published.model).tokenizer()
@@ -98,10 +89,10 @@ def test_a_folder_without_tokenizer_or_template_says_so_or_goes_on(
 
 
 def test_a_template_of_the_processor_comes_before_that_of_the_tokenizer(
-    published, folder, tmp_path
+    published, omni_folder, tmp_path
 ):
     other = tmp_path / 'other'
-    shutil.copytree(folder, other)
+    shutil.copytree(omni_folder, other)
     (other / 'chat_template.json').write_text('{"chat_template": "{{ messages }}"}')
     published.model.checkpoint = str(other)
     assert open_origin(published.model).tokenizer().chat_template == '{{ messages }}'
@@ -115,15 +106,15 @@ def test_a_damaged_config_is_named(tmp_path, text, part):
     assert str(tmp_path / 'config.json') in str(raised.value)
 
 
-def test_an_export_is_asked_as_it_was_trained(folder):
-    c = config_of(str(folder))
+def test_an_export_is_asked_as_it_was_trained(omni_folder):
+    c = config_of(str(omni_folder))
     assert c.rollout.slow_tokens == 24 and c.data.question == 'What does this person feel?'
-    assert c.model.checkpoint == str(folder) and not c.model.text
+    assert c.model.checkpoint == str(omni_folder) and not c.model.text
 
 
-def test_a_published_folder_is_asked_as_its_family_is_published(folder, tmp_path):
+def test_a_published_folder_is_asked_as_its_family_is_published(omni_folder, tmp_path):
     plain = tmp_path / 'plain'
-    shutil.copytree(folder, plain)
+    shutil.copytree(omni_folder, plain)
     (plain / 'mer_jax.json').unlink()
     assert config_of(str(plain)).rollout.slow_tokens == 1024
 

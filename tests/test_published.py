@@ -6,7 +6,6 @@ import sys
 import time
 
 import pytest
-import small
 from test_main import ROOT, environment
 
 from mer_jax.data import stage
@@ -34,18 +33,11 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope='module')
-def folder(module_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('exports') / 'omni'
-    small.write_export(small.shrink(module_config), folder)
-    return folder
-
-
-def program(folder, films, workdir, *changes):
+def program(omni_folder, films, workdir, *changes):
     flags = [f'--config.{change}' for change in (*CHANGES, *changes)]
     return [
         *(sys.executable, '-m', 'mer_jax.main', '--config=configs/mer_r1.py:qwen2_5_omni_7b'),
-        f'--config.model.checkpoint={folder}',
+        f'--config.model.checkpoint={omni_folder}',
         f'--config.data.manifest={films / "manifest.jsonl"}',
         f'--workdir={workdir}',
         *flags,
@@ -67,12 +59,12 @@ def records(workdir):
 
 @pytest.mark.slow
 def test_a_run_on_a_checkpoint_is_killed_goes_on_and_exports_what_predict_reads(
-    folder, films, tmp_path
+    omni_folder, films, tmp_path
 ):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    run(*program(folder, films, whole))
+    run(*program(omni_folder, films, whole))
     process = subprocess.Popen(
-        program(folder, films, killed, f'data.cache={tmp_path / "cache"}'),
+        program(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}'),
         cwd=ROOT,
         env=environment(),
         stderr=subprocess.DEVNULL,
@@ -82,7 +74,7 @@ def test_a_run_on_a_checkpoint_is_killed_goes_on_and_exports_what_predict_reads(
         time.sleep(0.02)
     process.kill()
     process.wait()
-    run(*program(folder, films, killed, f'data.cache={tmp_path / "cache"}'))
+    run(*program(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}'))
 
     # The other run was killed and kept features on disk; neither may change what it learns.
     assert len(records(whole)) == 4 and records(whole) == records(killed)
@@ -124,9 +116,9 @@ assert not {'torch', 'torchvision', 'tensorflow'} & sys.modules.keys()
 
 
 @pytest.mark.slow
-def test_training_and_prediction_need_neither_torch_nor_tensorflow(folder, films, tmp_path):
+def test_training_and_prediction_need_neither_torch_nor_tensorflow(omni_folder, films, tmp_path):
     film = next(films.rglob('*.mp4'))
-    _, *arguments = program(folder, films, tmp_path / 'run', 'steps=1', 'cold_start.steps=1')
-    said = run(sys.executable, '-c', PROGRAM, str(folder), str(film), *arguments[1:])
+    _, *arguments = program(omni_folder, films, tmp_path / 'run', 'steps=1', 'cold_start.steps=1')
+    said = run(sys.executable, '-c', PROGRAM, str(omni_folder), str(film), *arguments[1:])
     assert set(json.loads(said.stdout.splitlines()[-1])) == {'clip', 'fast', 'slow', 'only'}
     assert len(records(tmp_path / 'run')) == 2

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mer_jax.data.clips import Clip
+from mer_jax.data.clips import Clip, file_stat
 from mer_jax.data.prompts import Prompt
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,9 @@ class FeatureCache:
 
     def path(self, clip: Clip) -> pathlib.Path | None:
         """Where the prompt of a clip is kept; None for one that is not all files."""
-        files = [clip.video, clip.audio, *clip.images]
-        files = [file for file in files if file is not None]
-        if not files or any(isinstance(file, np.ndarray) for file in files):
+        if not clip.media or any(isinstance(medium, np.ndarray) for medium in clip.media):
             return None
-        stats = [os.stat(file) for file in files]
-        about = [(f, s.st_size, s.st_mtime_ns) for f, s in zip(files, stats, strict=True)]
+        about = [file_stat(file) for file in clip.media]
         name = hashlib.sha256(repr((self.identity, about, clip.subtitle)).encode()).hexdigest()
         return self.folder / f'{name[:32]}.safetensors'
 

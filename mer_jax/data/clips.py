@@ -37,6 +37,21 @@ class Clip:
             return ()
         return self.image if isinstance(self.image, tuple) else (self.image,)
 
+    @property
+    def media(self) -> tuple[np.ndarray | str, ...]:
+        """All media that there are."""
+        found = (self.video, self.audio, *self.images)
+        return tuple(medium for medium in found if medium is not None)
+
+
+def file_stat(file: str) -> tuple[str, int, int] | tuple[str]:
+    """A file with its size and time, which tell it from a changed one; alone if it is not there."""
+    try:
+        stat = os.stat(file)
+    except OSError:
+        return (file,)
+    return (file, stat.st_size, stat.st_mtime_ns)
+
 
 def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.

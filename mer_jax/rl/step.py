@@ -1,6 +1,7 @@
 """One update of the policy, from top to bottom like the method (docs/METHOD.md)."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +68,12 @@ def roll_out(
     keys = read_prompts(policy.decoder, spec, prompts, features)
     branches = grow(policy.decoder, spec, prompts, keys, key_b, opening_go, starts_wcn, sampling)
     return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
+
+
+@functools.cache
+def compiled_roll_out(spec: Spec, sampling: Sampling):
+    """`roll_out` for one model and one way of sampling, compiled once for each size of batch."""
+    return jax.jit(functools.partial(roll_out, spec=spec, sampling=sampling))
 
 
 def calibrate(decoder, spec, prompts, rollout, reading, starts_wcn, level, sampling):

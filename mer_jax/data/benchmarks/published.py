@@ -23,7 +23,7 @@ _R1_OMNI = 'R1-Omni (arXiv 2503.05379)'
 _EMO_R3 = 'EMO-R3 (arXiv 2602.23802), trained on EmoSet, from notes'
 _MME = 'MME-Emotion (arXiv 2508.09210), judged by GPT-4o'
 
-_UNIBENCH = (
+MER_UNIBENCH = (
     'mer2023',
     'mer2024',
     'meld',
@@ -33,8 +33,8 @@ _UNIBENCH = (
     'sims',
     'sims_v2',
     'ov_merd_plus',
-    MEAN,
 )
+_UNIBENCH = (*MER_UNIBENCH, MEAN)
 _WAF = ('cmu_mosi', 'cmu_mosei', 'sims', 'sims_v2')
 _UNIBENCH_ROWS = """
 OneLLM          A+T    25.52 17.21 28.32 33.44 64.01 54.09 63.39 61.98 22.25 41.14
