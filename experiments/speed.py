@@ -68,8 +68,10 @@ def programs(work: Workload, learn: Learn, optimizer) -> dict[str, Callable]:
     learned = functools.partial(
         train_step, spec=spec, learn=learn, sampling=sampling, optimizer=optimizer
     )
-    parts = dict(prefill=prefill, grow=grown, score=scored, echo=echoed, learn=learned)
-    return {name: jax.jit(part) for name, part in parts.items()}
+    parts = dict(prefill=prefill, grow=grown, score=scored, echo=echoed)
+    return {name: jax.jit(part) for name, part in parts.items()} | {
+        'learn': jax.jit(learned, donate_argnames='state')
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +83,12 @@ class Side:
     calls: dict[str, Callable]
 
 
-def bind(work: Workload, compiled, state: TrainState, reference, reading, branches=None) -> Side:
-    """The compiled parts on this workload; branches that are not given are grown."""
-    policy = state.policy
+def bind(work: Workload, compiled, policy: Omni, held: list, reading, branches=None) -> Side:
+    """The compiled parts on this workload; branches that are not given are grown.
+
+    `held` has the one state that updates start from and leave behind, as in training; `policy` is
+    what the other parts run, and whose decoder is the reference.
+    """
     prompts, starts = jax.tree.map(jnp.asarray, (work.prompts, work.starts_wcn))
     key_b = jax.random.split(jax.random.key(0), prompts.start.shape[0])
     features, keys = compiled['prefill'](policy, prompts)
@@ -93,12 +98,17 @@ def bind(work: Workload, compiled, state: TrainState, reference, reading, branch
     given = {
         'prefill': (policy, prompts),
         'grow': growing,
-        'score': (reference, prompts, features, branches.token),
+        'score': (policy.decoder, prompts, features, branches.token),
         'echo': (policy.decoder, prompts, rollout, reading, starts),
-        'learn': (state, reference, prompts, rollout, reading, starts),
     }
+
+    def learn():
+        rest = policy.decoder, prompts, rollout, reading, starts
+        held[0], figures = compiled['learn'](held[0], *rest)
+        return held[0], figures
+
     bound = {name: functools.partial(compiled[name], *given[name]) for name in given}
-    return Side(work, branches, bound)
+    return Side(work, branches, bound | {'learn': learn})
 
 
 def machine_calls() -> dict[str, Callable]:
@@ -168,13 +178,12 @@ def gain(shared: dict[str, dict], copied: dict[str, dict]) -> dict[str, dict]:
     return rows
 
 
-def policies(work: Workload, checkpoint: pathlib.Path | None, seed: int) -> tuple[Omni, Decoder]:
-    """A policy and its reference: of a checkpoint, or of two random draws."""
+def open_policy(work: Workload, checkpoint: pathlib.Path | None, seed: int) -> Omni:
+    """The policy of a checkpoint, or one of random weights."""
     make = jax.jit(functools.partial(make_omni, spec=work.spec))
     if checkpoint is None:
-        return make(jax.random.key(seed)), make(jax.random.key(seed + 1)).decoder
-    policy = load_omni(checkpoint, jax.eval_shape(make, jax.random.key(seed)))
-    return policy, jax.tree.map(jnp.copy, policy.decoder)
+        return make(jax.random.key(seed))
+    return load_omni(checkpoint, jax.eval_shape(make, jax.random.key(seed)))
 
 
 def measure(
@@ -184,17 +193,18 @@ def measure(
     compilations = Compilations()
     c = stage_config(seed)
     optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
-    policy, reference = policies(work, checkpoint, seed)
+    policy = open_policy(work, checkpoint, seed)
     moments = jax.jit(optimizer.init)(policy.decoder)
-    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
+    learner = jax.tree.map(jnp.copy, policy)
+    held = [TrainState(step=jnp.int32(0), policy=learner, moments=moments)]
     compiled = programs(work, make_learn(c.learn), optimizer)
     reading = random_reading(work, seed)
-    sides = {'shared': bind(work, compiled, state, reference, reading)}
+    sides = {'shared': bind(work, compiled, policy, held, reading)}
     if copied:
         alone = jax.tree.map(
             lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), (reading, sides['shared'].branches)
         )
-        sides['copied'] = bind(work.copied(), compiled, state, reference, *alone)
+        sides['copied'] = bind(work.copied(), compiled, policy, held, *alone)
     calls = {'machine': machine_calls()} | {name: side.calls for name, side in sides.items()}
     print('compiles and warms up', file=sys.stderr)
     seconds_in_turns(calls, 1)
