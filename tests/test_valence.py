@@ -11,7 +11,7 @@ import pytest
 from mer_jax.data import valence as valence_module
 from mer_jax.data.published_wheel import published_list
 from mer_jax.data.stage_words import FAMILIES, VALENCE
-from mer_jax.data.valence import pleasantness, valence
+from mer_jax.data.valence import is_known, pleasantness, valence
 from mer_jax.data.wheel import load_wheels
 from mer_jax.data.wheel_file import FOLDER, read_lexicon, read_rows
 
@@ -53,6 +53,14 @@ FIELD = pathlib.Path(
         ('Joyless', -2),
         ('abhorrently', -2),
         ('unworried', 1),
+        ("isn't worried", 1),
+        ('free from worry', 1),
+        ('no longer afraid', 1),
+        ('anything but happy', -2),
+        ('loveless', -2),
+        ('painless', 0),
+        ('neither happy nor sad', 0),
+        ("couldn't be happier", 2),
         ('non-threatening', 0),
         ('surprise', 0),
         ('neutral', 0),
@@ -84,6 +92,15 @@ def test_a_word_or_phrase_is_as_pleasant_as_it_sounds(word, value):
 def test_the_sentiment_of_a_list_is_that_of_its_weightier_side(words, sentiment):
     assert valence(words) == sentiment
     assert valence(reversed(words)) == sentiment
+
+
+@pytest.mark.parametrize(
+    ('text', 'known'),
+    [('sad', True), ('surprise', True), ('very zorp', False), ('not sad', True), ('🙂', False)]
+    + [('loveless', True), ('zorpless', False), ('lack of zorp', True), ('', False)],
+)
+def test_what_is_neither_side_differs_from_what_is_unknown(text, known):
+    assert is_known(text) is known
 
 
 def test_one_string_is_refused():

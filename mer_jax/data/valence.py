@@ -15,15 +15,16 @@ Sentiment = Literal['positive', 'negative', 'neutral']
 
 _LONGEST = 5  # words of a phrase of the table
 _TOKEN = re.compile(r'[^\W\d_]+(?:’[^\W\d_]+)?')
-_NOT = frozenset(
-    'not no non never without hardly barely nor neither isn’t aren’t wasn’t don’t doesn’t didn’t '
-    'can’t cannot won’t'.split()
+# Every negation is read as `not`, in the table too, so that `no worry` is what `not worried` is.
+_NEGATION = re.compile(
+    r'\b(?:no longer|not|no|non|never|nothing|without|hardly|barely|nor|neither|cannot|unable to|'
+    r'far from|free (?:from|of)|anything but|\w+n’t)\b'
 )
 _LACKING = frozenset(
     'lack lacks lacking lacked loss lose loses losing lost absence low less'.split()
 )
 _SLIGHTLY = frozenset('slightly slight somewhat little bit mildly mild faintly faint hint'.split())
-_TURNING = _NOT | _LACKING | _SLIGHTLY
+_TURNING = {'not'} | _LACKING | _SLIGHTLY
 # Before another word these only say how much; alone they are pleasant.
 _STRONGLY = frozenset('great strong pretty good deep rich powerful'.split())
 _OPPOSITES = ('un', 'non', 'dis')
@@ -45,7 +46,6 @@ def valence(words: Iterable[str]) -> Sentiment:
     return 'positive' if total > 0 else 'negative' if total < 0 else 'neutral'
 
 
-@functools.lru_cache(2**16)
 def pleasantness(text: str) -> int:
     """How pleasant a word or phrase is, from −2 to 2; 0 also where nothing is known of it.
 
@@ -53,10 +53,22 @@ def pleasantness(text: str) -> int:
     is unpleasant, while `not angry` is not yet pleasant; `slightly` halves what comes next, and
     `great` adds nothing to it.
     """
-    tokens = _TOKEN.findall(text.lower().replace("'", '’'))
-    total, at, before = 0, 0, set[str]()
+    return _read(text)[0]
+
+
+def is_known(text: str) -> bool:
+    """Whether anything is known of a word or phrase, be it that it is neither side."""
+    return _read(text)[1]
+
+
+@functools.lru_cache(2**16)
+def _read(text: str) -> tuple[int, bool]:
+    """How pleasant a text is, and whether anything of it is known."""
+    tokens = _tokens(text)
+    total, at, known, before = 0, 0, False, set[str]()
     while at < len(tokens):
         size, value = _longest(tokens[at : at + _LONGEST])
+        known |= value is not None
         if size == 1 and tokens[at] in _TURNING:
             before.add(tokens[at])
         elif size == 1 and tokens[at] in _STRONGLY and at + 1 < len(tokens):
@@ -65,19 +77,26 @@ def pleasantness(text: str) -> int:
             total += _after(before, value)
             before.clear()
         at += size
-    return max(-2, min(2, total - any(token in _LACKING for token in before)))
+    lacking = any(token in _LACKING for token in before)
+    return max(-2, min(2, total - lacking)), known or lacking
+
+
+def _tokens(text: str) -> list[str]:
+    """The words of a text, lower-case, with `not` for each negation."""
+    words = ' '.join(_TOKEN.findall(text.lower().replace("'", '’')))
+    return _NEGATION.sub('not', words).split()
 
 
 def _after(before: set[str], value: int) -> int:
     """What is left of a value after negations and the like."""
-    if not before.isdisjoint(_NOT | _LACKING):
+    if 'not' in before or not before.isdisjoint(_LACKING):
         value = -value if value > 0 else 0
     if not before.isdisjoint(_SLIGHTLY):
         value = (value > 0) - (value < 0)
     return value
 
 
-def _longest(tokens: list[str]) -> tuple[int, int]:
+def _longest(tokens: list[str]) -> tuple[int, int | None]:
     """How many of the next tokens the longest phrase of the table takes, and its value."""
     table = _table()
     for size in range(len(tokens), 0, -1):
@@ -87,15 +106,16 @@ def _longest(tokens: list[str]) -> tuple[int, int]:
     return 1, _inflected(tokens[0])
 
 
-def _inflected(token: str) -> int:
-    """The value of a word of which the table has other forms, or the opposite."""
+def _inflected(token: str) -> int | None:
+    """The value of a word of which the table has other forms, or the opposite; None if neither."""
+    table = _table()
+    if token.endswith('less') and (without := token.removesuffix('less')) in table:
+        return min(0, -table[without])
     value = _stems().get(_stem(token))
     if value is not None:
         return value
     opposite = next((token.removeprefix(o) for o in _OPPOSITES if token.startswith(o)), '')
-    if token.endswith('less'):
-        opposite = token.removesuffix('less')
-    return min(0, -_table().get(opposite, 0))
+    return min(0, -table[opposite]) if opposite in table else None
 
 
 def _stem(word: str) -> str:
@@ -119,9 +139,9 @@ def _stems() -> dict[str, int]:
 
 @functools.cache
 def _table() -> dict[str, int]:
-    """How pleasant each word or phrase is, hyphens read as spaces."""
+    """How pleasant each word or phrase is, hyphens read as spaces, negations as `not`."""
     own = {
-        phrase.replace('-', ' ').replace("'", '’'): int(value)
+        ' '.join(_tokens(phrase)): int(value)
         for _, (value, words) in read_rows(FOLDER / 'valence.csv', ('valence', 'words'))
         for phrase in words.split()
     }
