@@ -15,12 +15,15 @@ import json
 import math
 import pathlib
 import re
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from mer_jax import metrics, tally
 from mer_jax.data.labels import ANSWERS, Column, plain_words, published_words, read_column
-from mer_jax.data.valence import valence
+from mer_jax.data.valence import is_known, valence
 from mer_jax.data.wheel import Wheels, load_wheels
 
 LABELS = {
@@ -178,14 +181,16 @@ def _value(cell: Any) -> float:
         return math.nan
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f'{_shown(cell)!r} is no number: below 0 negative, above positive'
         ) from None
 
 
 def _emotion(cell: Any, emotions: Sequence[str]) -> str:
-    """The one emotion of a label, by its name or its number."""
+    """The one emotion of a label, by its name or its number; a list may hold it alone."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        cell = _one(list(cell))
     if cell is None or cell != cell:
         return ''
     text = str(cell).lower().strip()
@@ -203,15 +208,18 @@ def _emotion(cell: Any, emotions: Sequence[str]) -> str:
 def _one(words: list[str]) -> str:
     """The only word of a label."""
     if len(words) > 1:
-        raise ValueError(f'{len(words)} labels; accuracy is of one: score it as multilabel')
+        raise ValueError(f'{len(words)} labels where one is scored: score it as multilabel')
     return words[0] if words else ''
 
 
 def _sentiment(cell: Any, read: Callable[[Any], list[str]], named: bool) -> str:
-    """The sentiment that an answer names or, if it names emotions, their valence."""
+    """The sentiment that an answer names or, if it names emotions, their valence.
+
+    Where no word of it is known these are the words, which are none of the sentiments.
+    """
     words = read(cell)
-    if named or not words:
-        return ' '.join(words)
+    if named or not any(map(is_known, words)):
+        return ', '.join(words)
     return valence(words)
 
 
@@ -330,4 +338,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave early
     main()

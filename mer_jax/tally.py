@@ -139,18 +139,19 @@ def basic_tally(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 
 def sentiment_tally(gold: Sequence[float], named: Sequence[str]) -> Tally:
     """Counts for `sentiment_figures`: f[m, 2, 2]; an item is kept if gold is below or above 0.
 
-    What is named is positive, negative or neutral, anything else is unmapped; none of the others
-    is positive.
+    What is named is positive, negative or neutral; anything else, the text of an answer or nothing,
+    is unmapped. None but positive is positive.
     """
     gold, named = _where([value < 0 or value > 0 for value in gold], gold, named)
     known = ('positive', 'negative', 'neutral')
-    unknown = collections.Counter(word for word in named if word not in known)
+    unmapped = [text for text in named if text not in known]
+    unknown = collections.Counter(filter(None, unmapped))
     gold_n = np.fromiter((value > 0 for value in gold), np.int64, len(gold))
     named_n = np.fromiter((word == 'positive' for word in named), np.int64, len(gold))
     group_n = groups(len(gold))
     sums_m = np.zeros((_most(group_n), 2, 2))
     np.add.at(sums_m, (group_n, gold_n, named_n), 1)
-    return Tally(sums_m, len(gold), unknown.total(), unknown)
+    return Tally(sums_m, len(gold), len(unmapped), unknown)
 
 
 def accuracy_tally(gold: Sequence[str], named: Words) -> Tally:

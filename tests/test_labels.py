@@ -123,6 +123,7 @@ def test_of_several_modes_one_is_chosen(saved):
         ('a.csv', 'name,answer\na,sad,lonely\n', 'a.csv:2: 3 cells in a table of 2 columns'),
         ('a.csv', 'name,answer\na,"sad\nb,happy\n', 'not CSV'),
         ('a.csv', 'name,answer\n,sad\n', "a.csv:2: 'name' is empty"),
+        ('a.csv', 'name,answer,answer\na,b,c\n', "a.csv:1: two columns are named 'answer'"),
         ('a.csv', '', 'no rows'),
         ('a.csv', 'name,answer\n', 'no rows'),
         ('a.jsonl', '{"name": "a"', 'a.jsonl:1: not JSON'),
@@ -200,6 +201,25 @@ def test_reading_part_by_part_changes_nothing(text):
     entries = published_list(text)
     assert published_words(text) == [e.lower().strip() for e in entries if e.lower().strip()]
     assert plain_words(text) == split_answer(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('<think>sad eyes</think><answer>happy, calm</answer>', ['happy', 'calm']),
+        ('<answer>sad</answer> or rather <answer>happy</answer>', ['happy']),
+        ('<answer>happy, excited', ['happy', 'excited']),
+        (r'It is \boxed{awe}.', ['awe']),
+        (r'<answer>\boxed{awe}</answer>', ['awe']),
+        ('<answer></answer>', []),
+    ],
+)
+def test_of_a_models_text_the_answer_is_read(text, words):
+    assert plain_words(text) == words
+
+
+def test_marks_without_end_take_linear_time():
+    assert plain_words('<answer>' * 100_000 + 'sad') == ['sad']
 
 
 def test_long_answers_are_read_as_short_ones():

@@ -151,6 +151,30 @@ def test_numbers_of_labels_need_their_names(capsys, tmp_path, saved, wheel):
     assert (result['hit'], result['kept']) == (0.5, 2)
 
 
+def test_words_that_no_table_knows_have_no_sentiment(capsys, saved):
+    labels = saved('gold.jsonl', 'val', {'a': 1, 'b': -1, 'c': 1})
+    said = saved('said.jsonl', 'answer', {'a': '[zorp, blib]', 'b': '[sad]', 'c': '[]'})
+    found = scored(capsys, '--task', 'sentiment', '--labels', labels, '--predictions', said)
+    assert found['unmapped'] == 2 and found['unmapped_words'] == {'zorp, blib': 1}
+
+
+def test_a_list_of_one_emotion_is_that_emotion(capsys, saved):
+    said = saved('said.jsonl', 'answer', {'a': '[happy]', 'b': '[sad]'})
+    for task in ('basic', 'accuracy'):
+        flags = ('--task', task, '--predictions', said, '--labels')
+        one = scored(capsys, *flags, saved('one.jsonl', 'emo', {'a': ['happy'], 'b': 'sad'}))
+        assert one['kept'] == 2 and one['skipped'] == 0
+        two = saved('two.jsonl', 'emo', {'a': ['happy', 'sad'], 'b': 'sad'})
+        assert '2 labels where one is scored' in refusal(*flags, two)
+
+
+def test_a_number_too_large_is_named(saved):
+    labels = saved('gold.jsonl', 'val', {'a': 10**400})
+    said = saved('said.jsonl', 'answer', {'a': 'sad'})
+    flags = ('--task', 'sentiment', '--labels', labels, '--predictions', said)
+    assert 'is no number' in refusal(*flags)
+
+
 def test_sentiment_is_that_of_the_words_or_of_its_own_column(capsys, saved):
     values = {'a': 1.5, 'b': '-0.4', 'c': 0, 'd': float('nan'), 'e': -2, 'f': 3.0}
     labels = saved('a.jsonl', 'val', values)
@@ -175,7 +199,7 @@ def test_one_class_and_several_labels_by_hand(capsys, saved):
     several = scored(capsys, '--task', 'multilabel', *files)
     assert several['recall'] == 2 / 3 and several['precision'] == 0.5 and several['kept'] == 3
     two = saved('c.jsonl', 'emo', {'a': '[awe, fear]'})
-    assert 'accuracy is of one: score it as multilabel' in refusal(
+    assert 'where one is scored: score it as multilabel' in refusal(
         '--task', 'accuracy', '--labels', two, '--predictions', said
     )
 

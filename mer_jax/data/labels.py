@@ -2,13 +2,12 @@
 
 import csv
 import dataclasses
-import functools
 import itertools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,9 @@ ANSWERS = ('answer', 'words', 'fileitems', 'openset')
 CORPORA = ('test_corpus', 'test1_corpus')
 MOST_LINE = 2**20  # bytes
 SHORT = 500  # the parts of shorter answers are remembered: they come again and again
+MOST_RECALLED = 2**16
+
+_MARKS = ('<answer>', '</answer>'), ('\\boxed{', '}')  # around what a model answers
 
 Row = tuple[int | str, Mapping[str, Any]]  # where in the file, and the cells by column
 
@@ -93,34 +95,55 @@ def published_words(value: Any) -> list[str]:
     if not isinstance(value, str):
         return [word for entry in _entries(value) if (word := str(entry).lower().strip())]
     parts = value.strip().removeprefix('[').removesuffix(']').split(',')
-    read = _published_recalled if len(value) < SHORT else _published_part
-    return list(itertools.chain.from_iterable(map(read, parts)))
+    if len(value) < SHORT:
+        return [word for part in parts for word in _published[part]]
+    return [word for part in parts for word in _published_part(part)]
 
 
 def plain_words(value: Any) -> list[str]:
     """The words of an answer or a label as `split_answer` reads them, each once.
 
+    Of a text with `<answer>…</answer>` or a box of LaTeX only what the last of them holds is read.
     The entries of a list are read one by one; nothing (an empty cell, NaN) is an empty list.
     ValueError for what is neither a string nor a list.
     """
     if isinstance(value, str):
-        read = _plain_recalled if len(value) < SHORT else _plain_part
+        value = _said(value)
+        read = _plain.__getitem__ if len(value) < SHORT else split_answer
         return list(dict.fromkeys(itertools.chain.from_iterable(map(read, value.split(',')))))
     words = (word for entry in _entries(value) for word in split_answer(str(entry)))
     return list(dict.fromkeys(words))
 
 
-def _published_part(part: str) -> tuple[str, ...]:
+def _said(text: str) -> str:
+    """What a model's text gives as its answer; all of it where nothing is marked."""
+    for start, end in _MARKS:
+        _, mark, said = text.rpartition(start)
+        if mark:
+            text = said.partition(end)[0]
+    return text
+
+
+def _published_part(part: str) -> list[str]:
     """The words between two commas; the brackets that are taken off again keep those inside."""
-    return tuple(word for entry in published_list(f'[{part}]') if (word := entry.lower().strip()))
+    return [word for entry in published_list(f'[{part}]') if (word := entry.lower().strip())]
 
 
-def _plain_part(part: str) -> tuple[str, ...]:
-    return tuple(split_answer(part))
+class _Recalled(dict[str, list[str]]):
+    """What was read in parts of answers; the first MOST_RECALLED of them are remembered."""
+
+    def __init__(self, read: Callable[[str], list[str]]):
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, part: str) -> list[str]:
+        words = self._read(part)
+        if len(self) < MOST_RECALLED:
+            self[part] = words
+        return words
 
 
-_published_recalled = functools.lru_cache(2**16)(_published_part)
-_plain_recalled = functools.lru_cache(2**16)(_plain_part)
+_published, _plain = _Recalled(_published_part), _Recalled(split_answer)
 
 
 def _entries(value: Any) -> Iterable[Any]:
@@ -194,6 +217,12 @@ def _csv_rows(path: pathlib.Path) -> Iterator[Row]:
                 continue
             if not header:
                 header = [cell.strip() for cell in cells]
+                twice = [name for name in header if name and header.count(name) > 1]
+                if twice:
+                    raise ValueError(
+                        f'{path}:{reader.line_num}: two columns are named {twice[0]!r:.99}: '
+                        'name each column once'
+                    )
             elif len(cells) == len(header):
                 yield reader.line_num, dict(zip(header, cells, strict=True))
             else:

@@ -68,8 +68,8 @@ def _find(name: str) -> Traversable:
         return pathlib.Path(name)
     if name not in BUILTIN:
         raise ValueError(
-            f'wheel {name!r} is not shipped: choose from {", ".join(sorted(BUILTIN))}, '
-            'or give the path of a .csv file or of a published folder'
+            f'wheel {name!r} is not shipped: choose from {", ".join(sorted(BUILTIN))} or builtin '
+            '(all five), or give the path of a .csv file or of a published folder'
         )
     return FOLDER / f'{name}.csv'
 
