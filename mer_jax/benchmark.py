@@ -56,7 +56,7 @@ class TestSet:
 
 
 def find_sets(c) -> tuple[list[TestSet], list[str]]:
-    """The sets that are there, and why others are not; ValueError if there is none."""
+    """The sets that can be read, and why others cannot; ValueError if there is none."""
     root = pathlib.Path(c.data.root)
     unknown = [key for key in c.benchmarks if key not in BENCHMARKS]
     if unknown:
@@ -65,7 +65,7 @@ def find_sets(c) -> tuple[list[TestSet], list[str]]:
         )
     if not root.is_dir():
         raise ValueError(f'data.root={c.data.root!r}: must be a folder that holds the sets')
-    found, absent = [], []
+    found, absent, broken = [], [], []
     if (root / 'manifest.jsonl').exists():
         clips = read_manifest(root / 'manifest.jsonl')
         gold = {clip.id: list(clip.words) for clip in clips}
@@ -75,13 +75,17 @@ def find_sets(c) -> tuple[list[TestSet], list[str]]:
             found.append(read_set(key, root))
         except FileNotFoundError as error:
             absent.append(str(error))
+        except ValueError as error:  # damaged: the others are evaluated all the same
+            broken.append(f'{key} is damaged: {error}')
+    if broken and not found:
+        raise ValueError(f'{broken[0]}; mend it, or leave it out of benchmarks')
     if not found:
         raise ValueError(
             f'data.root={c.data.root!r}: holds neither manifest.jsonl nor any of '
             f'{", ".join(c.benchmarks)}; python -m mer_jax.data.benchmarks --root {root} says what '
             'is expected where'
         )
-    return found, absent
+    return found, broken + absent
 
 
 def read_set(key: str, root: pathlib.Path) -> TestSet:
@@ -381,7 +385,10 @@ def main(arguments: list[str]) -> None:
         leave(str(error))
     if results['absent']:
         count = len(results['absent'])
-        print(f'{count} sets are not there: {workdir / "results.md"} names them', file=sys.stderr)
+        print(
+            f'{count} sets are not there or damaged: {workdir / "results.md"} names them',
+            file=sys.stderr,
+        )
     print(as_text(results))
     for key, scored in results['sets'].items():
         if clips := scored.get('mean_over_clips'):

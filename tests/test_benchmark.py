@@ -137,6 +137,19 @@ def test_a_root_without_sets_says_what_was_expected(asked, tmp_path, key, value,
     assert not (tmp_path / 'out').exists()
 
 
+def test_a_damaged_set_is_named_and_the_others_are_evaluated(asked, tmp_path):
+    folder = tmp_path / 'ovmerdplus-process'
+    folder.mkdir()
+    (folder / 'ovlabel.csv').write_text('name,openset', encoding='utf-16')
+    asked.data.root = str(tmp_path)
+    with pytest.raises(ValueError, match='ov_merd_plus is damaged: .*ovlabel.csv.*not UTF-8'):
+        benchmark.find_sets(asked)
+    (tmp_path / 'manifest.jsonl').write_text('{"id": "a", "subtitle": "Fine.", "words": ["sad"]}\n')
+    found, others = benchmark.find_sets(asked)
+    assert [test.key for test in found] == ['manifest']
+    assert others[0].startswith('ov_merd_plus is damaged') and len(others) == 9
+
+
 def test_flags_that_are_missing_are_named(tmp_path):
     program = [sys.executable, '-m', 'mer_jax.evaluate', f'--workdir={tmp_path}']
     said = subprocess.run(program, cwd=ROOT, env=environment(), capture_output=True, text=True)

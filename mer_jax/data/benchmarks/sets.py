@@ -102,7 +102,7 @@ def _words(entry: Entry) -> tuple[str, ...]:
 _AFFECTGPT = 'layout and download notes at https://github.com/zeroQiaoba/AffectGPT'
 _MER = f'agreement form at https://huggingface.co/MERChallenge; {_AFFECTGPT}'
 _MME = 'https://huggingface.co/datasets/Karl28/MME-Emotion (https://github.com/FunAudioLLM/MME-Emotion)'
-_MER_SIX = ('worried', 'happy', 'neutral', 'angry', 'surprise', 'sad')
+_MER_SIX = ('worried', 'happy', 'neutral', 'angry', 'surprised', 'sad')
 _POLARITY = ('positive', 'negative', 'neutral')
 _STRENGTHS = (
     'very strong negative,strong negative,negative,weak negative,neutral,weak positive,positive,'
