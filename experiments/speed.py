@@ -196,7 +196,8 @@ def measure(
     policy = open_policy(work, checkpoint, seed)
     moments = jax.jit(optimizer.init)(policy.decoder)
     learner = jax.tree.map(jnp.copy, policy)
-    held = [TrainState(step=jnp.int32(0), policy=learner, moments=moments)]
+    state = TrainState(step=jnp.int32(0), policy=learner, moments=moments)
+    held = [jax.device_put(state, jax.devices()[0])]  # placed as it will come out of an update
     compiled = programs(work, make_learn(c.learn), optimizer)
     reading = random_reading(work, seed)
     sides = {'shared': bind(work, compiled, policy, held, reading)}
