@@ -218,6 +218,13 @@ def test_samples_of_any_kind_and_number_of_channels_are_averaged(
     np.testing.assert_allclose(sound, samples.mean(0), rtol=0, atol=scale)
 
 
+@pytest.mark.parametrize('channels', [8, 9, 16, 64])
+def test_sound_of_many_channels_is_averaged_as_well(tmp_path, channels):
+    samples = DRAW.integers(-9000, 9000, (1601, channels))
+    sound = read_audio(write_wave(tmp_path / 'a.wav', samples, 16_000))
+    np.testing.assert_allclose(sound, samples.mean(1) / 32768, rtol=0, atol=1e-6)
+
+
 def test_sound_that_is_no_number_is_refused(tmp_path):
     with av.open(str(tmp_path / 'a.wav'), 'w') as container:
         track = container.add_stream('pcm_f32le', rate=16_000, layout='mono')

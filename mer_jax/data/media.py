@@ -234,10 +234,14 @@ def read_audio(path):
             return None
         if stream.rate < SLOWEST:
             raise MediaError(f'{stream.rate} samples a second; {SLOWEST} are the fewest')
-        resampler = av.AudioResampler(format='fltp', layout=stream.layout, rate=RATE)
+        # Packed, for PyAV gives arrays of at most eight planes.
+        resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=RATE)
         parts, heard = [], 0
         for frame in itertools.chain(container.decode(stream), [None]):
-            mixed = [part.to_ndarray().mean(0) for part in resampler.resample(frame)]
+            mixed = [
+                part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(1)
+                for part in resampler.resample(frame)
+            ]
             parts += mixed
             heard += sum(map(len, mixed))
             if heard >= LONGEST:
