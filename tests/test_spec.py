@@ -227,6 +227,16 @@ def test_a_head_width_of_its_own_is_kept(write):
     assert read_spec(write(config, 'lm_head.weight')).text.head_dim == 64
 
 
+@pytest.mark.parametrize('rope', ['rope_parameters', 'rope_scaling'])
+@pytest.mark.parametrize('kind', ['default', 'axial'])
+def test_the_vision_tower_has_a_theta_of_its_own(write, rope, kind):
+    config = changed(NESTED, f'vision_config.{rope}', {'rope_theta': 50.0, 'rope_type': kind})
+    spec = read_spec(write(config, 'lm_head.weight'))
+    assert (spec.vision.rope_theta, spec.text.rope_theta) == (50.0, 1e6)
+    config = changed(NESTED, 'vision_config.rope_theta', 70)
+    assert read_spec(write(config, 'lm_head.weight')).vision.rope_theta == 70.0
+
+
 def test_token_ids_have_the_names_of_a_layout(write):
     seen = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
     heard = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
@@ -265,6 +275,7 @@ def test_a_token_id_beyond_the_vocabulary_is_refused(write):
         (FLAT, 'vision_config.depth', None, 'vision_config: depth is missing'),
         (FLAT, 'vision_config.hidden_act', 'gelu', "hidden_act='gelu' must be 'silu'"),
         (FLAT, 'vision_config.out_hidden_size', 2048, 'out_hidden_size=2048 must be 3584'),
+        (NEWEST, 'vision_config.rope_parameters.rope_type', 'yarn', "'yarn' must be .*'axial'"),
         (THINKER, 'text_config', None, 'text_config must be a section, and is None'),
         (THINKER, 'text_config.rope_scaling.rope_type', 'yarn', "rope_type='yarn' must be"),
         (THINKER, 'audio_config', None, 'audio_config must be a section'),

@@ -32,6 +32,7 @@ VL = VisionSpec(
     temporal_patch_size=1,
     window_size=12,
     fullatt_block_indexes=(2,),
+    rope_theta=50.0,
     fused_qkv=True,
 )
 CLIPS = [

@@ -58,7 +58,10 @@ BASE = {
     },
 }
 VL = {
-    'vl_tied': {'tied': True},
+    'vl_tied': {
+        'tied': True,
+        'vision': {'rope_parameters': {'rope_type': 'axial', 'rope_theta': 50.0}},
+    },
     'vl_narrow_window': {
         'text': {'num_attention_heads': 6, 'num_key_value_heads': 2, 'hidden_size': 96,
                  'mrope_section': [2, 3, 3], 'rope_theta': 1e6, 'num_hidden_layers': 2},

@@ -244,6 +244,7 @@ def hf_config(spec: Spec, token_ids: dict[str, int]) -> dict:
     read |= {'use_sliding_window': False, 'bos_token_id': None, 'eos_token_id': None}
     seen = dataclasses.asdict(vision) | {'model_type': vision_kind, 'hidden_act': 'silu'}
     seen['fullatt_block_indexes'] = list(vision.fullatt_block_indexes)
+    seen['rope_parameters'] = {'rope_type': 'default', 'rope_theta': seen.pop('rope_theta')}
     del seen['fused_qkv']  # follows from the family
     config = {
         'architectures': [model],

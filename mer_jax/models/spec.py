@@ -44,6 +44,7 @@ class VisionSpec:
     spatial_merge_size: int = 2
     window_size: int = 112
     fullatt_block_indexes: tuple[int, ...] = (7, 15, 23, 31)
+    rope_theta: float = 10_000.0
     fused_qkv: bool = False
 
 
@@ -170,12 +171,9 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
     )
     section.require_value('hidden_act', 'silu')
     section.require_value('use_sliding_window', False)
-    rope = section.get('rope_parameters', None) or section.get('rope_scaling', None) or {}
-    for key in ('rope_type', 'type'):
-        kind = rope.get(key, 'default')
-        section.require(key, kind in ('default', 'mrope'), "must be 'default' or 'mrope'", kind)
-    split = tuple(rope.get('mrope_section') or ())
-    section.require(
+    rope, theta = rope_of(section, ('default', 'mrope'), TextSpec.rope_theta)
+    split = tuple(rope.get('mrope_section', ()))
+    rope.require(
         'mrope_section',
         len(split) == 3 and 2 * sum(split) == head_dim,
         f'must be three numbers with the sum head_dim / 2 = {head_dim / 2:g}',
@@ -185,10 +183,21 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
         **sizes,
         head_dim=head_dim,
         mrope_section=split,
-        rope_theta=float(rope.get('rope_theta', section.get('rope_theta', 1e6))),
+        rope_theta=theta,
         rms_norm_eps=float(section.get('rms_norm_eps', default_eps)),
         tie_word_embeddings=tied,
     )
+
+
+def rope_of(section: 'Section', kinds: tuple[str, str], theta: float) -> tuple['Section', float]:
+    """What a section says of rotary positions, which must be of these kinds, and their theta."""
+    named = [key for key in ('rope_scaling', 'rope_parameters') if section.get(key, {})]
+    key = named[0] if named else 'rope_parameters'
+    rope = Section(section.path, section.get(key, {}), f'{section.name}: {key}')
+    for key in ('rope_type', 'type'):
+        kind = rope.get(key, 'default')
+        rope.require(key, kind in kinds, f'must be {kinds[0]!r} or {kinds[1]!r}', kind)
+    return rope, float(rope.get('rope_theta', section.get('rope_theta', theta)))
 
 
 def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
@@ -201,6 +210,7 @@ def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
     return VisionSpec(
         **sizes | {'in_channels': channels},
         fullatt_block_indexes=tuple(full),
+        rope_theta=rope_of(section, ('default', 'axial'), VisionSpec.rope_theta)[1],
         fused_qkv=fused_qkv,
     )
 
@@ -219,10 +229,11 @@ class Section:
     def __init__(self, path: pathlib.Path, values: dict | None, name: str):
         if not isinstance(values, dict):
             raise ValueError(f'{path}: {name} must be a section, and is {values!r}: {WAY_OUT}')
-        self.path, self.values, self.name = path, values, name
+        self.path, self.name = path, name
+        self.values = {key: value for key, value in values.items() if value is not None}
 
     def get(self, key: str, default):
-        """The value of a key that may be left out."""
+        """The value of a key that may be left out or null."""
         return self.values.get(key, default)
 
     def sizes(self, kind: type, derived: str = '') -> dict[str, int]:

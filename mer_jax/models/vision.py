@@ -12,7 +12,6 @@ from mer_jax.models.layers import Projection, RMSNorm, attend_within, rotate, st
 from mer_jax.models.spec import VisionSpec
 
 EPS = 1e-6  # of every norm of the tower; no checkpoint says otherwise
-THETA = 10000.0
 
 
 class PatchEmbed(nnx.Module):
@@ -151,7 +150,7 @@ def attend_blocks(block: int):
 def rotary(spec: VisionSpec, row_col_bzp2: Array):
     """cos and sin f[b, z, p, 1, h] in float32: angles of the row, then those of the column."""
     quarter = spec.hidden_size // spec.num_heads // 4
-    frequency = (THETA ** (-np.arange(quarter) / quarter)).astype(np.float32)
+    frequency = (spec.rope_theta ** (-np.arange(quarter) / quarter)).astype(np.float32)
     angle = row_col_bzp2[..., None].astype(jnp.float32) * frequency
     angle = angle.reshape(*row_col_bzp2.shape[:-1], 1, 2 * quarter)
     angle = jnp.concatenate([angle, angle], -1)
