@@ -15,6 +15,7 @@ from mer_jax.models.spec import (
     read_spec,
     read_token_ids,
 )
+from mer_jax.models.vision import window_patches
 
 # Qwen2.5-VL-7B as released: text at the root.
 FLAT = {
@@ -237,6 +238,17 @@ def test_the_vision_tower_has_a_theta_of_its_own(write, rope, kind):
     assert read_spec(write(config, 'lm_head.weight')).vision.rope_theta == 70.0
 
 
+def test_a_window_is_rounded_down_to_whole_cells_as_in_transformers(write):
+    config = changed(FLAT, 'vision_config.window_size', 100)
+    assert window_patches(read_spec(write(config, 'lm_head.weight')).vision) == 6 * 6
+
+
+def test_a_key_that_is_null_counts_as_left_out(write):
+    config = json.loads(json.dumps(FLAT)) | {'head_dim': None, 'rope_parameters': None}
+    config['vision_config']['rope_parameters'] = None
+    assert read_spec(write(config, 'lm_head.weight')) == VL_7B
+
+
 def test_token_ids_have_the_names_of_a_layout(write):
     seen = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
     heard = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
@@ -255,6 +267,12 @@ def test_a_token_id_beyond_the_vocabulary_is_refused(write):
     with pytest.raises(ValueError, match=r'image_token_id \(absent\)=151655 .* vocab_size=600'):
         small = changed(FLAT, 'image_token_id', None)
         read_token_ids(write(changed(small, 'vocab_size', 600)))
+
+
+@pytest.mark.parametrize(('key', 'value'), [('image_token_id', 151656), ('video_token_id', 151652)])
+def test_two_media_tokens_of_one_id_are_refused(write, key, value):
+    with pytest.raises(ValueError, match=f'config.json: .*={value} must be .* no other media'):
+        read_token_ids(write(changed(FLAT, key, value)))
 
 
 @pytest.mark.parametrize(
@@ -276,6 +294,29 @@ def test_a_token_id_beyond_the_vocabulary_is_refused(write):
         (FLAT, 'vision_config.hidden_act', 'gelu', "hidden_act='gelu' must be 'silu'"),
         (FLAT, 'vision_config.out_hidden_size', 2048, 'out_hidden_size=2048 must be 3584'),
         (NEWEST, 'vision_config.rope_parameters.rope_type', 'yarn', "'yarn' must be .*'axial'"),
+        (FLAT, 'rope_scaling', [1], r'rope_scaling must be a section, and is \[1\]'),
+        (FLAT, 'rope_scaling.mrope_section', [-2, 33, 33], 'whole numbers, none below 0'),
+        (FLAT, 'rope_scaling.mrope_section', [16.0, 24, 24], r'\[16.0, 24, 24\] must be a list'),
+        (FLAT, 'rope_scaling.mrope_section', [16, 24, 'x'], "24, 'x'] must be a list of whole"),
+        (FLAT, 'rope_theta', 0, 'rope_theta=0 must be a number above 0'),
+        (FLAT, 'rope_theta', 'big', "rope_theta='big' must be a number above 0"),
+        (FLAT, 'rms_norm_eps', 'x', "rms_norm_eps='x' must be a number above 0"),
+        (FLAT, 'rms_norm_eps', -1e-6, 'rms_norm_eps=-1e-06 must be a number above 0'),
+        (FLAT, 'hidden_size', 10**40, 'must be a whole number above 0 and at most'),
+        (FLAT, 'rms_norm_eps', 10**40, 'must be a number above 0 and at most'),
+        (FLAT, 'head_dim', 128.0, 'head_dim=128.0 must be a whole number above 0'),
+        (FLAT, 'vision_config.in_chans', 1, 'in_chans=1 must be 3'),
+        (FLAT, 'vision_config.spatial_merge_size', 1, 'spatial_merge_size=1 must be 2'),
+        (FLAT, 'vision_config.window_size', 27, 'window_size=27 must be at least a cell, 28'),
+        (FLAT, 'vision_config.num_heads', 3, 'num_heads=3 times four must divide .*=1280'),
+        (FLAT, 'vision_config.fullatt_block_indexes', [32], r'\[32\] must all be below depth=32'),
+        (FLAT, 'vision_config.fullatt_block_indexes', [-1], 'whole numbers, none below 0'),
+        (FLAT, 'vision_config.fullatt_block_indexes', 'x', "='x' must be a list of whole numbers"),
+        (FLAT, 'vision_config.tokens_per_second', 0, 'tokens_per_second=0 must be a whole number'),
+        (THINKER, 'position_id_per_seconds', 'x', "position_id_per_seconds='x' must be a whole"),
+        (THINKER, 'position_id_per_seconds', -5, 'position_id_per_seconds=-5 must be a whole'),
+        (THINKER, 'seconds_per_chunk', 0, 'seconds_per_chunk=0 must be a whole number'),
+        (THINKER, 'seconds_per_chunk', 1.5, 'seconds_per_chunk=1.5 must be a whole number'),
         (THINKER, 'text_config', None, 'text_config must be a section, and is None'),
         (THINKER, 'text_config.rope_scaling.rope_type', 'yarn', "rope_type='yarn' must be"),
         (THINKER, 'audio_config', None, 'audio_config must be a section'),

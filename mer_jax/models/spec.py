@@ -9,6 +9,7 @@ from mer_jax.models.stored import read_json, scan
 SEEN = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
 HEARD = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
 TOKEN_IDS = {'vl': SEEN, 'omni': SEEN | HEARD}
+LARGEST = {int: 2**31 - 1, float: 1e38}
 WAY_OUT = 'take a checkpoint that does so, or the config.json of the release'
 
 
@@ -97,11 +98,9 @@ def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat
     family, whole = thinker_of(config, path)
     text = Section(path, whole.get('text_config', whole if family == 'vl' else None), 'text_config')
     vision = Section(path, whole.get('vision_config'), 'vision_config')
-    more = {}
-    for name in ('position_id_per_seconds', 'seconds_per_chunk'):
-        more |= {name: whole[name]} if name in whole else {}
+    more = Section(path, whole, 'config').sizes(Spec)
     if family == 'vl':
-        more['tokens_per_second'] = vision.get('tokens_per_second', 4)
+        more['tokens_per_second'] = vision.number('tokens_per_second', 4, int)
     audio = Section(path, whole.get('audio_config'), 'audio_config') if family == 'omni' else None
     decoder = text_spec(text, tied, 1e-6 if family == 'omni' else 1e-5)
     return Spec(
@@ -120,15 +119,17 @@ def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
     path = config_path(folder)
     family, whole = thinker_of(read_json(path), path)
     text = Section(path, whole.get('text_config', whole), 'text_config')
-    rows, ids = text.sizes(TextSpec, derived='head_dim')['vocab_size'], {}
+    rows, ids = text.number('vocab_size', None, int), {}
     for name, default in TOKEN_IDS[family].items():
         keys = [key for key in (f'{name}_token_id', f'{name}_token_index') if key in whole]
-        ids[name] = whole[keys[0]] if keys else default
-        if not isinstance(ids[name], int) or not 0 <= ids[name] < rows:
+        own = whole[keys[0]] if keys else default
+        if type(own) is not int or not 0 <= own < rows or own in ids.values():
             raise ValueError(
-                f'{path}: {keys[0] if keys else f"{name}_token_id (absent)"}={ids[name]} must be '
-                f'a number below vocab_size={rows}: write the id that the tokenizer has'
+                f'{path}: {keys[0] if keys else f"{name}_token_id (absent)"}={own!r} must be a '
+                f'number below vocab_size={rows}, and that of no other media token ({ids}): write '
+                'the id that the tokenizer has'
             )
+        ids[name] = own
     return ids
 
 
@@ -164,7 +165,7 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
     """The decoder that a section of a config describes, in any of its styles."""
     sizes = section.sizes(TextSpec, derived='head_dim')
     width, heads = sizes['hidden_size'], sizes['num_attention_heads']
-    head_dim = section.get('head_dim', None) or width // heads
+    head_dim = section.number('head_dim', width // heads, int)
     groups = sizes['num_key_value_heads']
     section.require(
         'num_key_value_heads', heads % groups == 0, f'must divide {heads} heads', groups
@@ -172,7 +173,7 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
     section.require_value('hidden_act', 'silu')
     section.require_value('use_sliding_window', False)
     rope, theta = rope_of(section, ('default', 'mrope'), TextSpec.rope_theta)
-    split = tuple(rope.get('mrope_section', ()))
+    split = rope.wholes('mrope_section', ())
     rope.require(
         'mrope_section',
         len(split) == 3 and 2 * sum(split) == head_dim,
@@ -184,7 +185,7 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
         head_dim=head_dim,
         mrope_section=split,
         rope_theta=theta,
-        rms_norm_eps=float(section.get('rms_norm_eps', default_eps)),
+        rms_norm_eps=section.number('rms_norm_eps', default_eps),
         tie_word_embeddings=tied,
     )
 
@@ -197,22 +198,40 @@ def rope_of(section: 'Section', kinds: tuple[str, str], theta: float) -> tuple['
     for key in ('rope_type', 'type'):
         kind = rope.get(key, 'default')
         rope.require(key, kind in kinds, f'must be {kinds[0]!r} or {kinds[1]!r}', kind)
-    return rope, float(rope.get('rope_theta', section.get('rope_theta', theta)))
+    return rope, rope.number('rope_theta', section.number('rope_theta', theta))
 
 
 def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
     """The vision tower that a section describes; `width` is that of the decoder."""
     section.require_value('hidden_act', 'silu')
     section.require_value('out_hidden_size', width)
-    sizes = section.sizes(VisionSpec)
-    channels = section.get('in_channels', section.get('in_chans', 3))
-    full = section.get('fullatt_block_indexes', VisionSpec.fullatt_block_indexes)
-    return VisionSpec(
-        **sizes | {'in_channels': channels},
-        fullatt_block_indexes=tuple(full),
+    section.require_value('in_channels', 3)
+    section.require_value('in_chans', 3)
+    section.require_value('spatial_merge_size', 2)
+    vision = VisionSpec(
+        **section.sizes(VisionSpec),
+        fullatt_block_indexes=section.wholes(
+            'fullatt_block_indexes', VisionSpec.fullatt_block_indexes
+        ),
         rope_theta=rope_of(section, ('default', 'axial'), VisionSpec.rope_theta)[1],
         fused_qkv=fused_qkv,
     )
+    heads, full, window = vision.num_heads, vision.fullatt_block_indexes, vision.window_size
+    least = vision.patch_size * vision.spatial_merge_size
+    section.require('window_size', window >= least, f'must be at least a cell, {least}', window)
+    section.require(
+        'num_heads',
+        vision.hidden_size % (4 * heads) == 0,
+        f'times four must divide hidden_size={vision.hidden_size}',
+        heads,
+    )
+    section.require(
+        'fullatt_block_indexes',
+        max(full, default=0) < vision.depth,
+        f'must all be below depth={vision.depth}',
+        list(full),
+    )
+    return vision
 
 
 def audio_spec(section: 'Section', width: int) -> AudioSpec:
@@ -236,17 +255,30 @@ class Section:
         """The value of a key that may be left out or null."""
         return self.values.get(key, default)
 
+    def number(self, key: str, default: float | None, kind: type = float):
+        """The number above 0, of that kind, under a key; without a default it must be there."""
+        value, largest = self.get(key, default), LARGEST[kind]
+        rule = f'must be a {"whole " * (kind is int)}number above 0 and at most {largest:g}'
+        right = type(value) in (int, kind) and 0 < value <= largest
+        self.require(key, right, rule, value)
+        return kind(value)
+
+    def wholes(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """The whole numbers, none below 0, in the list under a key."""
+        value = self.get(key, default)
+        right = isinstance(value, list | tuple) and all(type(n) is int and n >= 0 for n in value)
+        self.require(key, right, 'must be a list of whole numbers, none below 0', value)
+        return tuple(value)
+
     def sizes(self, kind: type, derived: str = '') -> dict[str, int]:
         """The whole numbers among the fields of a spec; without a default they must be there."""
-        fields = [f for f in dataclasses.fields(kind) if f.type is int and f.name != derived]
-        found = {}
-        for field in fields:
-            if field.name in self.values or field.default is dataclasses.MISSING:
-                value = self.values.get(field.name)
-                whole = type(value) is int and value > 0
-                self.require(field.name, whole, 'must be a whole number above 0', value)
-                found[field.name] = value
-        return found
+        return {
+            field.name: self.number(
+                field.name, None if field.default is dataclasses.MISSING else field.default, int
+            )
+            for field in dataclasses.fields(kind)
+            if field.type is int and field.name != derived
+        }
 
     def require(self, key: str, holds: bool, rule: str, value) -> None:
         """Raises ValueError unless the rule holds for the value of the key."""
