@@ -8,7 +8,16 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from mer_jax.models.stored import INDEX, SINGLE, Plan, released_name, scan, view, write_folder
+from mer_jax.models.stored import (
+    INDEX,
+    SINGLE,
+    Plan,
+    read_json,
+    released_name,
+    scan,
+    view,
+    write_folder,
+)
 
 
 def tensors(seed=0):
@@ -175,12 +184,26 @@ def test_a_file_that_is_cut_off_is_named_with_both_sizes(tmp_path):
         b'[1, 2]',
         b'{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}',
         b'{"a": {"dtype": "F32", "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": [-2], "data_offsets": [8, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0.0, 8.0]}}',
+        b'{"a": {"dtype": "F32", "shape": ["2"], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},'
+        b' "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+        pytest.param(b'[' * 100_000, id='deep'),
     ],
 )
 def test_a_damaged_header_is_named(tmp_path, header):
     (tmp_path / SINGLE).write_bytes(len(header).to_bytes(8, 'little') + header + bytes(8))
     with pytest.raises(ValueError, match=r'model\.safetensors has a damaged header'):
         scan(tmp_path)
+
+
+def test_json_that_is_nested_too_deeply_is_named(tmp_path):
+    (tmp_path / 'config.json').write_text('{"a": ' + '[' * 100_000)
+    with pytest.raises(ValueError, match=r'config\.json is not JSON'):
+        read_json(tmp_path / 'config.json')
 
 
 def test_weights_that_are_no_floats_are_refused_when_they_are_read(tmp_path):

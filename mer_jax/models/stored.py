@@ -6,6 +6,7 @@ layout the files use. Nothing is ever unpickled.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import pathlib
@@ -125,7 +126,7 @@ def read_json(path: pathlib.Path) -> dict:
     """The object in a JSON file; raises ValueError naming the file if it is damaged."""
     try:
         found = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not JSON ({error}): copy or download it again') from error
     if not isinstance(found, dict):
         raise ValueError(f'{path} must hold a JSON object, and holds a {type(found).__name__}')
@@ -147,7 +148,8 @@ def read_header(path: pathlib.Path) -> list[Entry]:
         header = json.loads(text)
         header.pop('__metadata__', None)
         entries = [entry_of(path, 8 + length, key, told) for key, told in header.items()]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        refuse_shared({key: told['data_offsets'] for key, told in header.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f'{path} has a damaged header ({error}): copy or download it again'
         ) from error
@@ -165,9 +167,19 @@ def entry_of(path: pathlib.Path, start: int, key: str, told: dict) -> Entry:
     """The entry that a header tells of; `start` is where the data begin."""
     begin, end = told['data_offsets']
     shape, code = tuple(told['shape']), told['dtype']
+    if any(type(n) is not int or n < 0 for n in (begin, end - begin, *shape)):
+        raise ValueError(f'{key} has shape {shape} and lies from byte {begin} to {end}')
     if code in DTYPES and end - begin != math.prod(shape) * DTYPES[code].itemsize:
         raise ValueError(f'{key} of shape {shape} and type {code} has {end - begin} bytes')
     return Entry(path, key, code, shape, start + begin)
+
+
+def refuse_shared(spans: dict[str, list[int]]) -> None:
+    """Raises ValueError if two tensors, which lie from a byte to another, have bytes in common."""
+    along = sorted(spans, key=spans.get)
+    for key, following in itertools.pairwise(along):
+        if spans[key][1] > spans[following][0]:
+            raise ValueError(f'{key} and {following} have bytes in common')
 
 
 @dataclasses.dataclass(frozen=True)
