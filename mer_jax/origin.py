@@ -48,8 +48,7 @@ QWEN_TEMPLATE = (  # for a folder without one; [names] stand for tokens of its f
     '{% endif %}{% endfor %}{% endif %}<|im_end|>\n'
     '{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
 )
-
-
+SMALL_TALK = [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hello'}]}]
 PROMPTS_FILE = 'mer_jax.json'  # beside config.json: the config that a policy was trained with
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs' / 'mer_r1.py'
 VARIANTS = {'omni': 'qwen2_5_omni_7b', 'vl': 'qwen2_5_vl_7b'}
@@ -162,27 +161,48 @@ def read_json(path: pathlib.Path) -> dict:
 
 
 def read_tokenizer(folder: pathlib.Path):
-    """The tokenizer of a Hugging Face folder with the chat template of its processor."""
+    """The tokenizer of a Hugging Face folder with the chat template of its processor.
+
+    ValueError where the tokenizer cannot be read or the template cannot be rendered.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = ' '.join(str(error).split())
+    except Exception as error:  # of damaged files, it raises whatever comes
         raise ValueError(
-            f'{folder}: its tokenizer cannot be read ({reason}); the folder must hold '
-            'tokenizer.json, or vocab.json and merges.txt, of the checkpoint'
+            f'{folder}: its tokenizer cannot be read ({reason(error)}); the folder must hold '
+            'config.json and tokenizer.json, or vocab.json and merges.txt, of the checkpoint'
         ) from None
-    template = folder / 'chat_template.json'
-    if template.exists():  # that of the processor, which knows media
-        tokenizer.chat_template = read_json(template)['chat_template']
-    if not tokenizer.chat_template:
+    try:
+        tokenizer.chat_template = template_of(folder, tokenizer)
+        tokenizer.apply_chat_template(SMALL_TALK, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program
+        raise ValueError(
+            f'{folder}: its chat template cannot be used ({reason(error)}); put back that of the '
+            'checkpoint, or remove it for the layout of Qwen2.5'
+        ) from None
+    return tokenizer
+
+
+def template_of(folder: pathlib.Path, tokenizer) -> str:
+    """The chat template of the processor, which knows media, else of the tokenizer, else Qwen's."""
+    path, template = folder / 'chat_template.json', tokenizer.chat_template
+    if path.exists():
+        template = read_json(path)['chat_template']
+    if not template:
         log.warning('%s: has no chat template; the layout of Qwen2.5 is used', folder)
         template = QWEN_TEMPLATE
         for name, number in read_token_ids(folder).items():
             template = template.replace(f'[{name}]', tokenizer.convert_ids_to_tokens(number))
-        tokenizer.chat_template = template
-    return tokenizer
+    if not isinstance(template, str):
+        raise TypeError(f'it must be one text, and is of type {type(template).__name__}')
+    return template
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line."""
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def make_spec(model, tokens: int) -> Spec:

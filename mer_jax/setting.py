@@ -1,5 +1,6 @@
 """What a run stands on, built once from its config: sizes, words, prompts, mesh, batches."""
 
+import copy
 import dataclasses
 import logging
 import zlib
@@ -60,7 +61,7 @@ class Setting:
         self.spec, self.layout = self.origin.spec, self.origin.layout
         self.tokenizer = self.origin.tokenizer()
         # Whether control tokens are split is a state of a tokenizer that threads would share.
-        self.plain_tokenizer = self.origin.tokenizer()
+        self.plain_tokenizer = copy.deepcopy(self.tokenizer)
         self.wheels = load_wheels(tuple(c.data.wheels))
         self.starts_wcn = self.wheels.first_tokens(self.encode)
         self.end = self.tokenizer.convert_tokens_to_ids(END)

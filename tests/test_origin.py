@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from mer_jax.origin import config_of, find_root, first_policy, open_origin
+from mer_jax.origin import config_of, find_root, first_policy, open_origin, read_tokenizer
 from mer_jax.setting import Setting
 
 
@@ -96,6 +96,53 @@ def test_a_template_of_the_processor_comes_before_that_of_the_tokenizer(
     (other / 'chat_template.json').write_text('{"chat_template": "{{ messages }}"}')
     published.model.checkpoint = str(other)
     assert open_origin(published.model).tokenizer().chat_template == '{{ messages }}'
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'told'),
+    [
+        ('tokenizer_config.json', '[]', 'its tokenizer cannot be read (AttributeError'),
+        ('tokenizer.json', '{', 'its tokenizer cannot be read'),
+        ('chat_template.json', '{}', "its chat template cannot be used (KeyError: 'chat_template'"),
+        ('chat_template.json', '{"chat_template": 5}', 'must be one text, and is of type int'),
+        ('chat_template.json', '{"chat_template": {"default": ""}}', 'and is of type dict'),
+        (
+            'chat_template.json',
+            '{"chat_template": "{% for"}',
+            'cannot be used (TemplateSyntaxError',
+        ),
+        ('chat_template.jinja', '{{ messages[9].role }}', 'cannot be used (UndefinedError'),
+    ],
+)
+def test_damage_to_a_tokenizer_or_its_template_is_named_on_one_line(
+    omni_folder, tmp_path, name, text, told
+):
+    other = tmp_path / 'other'
+    shutil.copytree(omni_folder, other)
+    (other / name).write_text(text)
+    with pytest.raises(ValueError, match=re.escape(told)) as raised:
+        read_tokenizer(other)
+    assert str(raised.value).startswith(f'{other}: ') and '\n' not in str(raised.value)
+
+
+def test_what_transformers_finds_wrong_with_a_config_is_told_on_one_line(omni_folder, tmp_path):
+    other = tmp_path / 'other'
+    shutil.copytree(omni_folder, other)
+    config = json.loads((other / 'config.json').read_text())
+    config['text_config']['layer_types'] = ['full_attention']  # of two layers
+    (other / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(ValueError, match='cannot be read .*layer_types.*config.json') as raised:
+        read_tokenizer(other)
+    assert '\n' not in str(raised.value)
+
+
+def test_that_a_template_is_missing_is_said_once(published, omni_folder, tmp_path, caplog):
+    bare = tmp_path / 'bare'
+    shutil.copytree(omni_folder, bare)
+    (bare / 'chat_template.jinja').unlink()
+    published.model.checkpoint = str(bare)
+    Setting(published)
+    assert caplog.text.count('no chat template') == 1
 
 
 @pytest.mark.parametrize(('text', 'part'), [('{', 'must hold the config'), ('[]', 'JSON object')])
