@@ -5,7 +5,6 @@ the chat layout of any run are found by following that chain to its root.
 """
 
 import dataclasses
-import functools
 import logging
 import pathlib
 import runpy
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 from transformers import AutoTokenizer
 
+from mer_jax.check import flat
 from mer_jax.checkpoints import load_policy
 from mer_jax.data.positions import Layout
 from mer_jax.data.stage import stage_tokenizer
@@ -129,17 +129,16 @@ def config_of(checkpoint: str) -> ConfigDict:
     if is_hugging_face(read_json(config)):
         config = folder / PROMPTS_FILE
     kept = read_json(config) if config.exists() else {}
-    for key, value in kept.items():
-        *path, name = key.split('.')
-        place = functools.reduce(lambda held, part: held.get(part, {}), path, c)
-        if name not in place:
-            continue
-        try:
-            place[name] = tuple(value) if isinstance(value, list) else value
-        except TypeError as error:
+    for key, known in flat(c).items():
+        value = kept.get(key, known)
+        value = tuple(value) if isinstance(value, list) else value
+        kinds = (float, int) if type(known) is float else (type(known),)
+        if type(value) not in kinds:
             raise ValueError(
-                f'{config}: {key}={value!r} is of the wrong kind ({error}); put the value back'
-            ) from None
+                f'{config}: {key}={kept[key]!r} must be of type {type(known).__name__}; put the '
+                'value back'
+            )
+        c.update_from_flattened_dict({key: value})
     c.model.checkpoint = checkpoint
     return c
 

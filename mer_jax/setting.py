@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from mer_jax.check import check_config
 from mer_jax.data.benchmarks import BENCHMARKS
 from mer_jax.data.cache import FeatureCache
 from mer_jax.data.clips import Clip, read_manifest
@@ -296,6 +297,10 @@ def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
     """
     c = config_of(checkpoint)
     c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
+    try:
+        check_config(c)
+    except ValueError as error:
+        raise ValueError(f'{checkpoint}: its config cannot be used: {error}') from None
     return answering(c)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mer_jax.origin import config_of, find_root, first_policy, open_origin, read_tokenizer
-from mer_jax.setting import Setting
+from mer_jax.setting import Setting, open_checkpoint
 
 
 @pytest.fixture
@@ -157,6 +157,39 @@ def test_an_export_is_asked_as_it_was_trained(omni_folder):
     c = config_of(str(omni_folder))
     assert c.rollout.slow_tokens == 24 and c.data.question == 'What does this person feel?'
     assert c.model.checkpoint == str(omni_folder) and not c.model.text
+
+
+def with_prompts(folder, copied, **changed):
+    """A copy of an export whose config has other values under dotted keys."""
+    shutil.copytree(folder, copied)
+    kept = json.loads((copied / 'mer_jax.json').read_text())
+    (copied / 'mer_jax.json').write_text(json.dumps(kept | changed))
+    return str(copied)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'told'),
+    [
+        ('rollout.slow_tokens', -3, 'rollout.slow_tokens=-3: must be at least 8'),
+        ('rollout.slow_tokens', 'x', "rollout.slow_tokens='x' must be of type int"),
+        ('rollout.slow_tokens', 24.5, 'rollout.slow_tokens=24.5 must be of type int'),
+        ('rollout.slow_tokens', None, 'rollout.slow_tokens=None must be of type int'),
+        ('data.wheels', 'ekman', "data.wheels='ekman' must be of type tuple"),
+        ('data.question', {'a': 1}, "data.question={'a': 1} must be of type str"),
+    ],
+)
+def test_what_an_export_cannot_be_asked_with_is_named(omni_folder, tmp_path, key, value, told):
+    folder = with_prompts(omni_folder, tmp_path / 'other', **{key: value})
+    with pytest.raises(ValueError, match=re.escape(told)) as raised:
+        open_checkpoint(folder)
+    assert str(raised.value).startswith(folder)
+
+
+def test_keys_that_are_not_known_are_passed_over(omni_folder, tmp_path):
+    folder = with_prompts(omni_folder, tmp_path / 'other', **{'seed.a.b': 3, 'data.new': 1})
+    assert config_of(folder).to_dict() | {'model': 0} == config_of(str(omni_folder)).to_dict() | {
+        'model': 0
+    }
 
 
 def test_a_published_folder_is_asked_as_its_family_is_published(omni_folder, tmp_path):
