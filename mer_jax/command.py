@@ -1,4 +1,4 @@
-"""What the command lines share: flags with their errors, and leaving with a message."""
+"""What the command lines share: flags with their errors, lines to print, and leaving with one."""
 
 import os
 import sys
@@ -7,9 +7,17 @@ import jax
 from absl import flags
 
 
+def printable(text: str) -> str:
+    """The text on one line, with escapes for what would break it or is no letter.
+
+    Names of files may hold any bytes; those that are no UTF-8 reach Python as lone surrogates.
+    """
+    return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def leave(message: str, status: int = 1) -> None:
     """End with a message and a status that is not 0."""
-    print(f'mer_jax: {message}', file=sys.stderr, flush=True)
+    print(f'mer_jax: {printable(message)}', file=sys.stderr, flush=True)
     if jax.distributed.is_initialized() and jax.process_count() > 1:
         os._exit(status)  # an orderly exit would wait for processes that wait for this one
     raise SystemExit(status)

@@ -13,6 +13,7 @@ import tempfile
 import jax
 
 from mer_jax.check import flat
+from mer_jax.command import printable
 from mer_jax.models.omni import Omni
 from mer_jax.models.save import export, hf_config, save_omni
 from mer_jax.origin import PROMPTS_FILE
@@ -56,7 +57,7 @@ def main() -> None:
     try:
         export_policy(*open_checkpoint(asked.run), pathlib.Path(asked.out))
     except (ValueError, OSError) as error:
-        raise SystemExit(f'mer_jax: {error}') from None
+        raise SystemExit(f'mer_jax: {printable(str(error))}') from None
     print(f'{asked.out} holds the last policy of {asked.run} as a Hugging Face checkpoint')
 
 

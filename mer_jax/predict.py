@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from mer_jax.answers import MODES, branch_confidence, by_category, grow_answers
+from mer_jax.command import printable
 from mer_jax.data.clips import Clip
 from mer_jax.data.media import MediaError, kind_of_file
 from mer_jax.models.omni import Omni
@@ -90,7 +91,9 @@ def disagreement(answers: dict[str, Answer]) -> dict[str, list[str]]:
 
 def clip_of_file(path: str, subtitle: str = '') -> Clip:
     """A clip that is one file: a video, a sound or a picture, whatever its name says."""
-    return Clip(id=pathlib.Path(path).name, subtitle=subtitle, **{kind_of_file(path): path})
+    return Clip(
+        id=printable(pathlib.Path(path).name), subtitle=subtitle, **{kind_of_file(path): path}
+    )
 
 
 def as_json(path: str, answers: dict[str, Answer]) -> dict:
@@ -101,7 +104,7 @@ def as_json(path: str, answers: dict[str, Answer]) -> dict:
 
 def as_text(path: str, answers: dict[str, Answer], samples: int) -> str:
     """The answers to a clip for people."""
-    lines = [path]
+    lines = [printable(path)]
     for mode, one in answers.items():
         named = [
             word if samples == 1 else f'{word} {votes}/{samples}'
@@ -152,7 +155,7 @@ def main() -> None:
         if asked.prompt_tokens:
             setting.config.data.prompt_tokens = (asked.prompt_tokens,)
     except (ValueError, OSError) as error:
-        raise SystemExit(f'mer_jax: {error}') from None
+        raise SystemExit(f'mer_jax: {printable(str(error))}') from None
     modes = MODES if asked.mode == 'both' else (asked.mode,)
     failed = False
     for path in asked.clips:
@@ -160,11 +163,11 @@ def main() -> None:
             clip = clip_of_file(path, asked.subtitle)
             answers = predict(setting, policy, clip, modes, asked.samples, asked.seed)
         except MediaError as error:
-            print(f'mer_jax: {error}', file=sys.stderr)
+            print(f'mer_jax: {printable(str(error))}', file=sys.stderr)
             failed = True
             continue
         if asked.json:
-            print(json.dumps(as_json(path, answers), ensure_ascii=False), flush=True)
+            print(json.dumps(as_json(path, answers)), flush=True)
         else:
             print(as_text(path, answers, asked.samples), flush=True)
     raise SystemExit(failed)

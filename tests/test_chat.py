@@ -69,6 +69,11 @@ def test_the_message_of_the_template_stays_unless_there_is_another():
     assert other == own.replace('You are a helpful assistant.', 'Be kind.')
 
 
+def test_a_lone_surrogate_is_shown_as_a_question_mark(tokenizer):
+    wanted = chat_ids(tokenizer, ('image',), 'a?', '? b? 😀')
+    assert chat_ids(tokenizer, ('image',), 'a\ud800', '\udcff b\udfff 😀') == wanted
+
+
 def control(tokenizer, ids):
     return [one for one in ids if one in set(tokenizer.get_added_vocab().values())]
 

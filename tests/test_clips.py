@@ -76,6 +76,8 @@ def test_blank_lines_and_null_media_are_passed_over(tmp_path):
         (GOOD | {'id': 'b', 'words': ['sad', '']}, 'none empty'),
         (GOOD | {'id': 'b', 'cues': [1]}, 'cues=[1]'),
         (GOOD | {'id': 'b', 'subtitle': 3}, 'subtitle=3 must be a string'),
+        (GOOD | {'id': 'b', 'subtitle': '\ud800'}, 'surrogates not allowed'),
+        (GOOD | {'id': '\udcff'}, 'surrogates not allowed'),
         (GOOD | {'id': 'b', 'vidoe': 'b.mp4'}, "vidoe='b.mp4' is not a key"),
         (GOOD | {'id': 'b', 'fps': 2}, 'fps=2 is not a key'),
         ({'id': 'b', 'words': ['sad']}, 'needs one of video, audio, image, subtitle'),

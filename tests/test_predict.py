@@ -1,6 +1,8 @@
 """Prediction from a run and from its export: answers, confidences, and files that are no clips."""
 
 import json
+import os
+import shutil
 import sys
 
 import jax
@@ -81,6 +83,24 @@ def test_files_that_are_no_clips_are_named_and_the_others_answered(
     assert out.splitlines()[0] == str(film)
     lines = [line for line in err.splitlines() if line.startswith('mer_jax: ')]
     assert [str(path) in line for path, line in zip(bad, lines, strict=True)] == [True] * 4
+
+
+def test_names_and_words_that_are_no_text_take_one_line_each(
+    places, film, tmp_path, monkeypatch, capsys
+):
+    names = [os.fsdecode(b'a\xff.mp4'), 'new\nline.mp4', os.fsdecode(b'bad\xff\n.mp4')]
+    good, empty = [tmp_path / name for name in names[:2]], tmp_path / names[2]
+    for path in good:
+        shutil.copyfile(film, path)
+    empty.touch()
+    asked = '--checkpoint', places[1], '--mode', 'fast', '--subtitle', '\udcff', *good, empty
+    status, out, err = say(monkeypatch, capsys, *asked)
+    shown = [line for line in out.encode().decode().splitlines() if line.startswith(str(tmp_path))]
+    assert shown == [f'{tmp_path}/a\\udcff.mp4', f'{tmp_path}/new\\nline.mp4']
+    lines = [line for line in err.encode().decode().splitlines() if line.startswith('mer_jax: ')]
+    assert status == 1 and lines == [f'mer_jax: {tmp_path}/bad\\udcff\\n.mp4: is empty, 0 bytes']
+    status, out, _ = say(monkeypatch, capsys, *asked, '--json')
+    assert [json.loads(line)['clip'] for line in out.encode().splitlines()] == [*map(str, good)]
 
 
 @pytest.mark.parametrize('checkpoint', ['absent', 'empty', 'damaged'])

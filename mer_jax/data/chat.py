@@ -92,7 +92,11 @@ def _plain(tokenizer, text, control):
 
 
 def _code(tokenizer, text, control):
-    """Token ids of a text, and where in it those in `control` stand: [(start, end)]."""
+    """Token ids of a text, and where in it those in `control` stand: [(start, end)].
+
+    A lone surrogate is no letter and becomes '?'.
+    """
+    text = text.encode(errors='replace').decode()
     coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     both = zip(coded['input_ids'], coded['offset_mapping'], strict=True)
     return coded['input_ids'], [span for one, span in both if one in control]

@@ -68,6 +68,7 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
         where = f'{path}:{number}'
         try:
             record = json.loads(line)
+            json.dumps(record, ensure_ascii=False).encode()  # a lone surrogate is no text
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{where}: each line must be one JSON object: {error}') from None
         clip = _clip(record, path.parent, where)
