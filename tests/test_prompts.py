@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import av
 import numpy as np
 import pytest
 import transformers
 from PIL import Image
-from test_media import write_film
+from test_media import write_film, write_wave
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from mer_jax.data import media
@@ -282,7 +283,7 @@ def test_a_deaf_family_is_not_given_sound_and_cannot_hear_a_clip_of_sound_only()
         ({'image': IMAGE[:50]}, '50 x 196 pixels: both sides must be multiples'),
         ({'audio': SOUND.astype(np.float64)}, r'audio: .* not float64\[16000\]'),
         ({'audio': SOUND * np.inf}, 'audio: samples must be finite'),
-        ({'audio': SOUND[:320]}, 'audio: 320 samples; a token takes more than 320'),
+        ({'audio': SOUND[:320]}, 'audio: has 320 samples of sound, a token takes 321'),
         ({'video': 'none.mp4'}, 'clip c7: none.mp4: there is no such file'),
     ],
 )
@@ -303,6 +304,35 @@ def test_an_unusable_image_file_is_named(tmp_path):
 def test_a_sound_file_without_a_sound_track_is_refused(tmp_path):
     with pytest.raises(MediaError, match='has no sound track'):
         prompt_of(audio=str(write_film(tmp_path / 'a.mp4', frames=4)))
+
+
+@pytest.mark.parametrize('samples', [0, 320])
+def test_a_sound_file_too_short_for_a_token_is_refused(tmp_path, samples):
+    path = write_wave(tmp_path / 'a.wav', np.zeros((samples, 1)), 16_000)
+    with pytest.raises(MediaError, match=f'clip c7: {path}: has {samples} samples of sound'):
+        prompt_of(audio=str(path))
+
+
+@pytest.mark.parametrize('samples', [1, 320])
+def test_a_film_whose_sound_is_too_short_is_shown_without_and_that_is_said_once(
+    tmp_path, caplog, samples
+):
+    path = tmp_path / 'a.mkv'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('ffv1', rate=8)
+        stream.width, stream.height, stream.pix_fmt = 84, 56, 'yuv420p'
+        track = container.add_stream('pcm_s16le', rate=16_000, layout='mono')
+        for frame in VIDEO:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+        container.mux(stream.encode())
+        tone = av.AudioFrame.from_ndarray(np.ones((1, samples), np.int16), 's16', 'mono')
+        tone.sample_rate, tone.pts = 16_000, 0
+        container.mux(track.encode(tone))
+        container.mux(track.encode())
+    for _ in range(2):
+        prompt = prompt_of(video=str(path))
+        assert (prompt.token == ID['<|VIDEO|>']).any() and not len(prompt.sound)
+    assert caplog.text.count(f'clip c7: is shown without its sound of {samples} samples') == 1
 
 
 def shown(patch, sound_pair, place, token):

@@ -226,7 +226,7 @@ def read_audio(path):
 
     Channels are resampled apart and averaged: a down-mix by FFmpeg would be √2 louder. Decoding
     stops after LONGEST samples. What a header says of the length is not believed: a sound is as
-    long as what is there. MediaError where nothing is, or where it cannot be decoded.
+    long as what is there, if that is nothing too. MediaError where it cannot be decoded.
     """
     with _naming(path), _open(path) as container:
         stream = _first(container.streams.audio)
@@ -236,7 +236,7 @@ def read_audio(path):
             raise MediaError(f'{stream.rate} samples a second; {SLOWEST} are the fewest')
         # Packed, for PyAV gives arrays of at most eight planes.
         resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=RATE)
-        parts, heard = [], 0
+        parts, heard = [np.zeros(0, np.float32)], 0
         for frame in itertools.chain(container.decode(stream), [None]):
             mixed = [
                 part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(1)
@@ -246,9 +246,7 @@ def read_audio(path):
             heard += sum(map(len, mixed))
             if heard >= LONGEST:
                 break
-        sound = np.concatenate([np.zeros(0, np.float32), *parts])[:LONGEST]
-        if not len(sound):
-            raise MediaError('the sound track holds no samples')
+        sound = np.concatenate(parts)[:LONGEST]
         if not np.isfinite(sound).all():
             raise MediaError('the sound track holds values that are not finite')
         return sound

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 
 import numpy as np
 
@@ -12,9 +13,12 @@ from mer_jax.data.clips import Clip
 from mer_jax.data.media import MediaError
 from mer_jax.data.positions import Layout, expand, positions
 
+log = logging.getLogger(__name__)
+
 SLOW_OPENING = '<think>'
 FAST_OPENING = '<think></think><answer>'
 CELL = 4  # patches of a cell, the square that becomes a token
+SHORTEST = 2 * media.HOP + 1  # samples of a sound that becomes a token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +70,9 @@ def write_prompt(
     The turn holds video (with `audio_in_video` its sound inside), images, sound, then the subtitle
     and the question, whichever there are. `system` is the system message; if it is empty, the one
     that the chat template brings, if any. Frames of a video file are sampled at `fps`; an array is
-    taken as it is, at `clip.fps`. A video file brings its own sound if the clip names no other; a
-    deaf family gets none. `pixels` (min, max) bounds the area of a frame, None leaves frames as
-    they are. MediaError for media that cannot be used.
+    taken as it is, at `clip.fps`. A video file brings its own sound if the clip names no other and
+    it is long enough for a token; a deaf family gets none. `pixels` (min, max) bounds the area of a
+    frame, None leaves frames as they are. MediaError for media that cannot be used.
     """
     try:
         pictures, seconds = _look(clip, layout, fps, pixels, max_frames)
@@ -246,22 +250,32 @@ def _listen(clip, layout):
         if clip.audio is not None and not others:
             raise MediaError(f'it has sound only, and the family {layout.family!r} is deaf')
         return []
-    sound = clip.audio
+    name, sound = 'audio', clip.audio
     if sound is None and clip.video is not None and not isinstance(clip.video, np.ndarray):
         sound = media.read_audio(clip.video)
+        if sound is not None and len(sound) < SHORTEST:
+            _tell_silent(clip.id, len(sound))
+            return []
     elif sound is not None and not isinstance(sound, np.ndarray):
-        sound = media.read_audio(clip.audio)
+        name, sound = clip.audio, media.read_audio(clip.audio)
         if sound is None:
-            raise MediaError(f'{clip.audio}: has no sound track')
+            raise MediaError(f'{name}: has no sound track')
     if sound is None:
         return []
     if sound.dtype != np.float32 or sound.ndim != 1 or not np.isfinite(sound).all():
         raise MediaError(
-            f'audio: samples must be finite float32[samples], not {sound.dtype}{list(sound.shape)}'
+            f'{name}: samples must be finite float32[samples], not {sound.dtype}{list(sound.shape)}'
         )
-    if len(sound) <= 2 * media.HOP:
-        raise MediaError(f'audio: {len(sound)} samples; a token takes more than {2 * media.HOP}')
+    if len(sound) < SHORTEST:
+        raise MediaError(f'{name}: has {len(sound)} samples of sound, a token takes {SHORTEST}')
     return [media.log_mel(sound, layout.bands)]
+
+
+@functools.cache
+def _tell_silent(name, samples):
+    """Says once that a film is shown as if it had no sound."""
+    told = 'clip %s: is shown without its sound of %d samples, for a token takes %d'
+    log.warning(told, name, samples, SHORTEST)
 
 
 def _arrange(pictures, layout):
