@@ -165,6 +165,15 @@ def test_films_beyond_the_bounds_are_refused_before_they_are_decoded(tmp_path, m
     assert 'has more than 8 frames' in refusal(read_at_two, path)
 
 
+@pytest.mark.parametrize('days, fits', [(0.99, True), (1, False), (3000, False)])
+def test_a_film_that_lasts_over_a_day_is_refused(tmp_path, days, fits):
+    path = write_slides(tmp_path / 'a.mkv', [0, 100, 200, int(days * 86_400_000)])
+    if fits:
+        assert read_at_two(path)[1] == pytest.approx(4 / (days * 86_400), rel=1e-3)
+    else:
+        assert 'over a day; cut it into clips' in refusal(read_at_two, path)
+
+
 def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path):
     def chunk(kind, data):
         return (

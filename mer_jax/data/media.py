@@ -15,6 +15,7 @@ RATE = 16_000  # samples a second of every sound
 LONGEST = 300 * RATE  # samples; what lies behind is not heard, as in Qwen2.5-Omni's extractor
 MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
 MOST_FRAMES = 1 << 18  # of a film: two hours at 30 frames a second
+MOST_SECONDS = 86_400  # of a film: frames far apart would stand beyond all positions
 MOST_BYTES = 1 << 31  # of the frames kept of a film
 SLOWEST = 1000  # samples a second of a sound file: slower ones would swell beyond bounds
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])  # of OpenAI's CLIP, per colour
@@ -135,7 +136,10 @@ def _survey(path):
                     last = max(last, (packet.pts, packet.duration or 0))
             if len(times) > MOST_FRAMES:
                 raise MediaError(f'has more than {MOST_FRAMES} frames; cut it into clips')
-        return *_pace(times, last[1], stream), size
+        shown, rate = _pace(times, last[1], stream)
+        if len(shown) / rate > MOST_SECONDS:
+            raise MediaError(f'lasts {len(shown) / rate:.3g} s, over a day; cut it into clips')
+        return shown, rate, size
 
 
 def _pace(times, lasting, stream):
@@ -172,8 +176,8 @@ def read_video(path, fps, max_frames, pixels=None, factor=28):
     that is shown in the middle of the slot, twice if it lasts. Frames are decoded one after the
     other and only wanted ones are kept, already resized to `smart_resize(..., factor, *pixels)` if
     `pixels` = (min, max) is given, so that a long film never stands in memory. MediaError where the
-    file is missing, damaged, cut off, of a foreign format, or beyond MOST_PIXELS, MOST_FRAMES or
-    MOST_BYTES.
+    file is missing, damaged, cut off, of a foreign format, or beyond MOST_PIXELS, MOST_FRAMES,
+    MOST_SECONDS or MOST_BYTES.
     """
     with _naming(path):
         shown, rate, size = _survey(path)
