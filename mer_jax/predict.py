@@ -141,6 +141,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     asked = parser.parse_args(arguments)
     if asked.samples < 1:
         parser.error(f'--samples={asked.samples}: must be at least 1')
+    if asked.prompt_tokens is not None and asked.prompt_tokens < 1:
+        parser.error(f'--prompt-tokens={asked.prompt_tokens}: must be at least 1')
     if not 0 <= asked.seed < 2**32:
         parser.error(f'--seed={asked.seed}: must be from 0 to 2**32 - 1')
     return asked

@@ -120,9 +120,15 @@ class Setting:
         """The prompt, if it is not too long; else MediaError."""
         length, limit = len(prompt.token), max(self.config.data.prompt_tokens)
         if length > limit:
+            shown, layout = set(prompt.token.tolist()), self.layout
+            ways = ['raise it (--prompt-tokens of mer_jax.predict)']
+            if layout.video in shown:
+                ways.append('lower data.max_frames')
+            if shown & {layout.video, layout.image}:
+                ways.append('lower data.max_pixels')
             raise MediaError(
                 f'clip {prompt.id}: its prompt has {length} tokens, data.prompt_tokens={limit} is '
-                'the most; raise it, lower data.max_frames or data.max_pixels, or shorten the clip'
+                f'the most; {", ".join(ways)} or shorten the clip'
             )
         return prompt
 

@@ -114,7 +114,10 @@ def test_a_folder_without_a_checkpoint_is_named(checkpoint, film, tmp_path, monk
     assert str(folder) in status and 'config' in status and not out
 
 
-@pytest.mark.parametrize(('flag', 'value'), [('--samples', 0), ('--seed', -1)])
+@pytest.mark.parametrize(
+    ('flag', 'value'),
+    [('--samples', 0), ('--seed', -1), ('--prompt-tokens', 0), ('--prompt-tokens', -10)],
+)
 def test_a_flag_that_cannot_be_met_is_named(flag, value, film, monkeypatch, capsys):
     status, _, err = say(monkeypatch, capsys, '--checkpoint', 'x', film, flag, value)
     assert status == 2 and f'{flag}={value}' in err

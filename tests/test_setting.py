@@ -1,5 +1,6 @@
 import concurrent.futures
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -19,6 +20,24 @@ def test_every_stage_clip_fits_the_default_prompt_and_branch(setting):
         example = setting.gold_example(setting.train_clips[index])
         assert len(example.prompt.token) <= max(setting.config.data.prompt_tokens)
         assert len(example.slow) < setting.config.rollout.slow_tokens
+
+
+@pytest.mark.parametrize(
+    ('kept', 'ways'),
+    [
+        (('video',), 'lower data.max_frames, lower data.max_pixels or shorten the clip'),
+        (('audio',), 'mer_jax.predict) or shorten the clip'),
+        ((), 'mer_jax.predict) or shorten the clip'),
+    ],
+)
+def test_of_a_prompt_that_is_too_long_the_ways_out_are_named(setting, kept, ways):
+    clip = dataclasses.replace(setting.train_clips[0], subtitle='so ' * 200)
+    clip = dataclasses.replace(
+        clip, **{medium: None for medium in ('video', 'audio', 'image') if medium not in kept}
+    )
+    told = 'data.prompt_tokens=120 is the most; raise it (--prompt-tokens of '
+    with pytest.raises(MediaError, match=f'{re.escape(told)}.*{re.escape(ways)}'):
+        setting.prompt(clip)
 
 
 def test_gold_branches_learn_what_follows_the_opening_up_to_the_end_token(setting):
