@@ -98,7 +98,7 @@ def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat
     family, whole = thinker_of(config, path)
     text = Section(path, whole.get('text_config', whole if family == 'vl' else None), 'text_config')
     vision = Section(path, whole.get('vision_config'), 'vision_config')
-    more = Section(path, whole, 'config').sizes(Spec)
+    more = Section(path, whole, 'Thinker').sizes(Spec)
     if family == 'vl':
         more['tokens_per_second'] = vision.number('tokens_per_second', 4, int)
     audio = Section(path, whole.get('audio_config'), 'audio_config') if family == 'omni' else None
@@ -126,8 +126,8 @@ def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
         if type(own) is not int or not 0 <= own < rows or own in ids.values():
             raise ValueError(
                 f'{path}: {keys[0] if keys else f"{name}_token_id (absent)"}={own!r} must be a '
-                f'number below vocab_size={rows}, and that of no other media token ({ids}): write '
-                'the id that the tokenizer has'
+                f'number below vocab_size={rows} that no other media token has: write the id that '
+                'the tokenizer has'
             )
         ids[name] = own
     return ids
@@ -258,7 +258,7 @@ class Section:
     def number(self, key: str, default: float | None, kind: type = float):
         """The number above 0, of that kind, under a key; without a default it must be there."""
         value, largest = self.get(key, default), LARGEST[kind]
-        rule = f'must be a {"whole " * (kind is int)}number above 0 and at most {largest:g}'
+        rule = f'must be a {"whole " * (kind is int)}number above 0 and at most {largest:.2g}'
         right = type(value) in (int, kind) and 0 < value <= largest
         self.require(key, right, rule, value)
         return kind(value)
