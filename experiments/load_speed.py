@@ -57,7 +57,6 @@ def spec_of_size(gigabytes: float) -> Spec:
         num_heads=2,
         intermediate_size=32,
         out_hidden_size=WIDTH,
-        fullatt_block_indexes=(),
         fused_qkv=True,
     )
     return Spec(text=text, vision=vision, audio=None, family='vl')

@@ -243,6 +243,16 @@ def test_a_window_is_rounded_down_to_whole_cells_as_in_transformers(write):
     assert window_patches(read_spec(write(config, 'lm_head.weight')).vision) == 6 * 6
 
 
+def test_full_attention_beyond_the_depth_is_nowhere_as_in_transformers(write):
+    shallow = changed(FLAT, 'vision_config.depth', 4)
+    assert read_spec(write(shallow, 'lm_head.weight')).vision.fullatt_block_indexes == (
+        7,
+        15,
+        23,
+        31,
+    )
+
+
 def test_a_key_that_is_null_counts_as_left_out(write):
     config = json.loads(json.dumps(FLAT)) | {'head_dim': None, 'rope_parameters': None}
     config['vision_config']['rope_parameters'] = None
@@ -309,7 +319,6 @@ def test_two_media_tokens_of_one_id_are_refused(write, key, value):
         (FLAT, 'vision_config.spatial_merge_size', 1, 'spatial_merge_size=1 must be 2'),
         (FLAT, 'vision_config.window_size', 27, 'window_size=27 must be at least a cell, 28'),
         (FLAT, 'vision_config.num_heads', 3, 'num_heads=3 times four must divide .*=1280'),
-        (FLAT, 'vision_config.fullatt_block_indexes', [32], r'\[32\] must all be below depth=32'),
         (FLAT, 'vision_config.fullatt_block_indexes', [-1], 'whole numbers, none below 0'),
         (FLAT, 'vision_config.fullatt_block_indexes', 'x', "='x' must be a list of whole numbers"),
         (FLAT, 'vision_config.tokens_per_second', 0, 'tokens_per_second=0 must be a whole number'),

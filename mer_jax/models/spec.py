@@ -216,7 +216,7 @@ def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
         rope_theta=rope_of(section, ('default', 'axial'), VisionSpec.rope_theta)[1],
         fused_qkv=fused_qkv,
     )
-    heads, full, window = vision.num_heads, vision.fullatt_block_indexes, vision.window_size
+    heads, window = vision.num_heads, vision.window_size
     least = vision.patch_size * vision.spatial_merge_size
     section.require('window_size', window >= least, f'must be at least a cell, {least}', window)
     section.require(
@@ -224,12 +224,6 @@ def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
         vision.hidden_size % (4 * heads) == 0,
         f'times four must divide hidden_size={vision.hidden_size}',
         heads,
-    )
-    section.require(
-        'fullatt_block_indexes',
-        max(full, default=0) < vision.depth,
-        f'must all be below depth={vision.depth}',
-        list(full),
     )
     return vision
 
