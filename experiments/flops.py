@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.workloads import Workload
-from mer_jax.models.decoder import Decoder
+from mer_jax.models.decoder import Decoder, pieces
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.models.vision import window_patches
 
@@ -24,9 +24,13 @@ def layer(spec: TextSpec, tokens: int, keys: int) -> int:
 
 
 def prefill(spec: TextSpec, b: int, t: int) -> int:
-    """l − 1 layers of b · t tokens over t keys, and the last layer's keys and values."""
+    """l − 1 layers of b · t tokens, and the last layer's keys and values.
+
+    A token sees the keys up to the end of its piece.
+    """
     last = 4 * b * t * spec.hidden_size * spec.num_key_value_heads * spec.head_dim
-    return (spec.num_hidden_layers - 1) * layer(spec, b * t, t) + last
+    whole = sum(layer(spec, b * (end - first), end) for first, end in pieces(t))
+    return (spec.num_hidden_layers - 1) * whole + last
 
 
 def extend(spec: TextSpec, tokens: int, keys: int) -> int:

@@ -135,6 +135,14 @@ def test_the_last_layer_of_prefill_stops_at_keys_and_values():
     assert flops.prefill(SMALL, b=2, t=4) == 2 * flops.layer(SMALL, 8, 4) + last
 
 
+def test_a_long_prompt_sees_the_keys_up_to_the_ends_of_its_pieces():
+    seen = sum(flops.layer(SMALL, 2 * 128, keys) for keys in (128, 256)) + flops.layer(
+        SMALL, 8, 260
+    )
+    last = 2 * 2 * 260 * (2 * 2 + 2 * 2)
+    assert flops.prefill(SMALL, b=2, t=260) == 2 * seen + last
+
+
 def test_branches_go_through_all_layers_and_the_head():
     assert flops.extend(SMALL, tokens=6, keys=9) == 3 * flops.layer(SMALL, 6, 9)
     assert flops.head(SMALL, tokens=6) == 2 * 6 * 2 * 11
