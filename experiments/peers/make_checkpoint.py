@@ -1,0 +1,102 @@
+"""A random Qwen2.5-VL checkpoint of 12 million text weights with tokenizer and processor files.
+
+    python experiments/peers/make_checkpoint.py DIR
+
+Runs where `trl_step.py` runs. Every word of its vocabulary is one token.
+"""
+
+import sys
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+VOCABULARY = 8192
+SPECIAL = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|vision_start|>', '<|vision_end|>']
+SPECIAL = [*SPECIAL, '<|vision_pad|>', '<|image_pad|>', '<|video_pad|>']
+TEMPLATE = (
+    '{% for message in messages %}<|im_start|> {{ message.role }} '
+    '{% if message.content is string %}{{ message.content }}'
+    '{% else %}{% for item in message.content %}'
+    "{% if item.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif item.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    '{% else %} {{ item.text }} {% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}'
+    '{% if add_generation_prompt %}<|im_start|> assistant {% endif %}'
+)
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer whose every id is one word, so that a text of n words has n tokens."""
+    roles = ['system', 'user', 'assistant']
+    words = [f'w{i}' for i in range(VOCABULARY - len(SPECIAL) - len(roles))]
+    vocabulary = {word: i for i, word in enumerate([*words, *roles])}
+    plain = Tokenizer(WordLevel(vocabulary, unk_token='w0'))
+    plain.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain,
+        unk_token='w0',
+        eos_token='<|im_end|>',
+        pad_token='<|endoftext|>',
+    )
+    # In the order of SPECIAL, above the words.
+    tokenizer.add_special_tokens({'additional_special_tokens': SPECIAL})
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def main() -> None:
+    (folder,) = sys.argv[1:]
+    tokenizer = make_tokenizer()
+    number = tokenizer.convert_tokens_to_ids
+    text = dict(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        intermediate_size=1024,
+        rms_norm_eps=1e-6,
+        rope_parameters=dict(rope_type='default', rope_theta=1e6, mrope_section=[4, 6, 6]),
+        tie_word_embeddings=False,
+        eos_token_id=number('<|im_end|>'),
+        pad_token_id=number('<|endoftext|>'),
+    )
+    vision = dict(
+        hidden_size=128,
+        depth=4,
+        num_heads=4,
+        intermediate_size=512,
+        out_hidden_size=256,
+        window_size=112,
+        fullatt_block_indexes=[3],
+        tokens_per_second=2,
+    )
+    config = Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=False,
+        image_token_id=number('<|image_pad|>'),
+        video_token_id=number('<|video_pad|>'),
+        vision_start_token_id=number('<|vision_start|>'),
+        vision_end_token_id=number('<|vision_end|>'),
+    )
+    torch.manual_seed(0)
+    model = Qwen2_5_VLForConditionalGeneration(config).float()
+    model.generation_config.eos_token_id = number('<|im_end|>')
+    model.generation_config.pad_token_id = number('<|endoftext|>')
+    model.save_pretrained(folder)
+    images, films = Qwen2VLImageProcessor(), Qwen2VLVideoProcessor()
+    Qwen2_5_VLProcessor(images, tokenizer, films, chat_template=TEMPLATE).save_pretrained(folder)
+
+
+if __name__ == '__main__':
+    main()
