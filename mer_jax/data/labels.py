@@ -235,14 +235,17 @@ def _csv_rows(path: pathlib.Path) -> Iterator[Row]:
 
 
 def _jsonl_rows(path: pathlib.Path) -> Iterator[Row]:
-    decode = json.JSONDecoder().decode
+    decode = json.JSONDecoder().raw_decode
     for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
+        text = line.strip()
+        if not text:
             continue
         try:
-            row = decode(line)
+            row, end = decode(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{path}:{number}: not JSON: {error}') from error
+        if end < len(text):
+            raise ValueError(f'{path}:{number}: not JSON: more than one object on the line')
         if not isinstance(row, dict):
             raise ValueError(
                 f'{path}:{number}: a {type(row).__name__}; each line is one object {{"name": …}}'
