@@ -31,14 +31,22 @@ class Grown:
     reading: Reading
     parsed: list[list[Parsed]]
 
+    def scores(self) -> np.ndarray:
+        """What each branch scores, by the names in SCORES: f[b, g, x]."""
+        terms = set_scores(self.reading.named, self.prompts.gold[:, None])
+        length = self.branches.mask.sum(-1)
+        return np.stack([*map(np.asarray, terms), self.reading.formed, length], -1)
+
 
 def grow_answers(
-    setting: Setting, policy: Omni, examples: list[Example], opening_go, seed: int
+    setting: Setting, policy: Omni, examples: list[Example], size: int, opening_go, seed: int
 ) -> Grown:
-    """The Grown of examples, sampled as config.evaluate says; a branch an opening.
+    """The Grown of examples, filled up to `size`, sampled as config.evaluate says.
 
-    It depends on the examples' clips, the seed and the policy, not on who else is in the batch.
+    There is a branch an opening. It depends on the example's clip, the seed and the policy, not on
+    who else is in the batch.
     """
+    examples = examples + [setting.filler()] * (size - len(examples))
     asked = setting.config.evaluate
     grow = compiled_roll_out(setting.spec, setting.sampling(asked.temperature, asked.top_p))
     prompts = setting.collate(examples)
@@ -57,14 +65,10 @@ def answerer(
     opening = setting.openings(setting.fast_opening, setting.slow_opening)
 
     def answer_clips(examples: list[Example], size: int) -> list[dict]:
-        filled = examples + [setting.filler()] * (size - len(examples))
-        grown = grow_answers(setting, policy, filled, opening, setting.config.seed)
+        grown = grow_answers(setting, policy, examples, size, opening, setting.config.seed)
         setting.keep_features(cache, examples, grown.prompts, grown.features)
-        terms = set_scores(grown.reading.named, grown.prompts.gold[:, None])
-        length = grown.branches.mask.sum(-1)
-        score_bgx = np.stack([*map(np.asarray, terms), grown.reading.formed, length], -1)
         confidence_bgwc = branch_confidence(grown.branches, grown.reading)
-        rows = zip(examples, grown.parsed, score_bgx, confidence_bgwc, strict=False)
+        rows = zip(examples, grown.parsed, grown.scores(), confidence_bgwc, strict=False)
         return [answer(setting.wheels, *row) for row in rows]
 
     return answer_clips

@@ -56,7 +56,7 @@ def predict(
     openings = {'fast': setting.fast_opening, 'slow': setting.slow_opening}
     opening = setting.openings(*[openings[mode] for mode in modes for _ in range(samples)])
     with jax.set_mesh(setting.mesh):
-        grown = grow_answers(setting, policy, [setting.bare_example(clip)], opening, seed)
+        grown = grow_answers(setting, policy, [setting.bare_example(clip)], 1, opening, seed)
     (parsed,) = grown.parsed
     (confidence_gwc,) = branch_confidence(grown.branches, grown.reading)
     answers = {}

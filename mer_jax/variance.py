@@ -17,13 +17,13 @@ import jax
 import numpy as np
 import tqdm
 
+from mer_jax import answers
 from mer_jax.answers import MODES, Grown, branch_confidence, grow_answers
 from mer_jax.data.clips import Clip
 from mer_jax.models.omni import Omni
-from mer_jax.rl.rewards import set_scores
 from mer_jax.setting import Setting
 
-SCORES = ('recall', 'precision', 'f')
+SCORES = answers.SCORES[:3]  # recall, precision, F
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +76,8 @@ def sample(
             examples = [
                 setting.example(clips[i]) for i in range(first, min(first + batch, len(clips)))
             ]
-            filled = examples + [setting.filler()] * (batch - len(examples))
             with jax.set_mesh(setting.mesh):
-                grown = grow_answers(setting, policy, filled, opening, seed)
+                grown = grow_answers(setting, policy, examples, batch, opening, seed)
             parts.append([values[: len(examples)] for values in _by_mode(setting, grown, size)])
             bar.update(len(examples))
     return Samples(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -86,13 +85,12 @@ def sample(
 
 def _by_mode(setting: Setting, grown: Grown, size: int) -> list[np.ndarray]:
     """The fields of Samples for a batch, its branches laid out by mode."""
-    gold, named = grown.prompts.gold, grown.reading.named
-    score = np.stack([np.asarray(term) for term in set_scores(named, gold[:, None])], -1)
+    gold, named, score = grown.prompts.gold, grown.reading.named, grown.scores()
     text = np.array([[said.text for said in branches] for branches in grown.parsed], object)
     confidence = branch_confidence(grown.branches, grown.reading)
     exists_wc = (setting.starts_wcn >= 0).any(-1)  # not a filled place, not without a token
     confidence = np.where(exists_wc, confidence, np.nan)
-    values = named, confidence, score, grown.branches.mask.sum(-1), text
+    values = named, confidence, score[..., : len(SCORES)], grown.branches.mask.sum(-1), text
     shape = len(gold), len(MODES), size
     return [gold, *(value.reshape(*shape, *value.shape[2:]) for value in values)]
 
