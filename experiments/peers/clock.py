@@ -1,7 +1,11 @@
-"""What the timings of peers share: calls watched by name, and how busy the machine was besides."""
+"""What the timings of peers share: flags, calls watched by name, how busy the machine was."""
 
+import argparse
+import contextlib
+import json
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 
@@ -25,3 +29,15 @@ def now() -> tuple[float, float]:
     user, nice, system = map(int, pathlib.Path('/proc/stat').read_text().split()[1:4])
     used = (user + nice + system) / os.sysconf('SC_CLK_TCK')
     return time.perf_counter(), used - time.process_time()
+
+
+def print_line(parser: argparse.ArgumentParser, measure: Callable) -> None:
+    """Print what `measure` makes of the flags, to which those of every peer are added."""
+    parser.add_argument('--prompts', type=int, default=4)
+    parser.add_argument('--group', type=int, default=8, help='branches of a prompt')
+    parser.add_argument('--new', type=int, default=64, help='tokens that a branch grows')
+    parser.add_argument('--repeats', type=int, default=3, help='steps timed, after one to warm up')
+    flags = parser.parse_args()
+    with contextlib.redirect_stdout(sys.stderr):
+        line = measure(flags)
+    print(json.dumps(line))

@@ -8,12 +8,9 @@ Qwen2.5-VL folder with tokenizer and processor, each of whose words is one token
 """
 
 import argparse
-import contextlib
-import json
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -24,7 +21,7 @@ import torch
 import transformers
 import trl
 import trl.trainer.utils
-from clock import now, watch
+from clock import now, print_line, watch
 from PIL import Image
 
 
@@ -145,18 +142,11 @@ def main() -> None:
     parser.add_argument('--checkpoint', required=True, help='a Qwen2.5-VL folder')
     parser.add_argument('--image', type=int, default=448, help='side of an image, 0 for none')
     parser.add_argument('--text', type=int, default=64, help='tokens of a prompt beside its image')
-    parser.add_argument('--prompts', type=int, default=4)
-    parser.add_argument('--group', type=int, default=8, help='branches of a prompt')
-    parser.add_argument('--new', type=int, default=64, help='tokens that a branch grows')
-    parser.add_argument('--repeats', type=int, default=3, help='steps timed, after one to warm up')
     parser.add_argument('--no-recompute', action='store_true', help='store what layers make')
     parser.add_argument(
         '--compact-head', action='store_true', help='score no prompt positions, as TRL on a GPU'
     )
-    flags = parser.parse_args()
-    with contextlib.redirect_stdout(sys.stderr):
-        line = measure(flags)
-    print(json.dumps(line))
+    print_line(parser, measure)
 
 
 if __name__ == '__main__':

@@ -6,13 +6,10 @@ Runs in an environment of its own with google-tunix. One JSON line on stdout.
 """
 
 import argparse
-import contextlib
 import importlib.metadata
-import json
 import os
 import resource
 import statistics
-import sys
 import time
 from collections import defaultdict
 
@@ -20,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from clock import now, watch
+from clock import now, print_line, watch
 from flax import nnx
 from tunix.models.qwen2 import model as qwen2
 from tunix.rl import rl_cluster
@@ -153,15 +150,8 @@ def weights(cluster) -> list:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--prompts', type=int, default=4)
-    parser.add_argument('--group', type=int, default=8, help='branches of a prompt')
     parser.add_argument('--text', type=int, default=512, help='tokens of a prompt')
-    parser.add_argument('--new', type=int, default=64, help='tokens that a branch grows')
-    parser.add_argument('--repeats', type=int, default=3, help='steps timed, after one to warm up')
-    flags = parser.parse_args()
-    with contextlib.redirect_stdout(sys.stderr):
-        line = measure(flags)
-    print(json.dumps(line))
+    print_line(parser, measure)
 
 
 if __name__ == '__main__':
