@@ -23,11 +23,11 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mer_jax.models.load import load_omni
+from mer_jax.models.checkpoint.load import load_omni
+from mer_jax.models.checkpoint.safetensors import write_folder
+from mer_jax.models.checkpoint.save import hf_config, planned
 from mer_jax.models.omni import Omni, make_omni
-from mer_jax.models.save import hf_config, planned
 from mer_jax.models.spec import TOKEN_IDS, Spec, TextSpec, VisionSpec, read_spec
-from mer_jax.models.stored import write_folder
 
 WIDTH, MLP = 1024, 5504
 LAYER_WEIGHTS = WIDTH * (2 * WIDTH + 2 * WIDTH // 4 + 3 * MLP)  # without biases and norms

@@ -25,9 +25,9 @@ import numpy as np  # noqa: E402  threads are counted when NumPy is loaded
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mer_jax.data.labels import Column, published_words, read_column  # noqa: E402
-from mer_jax.data.wheel import load_wheels  # noqa: E402
-from mer_jax.score import Task, score  # noqa: E402
+from mer_jax.data.wheels.wheel import load_wheels  # noqa: E402
+from mer_jax.evaluation.label_files import Column, published_words, read_column  # noqa: E402
+from mer_jax.evaluation.scoring import Task, score  # noqa: E402
 
 
 def answers(count: int, words: list[str], seed: int) -> list[list[str]]:

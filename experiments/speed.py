@@ -34,14 +34,14 @@ from experiments.workloads import (
     stage_config,
 )
 from mer_jax.group import Branches, TrainState
+from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.decoder import Decoder
-from mer_jax.models.load import load_omni
 from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
-from mer_jax.optimize import make_optimizer
-from mer_jax.records import Compilations
-from mer_jax.rl.branches import grow, score
+from mer_jax.rl.grow import grow, score
+from mer_jax.rl.optimizer import make_optimizer
 from mer_jax.rl.step import Learn, Rollout, calibrate, train_step
-from mer_jax.train import make_learn
+from mer_jax.run.records import Compilations
+from mer_jax.run.train import make_learn
 
 STAGES = {'rollout': ('prefill', 'grow'), 'learn': ('score', 'echo', 'update')}
 

@@ -7,13 +7,13 @@ import runpy
 import jax
 import numpy as np
 
-from mer_jax.data import media
+from mer_jax.data.media import video as media
 from mer_jax.data.prompts import batch_prompts, fill_prompt
 from mer_jax.group import Array, Media, Prompts, Reading
 from mer_jax.models.spec import Spec, TextSpec, read_spec, read_token_ids
-from mer_jax.origin import make_layout
-from mer_jax.rl.branches import Sampling
-from mer_jax.setting import Setting, choose_clips
+from mer_jax.rl.grow import Sampling
+from mer_jax.run.origin import make_layout
+from mer_jax.run.setting import Setting, choose_clips
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -19,19 +19,18 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mer_jax.answers import MODES
-from mer_jax.check import check_config, flat
-from mer_jax.checkpoints import DamagedCheckpoints
-from mer_jax.cold_start import cold_start
-from mer_jax.command import leave, parse
 from mer_jax.data.loader import Damages
-from mer_jax.data.media import MediaError, read_video
-from mer_jax.evaluate import evaluate
-from mer_jax.export import export_anew
-from mer_jax.loop import Stopped
+from mer_jax.data.media.video import MediaError, read_video
+from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
-from mer_jax.origin import first_policy
-from mer_jax.records import (
+from mer_jax.run.checkpoints import DamagedCheckpoints
+from mer_jax.run.cold_start import cold_start
+from mer_jax.run.command_line import leave, parse
+from mer_jax.run.config_rules import check_config, flat
+from mer_jax.run.export import export_anew
+from mer_jax.run.held_out import evaluate
+from mer_jax.run.origin import first_policy
+from mer_jax.run.records import (
     DamagedRecords,
     NotFinite,
     read_records,
@@ -39,11 +38,12 @@ from mer_jax.records import (
     stage_seconds,
     write_whole,
 )
-from mer_jax.report import terminal_table, write_report
-from mer_jax.setting import Setting, choose_clips
+from mer_jax.run.report import terminal_table, write_report
+from mer_jax.run.setting import Setting, choose_clips
+from mer_jax.run.stage_loop import Stopped
+from mer_jax.run.train import train
+from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
 from mer_jax.sharding import gather_rows
-from mer_jax.train import train
-from mer_jax.workdir import check_sizes, claim_workdir, read_config
 
 CONFIG = config_flags.DEFINE_config_file('config', 'configs/mer_r1.py', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same one again goes on.')

@@ -5,7 +5,7 @@ import http.server
 import json
 import threading
 
-from mer_jax import endpoint
+from mer_jax.evaluation import endpoint
 
 KEY = 'sk-nobody-may-see-this'
 

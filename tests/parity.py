@@ -16,11 +16,11 @@ from mer_jax import group
 from mer_jax.data.clips import Clip
 from mer_jax.data.positions import Layout
 from mer_jax.data.prompts import Prompt, batch_prompts, write_prompt
-from mer_jax.models.load import load_omni
+from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
 from mer_jax.models.spec import Spec, read_spec, read_token_ids
-from mer_jax.origin import make_layout
-from mer_jax.rl.branches import Sampling, branch_hidden, grow, score
+from mer_jax.rl.grow import Sampling, branch_hidden, grow, score
+from mer_jax.run.origin import make_layout
 
 TOKENIZER = tiny_tokenizer()
 TOKENS = {

@@ -5,12 +5,12 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from mer_jax.checkpoints import Checkpoints
-from mer_jax.export import export_policy
 from mer_jax.group import TrainState
 from mer_jax.models.omni import make_omni
-from mer_jax.setting import Setting
-from mer_jax.workdir import claim_workdir
+from mer_jax.run.checkpoints import Checkpoints
+from mer_jax.run.export import export_policy
+from mer_jax.run.setting import Setting
+from mer_jax.run.workdir import claim_workdir
 
 SIZES = {
     'text': {'hidden_size': 64, 'num_hidden_layers': 2, 'head_dim': 16, 'intermediate_size': 96}

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mer_jax.data import stage
+from mer_jax.data.stage import stage
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = (

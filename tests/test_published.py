@@ -8,7 +8,7 @@ import time
 import pytest
 from test_main import ROOT, environment
 
-from mer_jax.data import stage
+from mer_jax.data.stage import stage
 
 CHANGES = (
     'steps=2',
@@ -101,7 +101,8 @@ import mer_jax
 for module in pkgutil.walk_packages(mer_jax.__path__, 'mer_jax.'):
     importlib.import_module(module.name)
 from absl import app
-from mer_jax import main, predict
+from mer_jax import main
+from mer_jax.evaluation import prediction as predict
 try:
     app.run(main.main, sys.argv[3:], flags_parser=main.parse)
 except SystemExit as left:

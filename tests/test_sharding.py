@@ -11,8 +11,8 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from test_checkpoints import shapes_of_state
 
-from mer_jax.checkpoints import by_path
 from mer_jax.models.layers import constant, weight
+from mer_jax.run.checkpoints import by_path
 from mer_jax.sharding import (
     constrain,
     make_mesh,

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 from tiny import TEXT
 
-from mer_jax.models.load import load_omni
+from mer_jax.models.checkpoint.load import load_omni
+from mer_jax.models.checkpoint.safetensors import scan, view
 from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import AudioSpec, Spec, VisionSpec, read_spec
-from mer_jax.models.stored import scan, view
 from mer_jax.sharding import state_shardings
 
 SPEC = Spec(

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import grain
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.media import MediaError
+from mer_jax.data.media.video import MediaError
 from mer_jax.data.prompts import Prompt
-from mer_jax.data.stage import draw
+from mer_jax.data.stage.stage import draw
 
 log = logging.getLogger(__name__)
 

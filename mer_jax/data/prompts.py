@@ -7,10 +7,10 @@ import logging
 import numpy as np
 
 from mer_jax import group
-from mer_jax.data import media
 from mer_jax.data.chat import chat_ids
 from mer_jax.data.clips import Clip
-from mer_jax.data.media import MediaError
+from mer_jax.data.media import video as media
+from mer_jax.data.media.video import MediaError
 from mer_jax.data.positions import Layout, expand, positions
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from mer_jax.models.stored import read_json, scan
+from mer_jax.models.checkpoint.safetensors import read_json, scan
 
 # Token ids of the released checkpoints, for configs that leave one out.
 SEEN = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}

@@ -9,11 +9,16 @@ import optax
 from flax import struct
 
 from mer_jax.group import Array, Branches, Keys, Prompts, Reading, TrainState
+from mer_jax.methods.mer_r1_rewards import (
+    calibrate_categories,
+    calibrate_words,
+    reward_terms,
+)
 from mer_jax.models.decoder import Decoder
 from mer_jax.models.omni import perceive, read_prompts
 from mer_jax.models.spec import Spec
-from mer_jax.rl.advantages import CalibrationRule, Weights, group_advantage
-from mer_jax.rl.branches import (
+from mer_jax.rl.group_relative import CalibrationRule, Weights, group_advantage
+from mer_jax.rl.grow import (
     Sampling,
     anchor_distribution,
     branch_hidden,
@@ -22,11 +27,6 @@ from mer_jax.rl.branches import (
     score,
 )
 from mer_jax.rl.objective import aggregate, clipped_surrogate, kl_to_reference
-from mer_jax.rl.rewards import (
-    calibrate_categories,
-    calibrate_words,
-    reward_terms,
-)
 from mer_jax.sharding import constrain
 
 

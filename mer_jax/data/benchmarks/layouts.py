@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mer_jax.data.benchmarks import files
-from mer_jax.data.labels import read_npz
-from mer_jax.data.published_wheel import published_list
+from mer_jax.data.wheels.affectgpt_wheel import published_list
+from mer_jax.evaluation.label_files import read_npz
 
 FILMS = ('subvideo-tgt', 'subvideo_new', 'video_new', 'subvideo', 'video', 'videos')
 SOUNDS = ('subaudio', 'audio')

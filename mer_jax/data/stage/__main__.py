@@ -1,0 +1,5 @@
+"""python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]"""
+
+from mer_jax.data.stage.stage import main
+
+main()

@@ -1,0 +1,218 @@
+"""The embedded stage: clips of a face, a voice and a subtitle, drawn from a seed.
+
+A clip has one to four emotions of different families. Face, voice and subtitle each show some of
+them; every emotion is shown somewhere. In a stated share of clips one modality lies: it shows an
+emotion of the other valence, which is not felt, while the other two agree on the true valence.
+
+    python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]
+
+writes clips as films with a manifest; `--write-tokenizer` learns the tokenizer anew.
+"""
+
+import argparse
+import dataclasses
+import importlib.resources
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tqdm
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
+
+from mer_jax.data.clips import Clip, write_manifest
+from mer_jax.data.stage import face as stage_face
+from mer_jax.data.stage import voice as stage_voice
+from mer_jax.data.stage.scene import annotate, draw_scene
+from mer_jax.data.stage.words import FAMILIES, QUESTION
+
+SPLITS = ('train', 'validation', 'test')
+FPS = 2.0  # of the frames in memory
+FILM_FPS = 8.0  # of the frames in a written file
+
+VOCABULARY = 768  # tokens, the special ones included
+SPECIAL = (
+    '<|endoftext|>',
+    '<|im_start|>',
+    '<|im_end|>',
+    '<|AUDIO|>',
+    '<|audio_bos|>',
+    '<|audio_eos|>',
+    '<|vision_bos|>',
+    '<|vision_eos|>',
+    '<|vision_pad|>',
+    '<|IMAGE|>',
+    '<|VIDEO|>',
+)
+# How Qwen2 cuts text before byte pairs are merged.
+PRE_TOKEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r' ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
+)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for item in message['content'] %}"
+    "{% if item['type'] == 'text' %}{{ item['text'] }}"
+    "{% elif item['type'] == 'video' %}<|vision_bos|><|VIDEO|><|vision_eos|>"
+    "{% elif item['type'] == 'image' %}<|vision_bos|><|IMAGE|><|vision_eos|>"
+    "{% elif item['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
+    "{% else %}{{ raise_exception('a content item must be text, video, image or audio') }}"
+    '{% endif %}{% endfor %}{% endif %}<|im_end|>\n'
+    '{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
+)
+TOKENIZER_FILE = 'stage_tokenizer.json'
+
+
+def draw(seed: int, split: str, index: int) -> Clip:
+    """The clip of these three, the same everywhere: four frames at 2 fps, two seconds of sound."""
+    return _perform(seed, split, index, FPS)
+
+
+def film(seed: int, split: str, index: int) -> Clip:
+    """The clip of `draw` at 8 fps: every fourth of its sixteen frames is one of `draw`'s."""
+    return _perform(seed, split, index, FILM_FPS)
+
+
+def generator(seed: int, split: str, index: int) -> np.random.Generator:
+    """The random numbers of one clip; no two clips share them."""
+    if split not in SPLITS:
+        raise ValueError(f'split={split!r} must be one of {", ".join(SPLITS)}')
+    for name, value in (('seed', seed), ('index', index)):
+        # Above 32 bits a SeedSequence could meet that of another triple.
+        if not 0 <= value < 2**32:
+            raise ValueError(f'{name}={value} must lie between 0 and 2**32 - 1')
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence((seed, SPLITS.index(split), index)))
+    )
+
+
+def _perform(seed: int, split: str, index: int, fps: float) -> Clip:
+    """The clip with as many frames a second."""
+    rng = generator(seed, split, index)
+    scene = draw_scene(rng)
+    clip = annotate(rng, scene, f'{split}-{seed}-{index:06d}')
+    times = np.arange(int(stage_voice.SECONDS * fps)) / fps
+    return dataclasses.replace(
+        clip,
+        audio=stage_voice.recording(rng, scene.shown['voice']),
+        video=stage_face.frames(rng, scene.shown['face'], times),
+        fps=fps,
+    )
+
+
+def stage_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer of the stage, with Qwen2.5-Omni's special tokens and chat layout."""
+    text = importlib.resources.files(__package__).joinpath(TOKENIZER_FILE).read_text('utf-8')
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(text),
+        eos_token='<|im_end|>',
+        pad_token='<|endoftext|>',
+        extra_special_tokens=list(SPECIAL),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_tokenizer() -> Tokenizer:
+    """Learns the tokenizer from sentences of the stage: byte pairs, cut and spelt as in Qwen2."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRE_TOKEN), behavior='isolated'),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL])
+    return tokenizer
+
+
+def _corpus() -> list[str]:
+    """The sentences that the tokenizer learns from."""
+    # Tags stand apart from words here, so that '>' never merges with the word behind it.
+    lines = ['<think', '></', 'think', '><', 'answer', '</', '.</', '<answer', '>', QUESTION] * 200
+    lines += [line for role in ('system', 'user', 'assistant') for line in [role + '\n'] * 200]
+    for words in FAMILIES.values():
+        lines += [line for word in words for line in [word, f', {word}'] * 100]
+    for index in range(1000):
+        rng = generator(0, 'train', index)
+        clip = annotate(rng, draw_scene(rng), '')
+        lines += [clip.subtitle, clip.reasoning, ', '.join(clip.answer), ', '.join(clip.words)]
+    return lines
+
+
+def write(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
+    """Writes clips into a new or empty folder: films, manifest.jsonl and, if asked, sheet.png."""
+    if clips < 1:
+        raise ValueError(f'clips={clips}: there must be at least one clip to write')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f'out={str(out)!r} must be a new or an empty folder')
+    film(seed, split, 0)  # names a seed that cannot be before a folder is made
+    (out / 'clips').mkdir(parents=True)
+    try:
+        write_films(out, clips, seed, split, sheet)
+    except BaseException:
+        shutil.rmtree(out)  # half a folder would only be in the way of the next attempt
+        raise
+
+
+def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
+    """What `write` puts into its folder."""
+    # Training draws clips without ever writing any; it need not load a codec and a plotter.
+    from mer_jax.data.stage import film as stage_film
+
+    written = []
+    for index in tqdm.trange(clips, desc='clips', unit='clip'):
+        clip = film(seed, split, index)
+        path = out / 'clips' / f'{clip.id}.mp4'
+        stage_film.write_film(path, clip)
+        written.append(dataclasses.replace(clip, video=str(path), audio=None, fps=None))
+    write_manifest(out / 'manifest.jsonl', written)
+    if sheet:
+        rows = [draw(seed, split, index) for index in range(min(clips, stage_film.ROWS))]
+        stage_film.write_sheet(out / 'sheet.png', rows)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mer_jax.data.stage', description='Write clips of the embedded stage.'
+    )
+    parser.add_argument('--out', type=Path, help='a new or empty folder')
+    parser.add_argument('--clips', type=int, default=32)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--split', choices=SPLITS, default='test')
+    parser.add_argument('--sheet', action='store_true', help='also draw a contact sheet')
+    parser.add_argument(
+        '--write-tokenizer', action='store_true', help='learn the tokenizer anew, into the package'
+    )
+    flags = parser.parse_args()
+    if flags.write_tokenizer == (flags.out is not None):
+        parser.error('give either --out or --write-tokenizer')
+    if flags.write_tokenizer:
+        build_tokenizer().save(str(Path(__file__).with_name(TOKENIZER_FILE)))
+        return
+    try:
+        write(flags.out, flags.clips, flags.seed, flags.split, flags.sheet)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,349 @@
+"""Scores of a file of predictions against a file of labels, with how sure they are.
+
+    python -m mer_jax.score --task open --wheels builtin --labels gold.csv --predictions a.jsonl
+
+Needs no model. Labels are columns or keys `name` and `openset`, `emo` or `val`; predictions `name`
+and `answer` (a list, or a string such as "[happy, excited]") or `sentiment`. Two files of
+predictions are compared item by item.
+"""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+import re
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mer_jax.data.wheels.wheel import Wheels, load_wheels
+from mer_jax.evaluation import metric_sums as tally
+from mer_jax.evaluation import metrics
+from mer_jax.evaluation.label_files import (
+    ANSWERS,
+    Column,
+    plain_words,
+    published_words,
+    read_column,
+)
+from mer_jax.evaluation.valence import is_known, valence
+
+LABELS = {
+    'open': ('openset',),
+    'basic': ('emo',),
+    'sentiment': ('val',),
+    'multilabel': ('openset', 'emo'),
+    'accuracy': ('emo',),
+}
+SENTIMENT = 'sentiment'
+SHOWN_WORDS = 20
+_NUMBER = re.compile(r'(\d+)(?:\.0)?')
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is scored, and how cells become words."""
+
+    name: str  # a key of LABELS
+    wheels: Wheels | None = None  # of open and basic
+    level: int = 1  # of the wheels
+    read: Callable[[Any], list[str]] = plain_words
+    emotions: tuple[str, ...] = ()  # what the numbers mean, where labels are numbers
+
+
+def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
+    """The figures of predictions, and over how many items they are: a dictionary as for JSON.
+
+    `n` labels are `kept` or `skipped`: those without a prediction (`missing`) and those whose label
+    cannot be used (`unlabelled`: no wheel knows it, it is empty, NaN or, for sentiment, 0).
+    `unmapped` of the kept ones answer nothing that is known, and count as such. `ci` holds the 95 %
+    bootstrap interval of every figure, whose formulas are in `evaluation.metrics`. Raises
+    ValueError where nothing can be scored, and names the file and the item that cannot be read.
+    """
+    paired = [name for name in labels.values if name in predictions.values]
+    if not paired:
+        raise ValueError(
+            f'{predictions.path}: no name of {labels.path} among its {len(predictions.values)} '
+            f'({_shown(next(iter(predictions.values)))!r} and not '
+            f'{_shown(next(iter(labels.values)))!r}): both files name items alike'
+        )
+    counted = _tally(task, labels, predictions, paired)
+    figures = _figures(task)
+    values = _numbers(figures(counted.sums_m.sum(0)))
+    n = len(labels.values)
+    return _nested(task, values, counted) | {
+        'task': task.name,
+        'n': n,
+        'kept': counted.kept,
+        'skipped': n - counted.kept,
+        'missing': n - len(paired),
+        'unlabelled': len(paired) - counted.kept,
+        'extra': len(predictions.values) - len(paired),
+        'repeated': labels.repeated + predictions.repeated,
+        'unmapped': counted.unmapped,
+        'unmapped_words': {
+            _shown(word): times
+            for word, times in collections.Counter(counted.unknown).most_common(SHOWN_WORDS)
+        },
+        'ci': metrics.intervals(counted.sums_m, figures),
+    }
+
+
+def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[str, Any]:
+    """`score` of both predictions, and second − first over the items that both answer.
+
+    `difference` holds `n` (such items), the difference of each figure, and in `ci` its 95 %
+    bootstrap interval: both are resampled together, so what is hard for both cancels.
+    """
+    scores = {'first': score(task, labels, first), 'second': score(task, labels, second)}
+    both = [name for name in labels.values if name in first.values and name in second.values]
+    if not both:
+        raise ValueError(
+            f'{second.path}: answers no item of {labels.path} that {first.path} answers: there is '
+            'nothing to compare'
+        )
+    sums = [_tally(task, labels, column, both).sums_m for column in (first, second)]
+    figures = _figures(task)
+    before, after = (_numbers(figures(sums_m.sum(0))) for sums_m in sums)
+    difference = {name: after[name] - before[name] for name in before}
+    ci = metrics.difference_intervals(*sums, figures)
+    return scores | {'difference': {'n': len(both)} | difference | {'ci': ci}}
+
+
+def _tally(task: Task, labels: Column, predictions: Column, names: list[str]) -> tally.Tally:
+    """The sums over the named items, of which one at least must count."""
+    counted = _counted(task, labels, predictions, names)
+    if not counted.kept:
+        raise ValueError(
+            f'{labels.path}: none of the {len(names)} labels that are answered can be used for '
+            f'{task.name}: is {labels.key!r} the right column?'
+        )
+    return counted
+
+
+def _counted(task: Task, labels: Column, predictions: Column, names: list[str]) -> tally.Tally:
+    """The sums of the task."""
+    emotion = functools.partial(_emotion, emotions=task.emotions)
+    if task.name == 'sentiment':
+        read = functools.partial(_sentiment, read=task.read, named=predictions.key == SENTIMENT)
+        named = _Cells(predictions, names, read)
+        return tally.sentiment_tally(_Cells(labels, names, _value)[:], named[:])
+    answers = _Cells(predictions, names, task.read)
+    if task.name == 'open':
+        return tally.open_tally(_Cells(labels, names, task.read), answers, task.wheels)
+    if task.name == 'basic':
+        gold = _Cells(labels, names, emotion)[:]
+        return tally.basic_tally(gold, answers, task.wheels, task.level)
+    if task.name == 'multilabel':
+        return tally.multilabel_tally(_Cells(labels, names, task.read)[:], answers[:])
+    one = _Cells(labels, names, lambda cell: _one(task.read(emotion(cell))))
+    return tally.accuracy_tally(one[:], answers[:])
+
+
+def _figures(task: Task) -> Callable[..., metrics.Figures]:
+    """The function of sums that belongs to a task."""
+    if task.name == 'open':
+        return lambda sums: metrics.open_figures(sums, task.wheels.names, task.level)
+    return {
+        'basic': metrics.basic_figures,
+        'sentiment': metrics.sentiment_figures,
+        'multilabel': metrics.multilabel_figures,
+        'accuracy': metrics.accuracy_figures,
+    }[task.name]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cells:
+    """What the cells of these names mean, read when a block of them is asked for.
+
+    A million lists of words at a time would cost more to keep than to make.
+    """
+
+    column: Column
+    names: list[str]
+    read: Callable[[Any], Any]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, block: slice) -> list:
+        values, read, cells = self.column.values, self.read, []
+        try:
+            for name in self.names[block]:
+                cells.append(read(values[name]))
+        except ValueError as error:
+            place = f'{self.column.path}: {self.column.key!r} of {_shown(name)!r}'
+            raise ValueError(f'{place}: {error}') from error
+        return cells
+
+
+def _value(cell: Any) -> float:
+    """A sentiment value; an empty cell is NaN."""
+    if cell is None or cell == '':
+        return math.nan
+    try:
+        return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f'{_shown(cell)!r} is no number: below 0 negative, above positive'
+        ) from None
+
+
+def _emotion(cell: Any, emotions: Sequence[str]) -> str:
+    """The one emotion of a label, by its name or its number; a list may hold it alone."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        cell = _one(list(cell))
+    if cell is None or cell != cell:
+        return ''
+    text = str(cell).lower().strip()
+    number = _NUMBER.fullmatch(text)
+    if not number:
+        return text
+    if int(number[1]) >= len(emotions):
+        raise ValueError(
+            f'{_shown(text)} is a number, and {len(emotions)} emotions are named: name them in '
+            'the order of the numbers (--emotions angry,happy,…)'
+        )
+    return emotions[int(number[1])]
+
+
+def _one(words: list[str]) -> str:
+    """The only word of a label."""
+    if len(words) > 1:
+        raise ValueError(f'{len(words)} labels where one is scored: score it as multilabel')
+    return words[0] if words else ''
+
+
+def _sentiment(cell: Any, read: Callable[[Any], list[str]], named: bool) -> str:
+    """The sentiment that an answer names or, if it names emotions, their valence.
+
+    Where no word of it is known these are the words, which are none of the sentiments.
+    """
+    words = read(cell)
+    if named or not any(map(is_known, words)):
+        return ', '.join(words)
+    return valence(words)
+
+
+def _numbers(figures: metrics.Figures) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _nested(task: Task, values: dict[str, float], counted: tally.Tally) -> dict[str, Any]:
+    """The figures; of open answers those of each wheel stand in `wheels`."""
+    if task.name != 'open':
+        return values
+    wheels: dict[str, dict] = {name: {} for name in task.wheels.names}
+    kept = iter(counted.sums_m[:, 2:, 0].sum(0).astype(int).tolist())
+    for level in (1, 2):
+        for name, levels in wheels.items():
+            letters = {letter: values[f'{name}.level{level}.{letter}'] for letter in 'FPR'}
+            levels[f'level{level}'] = letters | {'kept': next(kept)}
+    shown = {name: value for name, value in values.items() if '.' not in name}
+    return shown | {'wheels': wheels, 'level': task.level, 'digest': task.wheels.digest}
+
+
+def _shown(text: Any) -> str:
+    """A word for people: no longer than a line, nothing that moves the cursor."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in f'{text!s:.60}')
+
+
+def as_text(scored: dict[str, Any]) -> str:
+    """A score for people: figures in percent with their intervals, and what was left out."""
+    lines = [
+        f'{scored["task"]}: {scored["kept"]} of {scored["n"]} labels kept, {scored["skipped"]} '
+        f'skipped ({scored["missing"]} without a prediction, {scored["unlabelled"]} whose label '
+        'cannot be used)'
+    ]
+    if scored['unmapped']:
+        words = ', '.join(f'{word} {times}' for word, times in scored['unmapped_words'].items())
+        lines.append(f'{scored["unmapped"]} answers name nothing known; unknown words: {words}')
+    for what, reason in (('extra', 'no label'), ('repeated', 'been read before')):
+        if scored[what]:
+            lines.append(f'{scored[what]} rows have {reason}')
+    names = [name for name in scored['ci'] if '.' not in name]
+    lines += _table({name: scored[name] for name in names}, scored['ci'])
+    for wheel, levels in scored.get('wheels', {}).items():
+        for level, values in levels.items():
+            letters = '   '.join(f'{letter} {100 * values[letter]:5.2f}' for letter in 'FPR')
+            lines.append(f'  {wheel:10} {level}   {letters}   of {values["kept"]}')
+    return '\n'.join(lines)
+
+
+def difference_as_text(difference: dict[str, Any]) -> str:
+    """A comparison for people, in points."""
+    names = [name for name in difference['ci'] if '.' not in name]
+    head = f'second - first, over the {difference["n"]} items that both answer'
+    values = {name: difference[name] for name in names}
+    return '\n'.join([head, *_table(values, difference['ci'])])
+
+
+def _table(values: dict[str, float], ci: dict[str, list[float]]) -> list[str]:
+    rows = [f'  {"":10} {"%":>7}   95 % interval']
+    for name, value in values.items():
+        low, high = (100 * end for end in ci[name])
+        rows.append(f'  {name:10} {100 * value:7.2f}   {low:6.2f} to {high:6.2f}')
+    return rows
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags; those that cannot be met end with a message."""
+    parser = argparse.ArgumentParser(prog='mer_jax.score', description=__doc__.partition('\n')[0])
+    parser.add_argument('--task', required=True, choices=tuple(LABELS))
+    parser.add_argument('--labels', required=True, metavar='FILE', help='.csv, .jsonl or .npz')
+    parser.add_argument(
+        '--predictions', required=True, nargs='+', metavar='FILE', help='one, or two to compare'
+    )
+    parser.add_argument(
+        '--wheels', default='builtin', help="builtin, or AffectGPT's folder emotion_wheel"
+    )
+    parser.add_argument('--level', type=int, choices=(1, 2), default=1, help='of the wheels')
+    parser.add_argument('--corpus', default='', help='which corpus of a labels .npz')
+    parser.add_argument('--mode', default='', help='rows of this mode only, such as slow')
+    parser.add_argument('--emotions', default='', help='names of numbered labels: angry,happy,…')
+    parser.add_argument('--json', action='store_true', help='one JSON object')
+    asked = parser.parse_args(arguments)
+    if len(asked.predictions) > 2:
+        parser.error(f'--predictions: {len(asked.predictions)} files; at most two are compared')
+    return asked
+
+
+def run(asked: argparse.Namespace) -> dict[str, Any]:
+    """The score, or the comparison, that is asked for."""
+    task = Task(
+        name=asked.task,
+        wheels=load_wheels((asked.wheels,)) if asked.task in ('open', 'basic') else None,
+        level=asked.level,
+        read=published_words if pathlib.Path(asked.wheels).is_dir() else plain_words,
+        emotions=tuple(name.strip().lower() for name in asked.emotions.split(',') if name.strip()),
+    )
+    labels = read_column(asked.labels, LABELS[asked.task], corpus=asked.corpus)
+    keys = (SENTIMENT, *ANSWERS) if asked.task == 'sentiment' else ANSWERS
+    columns = [read_column(path, keys, mode=asked.mode) for path in asked.predictions]
+    return score(task, labels, *columns) if len(columns) == 1 else compare(task, labels, *columns)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = parse(arguments)
+    try:
+        scored = run(asked)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'mer_jax: {error}') from None
+    if asked.json:
+        print(json.dumps(scored))
+    elif 'difference' in scored:
+        for path, which in zip(asked.predictions, ('first', 'second'), strict=True):
+            print(path, as_text(scored[which]), sep='\n', end='\n\n')
+        print(difference_as_text(scored['difference']))
+    else:
+        print(as_text(scored))
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave early
+    main()

@@ -1,0 +1,156 @@
+"""The sentiment of a list of emotion words, from a table of how pleasant words are.
+
+It stands in for the language model that published evaluations ask whether such a list is positive,
+negative or neutral.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from mer_jax.data.wheels.csv_wheel import FOLDER, read_lexicon, read_rows
+
+Sentiment = Literal['positive', 'negative', 'neutral']
+
+_LONGEST = 5  # words of a phrase of the table
+_TOKEN = re.compile(r'[^\W\d_]+(?:’[^\W\d_]+)?')
+# Every negation is read as `not`, in the table too, so that `no worry` is what `not worried` is.
+_NEGATION = re.compile(
+    r'\b(?:no longer|not|no|non|never|nothing|without|hardly|barely|nor|neither|cannot|unable to|'
+    r'far from|free (?:from|of)|anything but|\w+n’t)\b'
+)
+_LACKING = frozenset(
+    'lack lacks lacking lacked loss lose loses losing lost absence low less'.split()
+)
+_SLIGHTLY = frozenset('slightly slight somewhat little bit mildly mild faintly faint hint'.split())
+_TURNING = {'not'} | _LACKING | _SLIGHTLY
+# Before another word these only say how much; alone they are pleasant.
+_STRONGLY = frozenset('great strong pretty good deep rich powerful'.split())
+_OPPOSITES = ('un', 'non', 'dis')
+_SUFFIX = re.compile(
+    '(?:ations?|ments?|ness(?:es)?|ings?|ions?|ives?|ivity|ities|ity|[ai]bly|[ai]ble|[iy][sz]e[srd]?|'
+    'iest|ier|ies|ied|fuls?|fully|ously?|ors?|ers?|est|eds?|edly|ly|es|s|e|y|i)$'
+)
+_SHORTEST = 4  # letters of a stem
+
+
+def valence(words: Iterable[str]) -> Sentiment:
+    """The sentiment that most of the words have, weighed by how pleasant they are.
+
+    A list without words, of words that tell nothing, or in balance is neutral.
+    """
+    if isinstance(words, str):
+        raise TypeError(f'{words!r} is one string: give a list of words')
+    total = sum(map(pleasantness, words))
+    return 'positive' if total > 0 else 'negative' if total < 0 else 'neutral'
+
+
+def pleasantness(text: str) -> int:
+    """How pleasant a word or phrase is, from −2 to 2; 0 also where nothing is known of it.
+
+    The longest phrases of the table count, each once. A negation turns what comes next: `not happy`
+    is unpleasant, while `not angry` is not yet pleasant; `slightly` halves what comes next, and
+    `great` adds nothing to it.
+    """
+    return _read(text)[0]
+
+
+def is_known(text: str) -> bool:
+    """Whether anything is known of a word or phrase, be it that it is neither side."""
+    return _read(text)[1]
+
+
+@functools.lru_cache(2**16)
+def _read(text: str) -> tuple[int, bool]:
+    """How pleasant a text is, and whether anything of it is known."""
+    tokens = _tokens(text)
+    total, at, known, before = 0, 0, False, set[str]()
+    while at < len(tokens):
+        size, value = _longest(tokens[at : at + _LONGEST])
+        known |= value is not None
+        if size == 1 and tokens[at] in _TURNING:
+            before.add(tokens[at])
+        elif size == 1 and tokens[at] in _STRONGLY and at + 1 < len(tokens):
+            pass  # it only says how much
+        elif value:
+            total += _after(before, value)
+            before.clear()
+        at += size
+    lacking = any(token in _LACKING for token in before)
+    return max(-2, min(2, total - lacking)), known or lacking
+
+
+def _tokens(text: str) -> list[str]:
+    """The words of a text, lower-case, with `not` for each negation."""
+    words = ' '.join(_TOKEN.findall(text.lower().replace("'", '’')))
+    return _NEGATION.sub('not', words).split()
+
+
+def _after(before: set[str], value: int) -> int:
+    """What is left of a value after negations and the like."""
+    if 'not' in before or not before.isdisjoint(_LACKING):
+        value = -value if value > 0 else 0
+    if not before.isdisjoint(_SLIGHTLY):
+        value = (value > 0) - (value < 0)
+    return value
+
+
+def _longest(tokens: list[str]) -> tuple[int, int | None]:
+    """How many of the next tokens the longest phrase of the table takes, and its value."""
+    table = _table()
+    for size in range(len(tokens), 0, -1):
+        phrase = ' '.join(tokens[:size])
+        if phrase in table:
+            return size, table[phrase]
+    return 1, _inflected(tokens[0])
+
+
+def _inflected(token: str) -> int | None:
+    """The value of a word of which the table has other forms, or the opposite; None if neither."""
+    table = _table()
+    if token.endswith('less') and (without := token.removesuffix('less')) in table:
+        return min(0, -table[without])
+    value = _stems().get(_stem(token))
+    if value is not None:
+        return value
+    opposite = next((token.removeprefix(o) for o in _OPPOSITES if token.startswith(o)), '')
+    return min(0, -table[opposite]) if opposite in table else None
+
+
+def _stem(word: str) -> str:
+    """What is left of a word without its endings; words of one stem are forms of one word."""
+    while (shorter := _SUFFIX.sub('', word)) != word and len(shorter) >= _SHORTEST:
+        word = shorter
+    return word
+
+
+@functools.cache
+def _stems() -> dict[str, int]:
+    """The mildest value of the words of each stem, of stems whose words lean to one side."""
+    values: dict[str, list[int]] = {}
+    for phrase, value in _table().items():
+        if ' ' not in phrase:
+            values.setdefault(_stem(phrase), []).append(value)
+    return {
+        stem: min(found, key=abs) for stem, found in values.items() if min(found) * max(found) >= 0
+    }
+
+
+@functools.cache
+def _table() -> dict[str, int]:
+    """How pleasant each word or phrase is, hyphens read as spaces, negations as `not`."""
+    own = {
+        ' '.join(_tokens(phrase)): int(value)
+        for _, (value, words) in read_rows(FOLDER / 'valence.csv', ('valence', 'words'))
+        for phrase in words.split()
+    }
+    lexicon = read_lexicon()
+    table: dict[str, int] = {}
+    for word, entry in lexicon.items():
+        head = word
+        while head.replace('-', ' ') not in own:
+            head = lexicon[head].kin
+        value = own[head.replace('-', ' ')]
+        table |= dict.fromkeys((form.replace('-', ' ') for form in entry.forms), value)
+    return table | own

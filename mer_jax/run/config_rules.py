@@ -1,0 +1,177 @@
+"""What a config must satisfy before anything is built or written; each message says the way out."""
+
+import math
+
+import jax
+
+from mer_jax.rl.group_relative import DISENTANGLE, LEVELS, SIDES, SPACES
+from mer_jax.rl.objective import AGGREGATES
+from mer_jax.sharding import mesh_shape
+
+CHOICES = {
+    'model.family': ('omni', 'vl'),
+    'learn.disentangle': DISENTANGLE,
+    'learn.calibration.space': SPACES,
+    'learn.calibration.level': LEVELS,
+    'learn.calibration.sides': SIDES,
+    'learn.aggregate': AGGREGATES,
+    'model.dtype': ('float32', 'bfloat16'),
+    'model.weights': ('float32', 'bfloat16'),
+    'optim.moments': ('float32', 'bfloat16'),
+}
+AT_LEAST = {
+    'steps': 0,
+    'cold_start.steps': 0,
+    'prompts_per_step': 1,
+    'cold_start.prompts_per_step': 1,
+    'evaluate.clips': 2,
+    'evaluate.batch': 1,
+    'data.clips': 1,
+    'data.max_frames': 2,
+    'data.min_pixels': 784,
+    'data.max_pixels': 784,
+    'data.max_bad_clips': 0,
+    'rollout.slow_tokens': 8,
+    'rollout.echo_tokens': 8,
+    'rollout.anchors': 1,
+    'learn.kl': 0,
+    'learn.clip_low': 0,
+    'learn.clip_high': 0,
+    'learn.chunk': 1,
+    'learn.calibration.weight': 0,
+    'optim.learning_rate': 0,
+    'cold_start.learning_rate': 0,
+    'optim.warmup': 0,
+    'every.save': 1,
+    'every.keep': 1,
+    'optim.weight_decay': 0,
+}
+ABOVE_ZERO = ('rollout.temperature', 'evaluate.temperature', 'data.fps', 'optim.clip_norm')
+
+
+def check_config(c) -> None:
+    """Raises ValueError naming the key, the rule, the value and the way out."""
+    values = flat(c)
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f'{key}={value}: must be a finite number')
+    for key, least in AT_LEAST.items():
+        if values[key] < least:
+            raise ValueError(f'{key}={values[key]}: must be at least {least}')
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(choices)}')
+    for key in ABOVE_ZERO:
+        if values[key] <= 0:
+            raise ValueError(f'{key}={values[key]}: must be above 0, e.g. 1.0')
+    for key in ('rollout.top_p', 'evaluate.top_p'):
+        if not 0 < values[key] <= 1:
+            raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
+    check_ranges(c)
+    check_batches(c)
+    for section in ('text', 'vision', 'audio'):
+        check_sizes_given(c.model[section], section)
+    if c.model.text:
+        check_attention(c.model)
+
+
+def check_ranges(c) -> None:
+    """Single values must lie in their ranges."""
+    if not 0 <= c.seed < 2**32:
+        raise ValueError(f'seed={c.seed}: must be from 0 to 2**32 - 1 = {2**32 - 1}')
+    if c.rollout.group < 2:
+        raise ValueError(
+            f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative'
+        )
+    if not 0 < c.data.held_out < 1:
+        raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
+    if not 0 <= c.optim.b2 < 1:
+        raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
+    weights = dict(c.learn.weights)
+    if min(weights.values()) < 0 or not any(weights.values()):
+        raise ValueError(f'learn.weights={weights}: none may be below 0, and one must be above')
+    wheels = tuple(c.data.wheels)
+    if not wheels or not all(isinstance(name, str) for name in wheels):
+        raise ValueError(f'data.wheels={wheels}: must be names of wheels, e.g. parrott,ekman')
+    tokens = tuple(c.data.prompt_tokens)
+    if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
+        raise ValueError(
+            f'data.prompt_tokens={tokens}: must be lengths of at least 1 token, e.g. 768,2048'
+        )
+    if c.data.subtitle.count('{}') != 1:
+        raise ValueError(
+            f'data.subtitle={c.data.subtitle!r}: must hold {{}} once, where the subtitle goes'
+        )
+    if c.data.min_pixels > c.data.max_pixels:
+        raise ValueError(
+            f'data.min_pixels={c.data.min_pixels}: must not be above '
+            f'data.max_pixels={c.data.max_pixels}'
+        )
+
+
+def check_batches(c) -> None:
+    """Batches must divide over the mesh."""
+    data, fsdp, _ = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, jax.device_count())
+    shards = data * fsdp
+    for key in ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch'):
+        size = flat(c)[key]
+        if size % shards:
+            raise ValueError(
+                f'{key}={size}: must be a multiple of mesh.data * mesh.fsdp = {shards}, '
+                f'e.g. {-(-size // shards) * shards}'
+            )
+
+
+def check_sizes_given(sizes, section: str) -> None:
+    """All numbers of a part of the model must be at least 1, in lists at least 0."""
+    for key, value in sizes.items():
+        least, numbers = (0, value) if isinstance(value, tuple) else (1, (value,))
+        if any(number < least for number in numbers if not isinstance(number, bool)):
+            raise ValueError(f'model.{section}.{key}={value}: must be at least {least}')
+
+
+def check_attention(model) -> None:
+    """The sizes of the model must fit each other."""
+    text, vision, audio = model.text, model.vision, model.audio
+    n, k = text.num_attention_heads, text.num_key_value_heads
+    if n % k:
+        raise ValueError(
+            f'model.text.num_attention_heads={n}: must be a multiple of '
+            f'model.text.num_key_value_heads={k}'
+        )
+    if len(text.mrope_section) != 3 or sum(text.mrope_section) * 2 != text.head_dim:
+        raise ValueError(
+            f'model.text.mrope_section={tuple(text.mrope_section)}: must be three counts that add '
+            f'up to half of model.text.head_dim={text.head_dim}'
+        )
+    if vision.hidden_size % (4 * vision.num_heads):
+        raise ValueError(
+            f'model.vision.num_heads={vision.num_heads}: four times it must divide '
+            f'model.vision.hidden_size={vision.hidden_size}'
+        )
+    if vision.window_size % 28:
+        raise ValueError(
+            f'model.vision.window_size={vision.window_size}: must be a multiple of 28 pixels, the '
+            'side of a cell'
+        )
+    if any(index >= vision.depth for index in vision.fullatt_block_indexes):
+        raise ValueError(
+            f'model.vision.fullatt_block_indexes={tuple(vision.fullatt_block_indexes)}: must all '
+            f'be below model.vision.depth={vision.depth}'
+        )
+    if audio.d_model % (2 * audio.encoder_attention_heads):
+        raise ValueError(
+            f'model.audio.encoder_attention_heads={audio.encoder_attention_heads}: twice it must '
+            f'divide model.audio.d_model={audio.d_model}'
+        )
+
+
+def flat(c, prefix: str = '') -> dict:
+    """The values of a nested config under their dotted keys."""
+    values = {}
+    for key, value in c.items():
+        if hasattr(value, 'items'):
+            values |= flat(value, f'{prefix}{key}.')
+        else:
+            values[prefix + key] = value
+    return values

@@ -1,0 +1,92 @@
+"""Evaluation of a run on its held-out clips; benchmarks are evaluated by `evaluation.benchmark`.
+
+    python -m mer_jax.evaluate --config configs/eval_mer_unibench.py \
+        --config.model.checkpoint=DIR --config.data.root=DIR --workdir evaluations/first
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+import tqdm
+
+from mer_jax.data.clips import Clip
+from mer_jax.data.loader import Damaged, prepare_or_name
+from mer_jax.data.media.video import MediaError
+from mer_jax.evaluation.answers import MODES, SCORES, answerer
+from mer_jax.models.omni import Omni
+from mer_jax.run.setting import Setting
+from mer_jax.sharding import gather_rows
+
+
+def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dict]]:
+    """Scores of fast and slow answers on the held-out clips, and what was answered to each.
+
+    The scores are those of `summary`. Raises MediaError when fewer than two clips can be used.
+    """
+    clips, rows = setting.test_clips, []
+    for block, _ in answer_blocks(setting, policy, clips, f'evaluate, {title}', setting.example):
+        rows += block
+    if len(rows) < 2:
+        raise MediaError(
+            f'{len(rows)} of the {len(clips)} held-out clips can be used, and a standard error '
+            f'needs two; the others are named in {setting.damages.path}. Mend them, or hold out '
+            'more (data.held_out)'
+        )
+    return summary(rows), rows
+
+
+def answer_blocks(
+    setting: Setting, policy: Omni, clips: Sequence[Clip], title: str, prepare, start: int = 0
+) -> Iterator[tuple[list[dict], list[dict]]]:
+    """The answers to each block of config.evaluate.batch clips, from block `start` on.
+
+    With them come the clips of the block that cannot be used, {'id', 'reason'}. An answer depends
+    on the clip, the seed and the policy only.
+    """
+    size, processes = setting.config.evaluate.batch, jax.process_count()
+    share, cache = size // processes, setting.open_cache(policy)
+    answer_clips = answerer(setting, policy, cache)
+    prepare = functools.partial(prepare, cache=cache)
+    firsts = range(start * size, len(clips), size)
+    with tqdm.tqdm(
+        total=len(clips), initial=start * size, desc=title, unit='clip', dynamic_ncols=True
+    ) as bar:
+        for first in firsts:
+            # Every process takes part in every block, though its own clips may be damaged or none.
+            own = first + jax.process_index() * share
+            mine = range(min(own, len(clips)), min(own + share, len(clips)))
+            examples = [prepare_or_name(prepare, clips[number]) for number in mine]
+            usable = [example for example in examples if setting.damages.whole(example)]
+            damaged = [
+                dataclasses.asdict(example) for example in examples if isinstance(example, Damaged)
+            ]
+            yield gather_rows(answer_clips(usable, share)), gather_rows(damaged)
+            bar.update(min(size, len(clips) - first))
+
+
+def summary(rows: list[dict]) -> dict:
+    """Means over clips of what each clip scores (set_scores: means over wheels), for each mode.
+
+    {'clips', 'fast': {'recall', 'recall_se', …}, 'slow': {…}} with the standard errors of the
+    means; 'form' is the share of well-formed branches, 'tokens' their mean length.
+    """
+    score_bgx = np.array([[[row[mode][name] for name in SCORES] for mode in MODES] for row in rows])
+    figures = {'clips': len(score_bgx)}
+    for g, mode in enumerate(MODES):
+        mean = score_bgx[:, g].mean(0)
+        error = score_bgx[:, g].std(0, ddof=1) / len(score_bgx) ** 0.5
+        figures[mode] = {}
+        for name, value, spread in zip(SCORES, mean, error, strict=True):
+            figures[mode][name] = float(value)
+            if name in ('recall', 'precision', 'f'):
+                figures[mode][f'{name}_se'] = float(spread)
+    return figures
+
+
+if __name__ == '__main__':
+    from mer_jax.evaluation import benchmark
+
+    benchmark.run_command()

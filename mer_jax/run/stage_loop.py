@@ -1,0 +1,95 @@
+"""A stage of updates: go on from the last checkpoint, step, record, save, stop when told to."""
+
+import dataclasses
+import pathlib
+import signal
+import time
+from collections.abc import Callable
+
+import jax
+
+from mer_jax.run.checkpoints import Checkpoints
+from mer_jax.run.records import Compilations, Records
+
+
+class Stopped(SystemExit):
+    """A run that was told to stop has saved and leaves; the exit status is that of the signal."""
+
+    def __init__(self, message: str, number: int = signal.SIGTERM):
+        super().__init__(message)
+        self.code = 128 + number
+        self.message = f'told to stop ({signal.Signals(number).name}): {message}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """How often, in updates, a stage saves, and how many checkpoints it keeps."""
+
+    save: int
+    keep: int = 2
+
+
+class Termination:
+    """Whether SIGTERM or Ctrl-C has come; while a stage is under way it is noted, not obeyed.
+
+    A second Ctrl-C interrupts at once.
+    """
+
+    def __init__(self):
+        self.asked: int | None = None
+
+    def __enter__(self):
+        self.before = {}
+        if jax.process_count() == 1:  # else JAX listens to SIGTERM, for all processes at once
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.before[number] = signal.signal(number, self.note)
+        return self
+
+    def __exit__(self, kind, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if self.asked and kind is None:
+            raise Stopped('the stage is finished and saved; the same command goes on', self.asked)
+
+    def note(self, number, _):
+        self.asked = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run_stage(
+    name: str,
+    workdir: pathlib.Path,
+    steps: int,
+    state,
+    batches,
+    update: Callable,
+    every: Every,
+):
+    """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
+
+    A stage that was killed goes on from its last checkpoint and ends with the same state and the
+    same records as one that was not. A figure that is not finite ends the run before anything of
+    that step is saved.
+    """
+    with Checkpoints(workdir / name, every.keep) as checkpoints, Termination() as termination:
+        start, state = checkpoints.restore_last(state, batches)
+        compilations = Compilations()
+        with Records(workdir, name, steps, start) as records:
+            for step in range(start + 1, steps + 1):
+                began, compiled = time.perf_counter(), compilations.count
+                state, figures, timings = update(state, next(batches), step)
+                timings['seconds'] = time.perf_counter() - began
+                timings['compilations'] = compilations.count - compiled
+                timings['first'] = step == start + 1
+                records.write(step, figures, timings)
+                pod = jax.process_count() > 1
+                told = checkpoints.reached_preemption(step) if pod else termination.asked
+                if told or step % every.save == 0 or step == steps:
+                    checkpoints.save(step, state, batches)
+                if told:
+                    raise Stopped(
+                        f'{name} is saved at update {step} of {steps}; the same command goes on '
+                        'from there',
+                        termination.asked or signal.SIGTERM,
+                    )
+    return state

@@ -1,0 +1,102 @@
+"""The folder of a run: whose it is, and what of a config may change when it is started again."""
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from collections.abc import Sequence
+
+import jax
+
+from mer_jax.data.clips import Clip, file_stat
+from mer_jax.models.checkpoint.safetensors import read_json
+from mer_jax.models.spec import Spec
+from mer_jax.run.config_rules import flat
+from mer_jax.run.records import write_whole
+
+CONTENT = 'content of data.manifest'
+FIXED = (
+    'seed',
+    'model.checkpoint',
+    'cold_start.towers',
+    'data.clips',
+    'data.manifest',
+    'data.held_out',
+    'data.wheels',
+    CONTENT,
+)
+
+
+def claim_workdir(
+    workdir: pathlib.Path, c, spec: Spec, clips: Sequence[Clip] = (), write: bool = True
+) -> list[str]:
+    """Make the workdir this run's own, or see that it is; the other keys that have changed since.
+
+    `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
+    seed or data. Without `write` it only looks.
+    """
+    content = content_of_clips(clips) if c.data.manifest else None
+    now = json.loads(json.dumps(flat(c) | sizes(spec) | {CONTENT: content}))
+    path = workdir / 'config.json'
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f'--workdir={workdir}: must be a folder, and this is a file')
+    if not path.exists():
+        for left in ('cold_start', 'train', 'records.jsonl'):
+            if (workdir / left).exists():
+                raise ValueError(
+                    f'--workdir={workdir}: holds {left} of a run whose config.json is gone; put it '
+                    'back, or choose another folder'
+                )
+        if write and jax.process_index() == 0:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(now, indent=1))
+        return []
+    before = read_config(workdir)
+    check_sizes(workdir, before, spec)
+    changed = [key for key in now if key in before and before[key] != now[key]]
+    trained = (workdir / 'train').exists()
+    for key in changed:
+        if key in FIXED or (trained and key.startswith('cold_start.')):
+            raise ValueError(
+                f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
+                'another --workdir, or give the value that it began with'
+            )
+    return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
+
+
+def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
+    """Eight hex digits that change with clips and their words; with sizes and times of `files`."""
+    crc = 0
+    for clip in clips:
+        stats = [file_stat(file) for file in clip.media if files and isinstance(file, str)]
+        crc = zlib.crc32(repr((clip.id, clip.subtitle, clip.words, stats)).encode(), crc)
+    return f'{crc:08x}'
+
+
+def read_config(run: pathlib.Path) -> dict:
+    """The config that a run began with, flat; ValueError if the folder holds none."""
+    try:
+        held = read_json(run / 'config.json')
+        held['spec.text.hidden_size']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{run / "config.json"}: must hold the config of a run ({error!r}); name the --workdir '
+            'of a run, or another folder'
+        ) from None
+    return held
+
+
+def check_sizes(run: pathlib.Path, before: dict, spec: Spec) -> None:
+    """Raises ValueError if the run's model is another than that of the spec."""
+    for key, value in json.loads(json.dumps(sizes(spec))).items():
+        if key in before and before[key] != value:
+            raise ValueError(
+                f'{key.replace("spec.", "model.")}={value!r}, but {run} holds a model with '
+                f'{before[key]!r}: choose another folder, or give the size that it has'
+            )
+
+
+def sizes(spec: Spec) -> dict:
+    """What a checkpoint must agree with: the fields of a spec under dotted names."""
+    fields = flat(dataclasses.asdict(spec), 'spec.')
+    return {key: fields[key] for key in fields if key not in ('spec.remat', 'spec.dtype')}

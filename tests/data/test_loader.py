@@ -1,0 +1,172 @@
+"""Batches of clips: order, shares of processes, going on after a stop, damage, held-out clips."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from mer_jax.data.clips import Clip
+from mer_jax.data.loader import (
+    Damaged,
+    Damages,
+    Example,
+    StageClips,
+    hold_out,
+    prepare_or_name,
+    training_batches,
+)
+from mer_jax.data.media.video import MediaError
+from mer_jax.run.checkpoints import Checkpoints
+
+
+def clips_of(count, bad=()):
+    """Clips c0, c1, … of which those in `bad` cannot be read."""
+    return [Clip(f'c{i}', video='bad' if i in bad else 'good') for i in range(count)]
+
+
+def prepare(clip):
+    if clip.video == 'bad':
+        raise MediaError(f'{clip.id}.mp4: is cut off')
+    return Example(clip, None)
+
+
+def batches(clips, damages, size=3, process=0, processes=1, seed=7):
+    return training_batches(
+        clips, prepare, damages, seed=seed, size=size, process=process, processes=processes
+    )
+
+
+def take(stream, count):
+    return [example.clip.id for batch in itertools.islice(stream, count) for example in batch]
+
+
+@pytest.fixture
+def damages(tmp_path):
+    return Damages(tmp_path / 'bad_clips.jsonl', 2)
+
+
+def test_every_epoch_is_a_new_permutation_of_all_clips(damages):
+    clips = clips_of(12)
+    drawn = take(batches(clips, damages), 12)
+    epochs = [tuple(drawn[i : i + 12]) for i in range(0, 36, 12)]
+    assert len(set(epochs)) == 3
+    assert all(sorted(epoch) == sorted(clip.id for clip in clips) for epoch in epochs)
+
+
+def test_the_order_follows_from_the_seed_alone(damages):
+    first, again, other = (take(batches(clips_of(9), damages, seed=s), 6) for s in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_processes_share_each_epoch_without_overlap(damages):
+    one, two = (
+        take(batches(clips_of(12), damages, size=2, process=p, processes=2), 6) for p in (0, 1)
+    )
+    for epoch in range(2):
+        mine, theirs = (set(x[6 * epoch : 6 * epoch + 6]) for x in (one, two))
+        assert not mine & theirs
+        assert len(mine | theirs) == 12
+
+
+def test_a_saved_iterator_goes_on_with_the_very_next_batch(tmp_path, damages):
+    clips = clips_of(10, bad=(2, 5))  # batches end inside epochs, and damage shifts them
+    stream = batches(clips, damages)
+    take(stream, 4)
+    with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
+        checkpoints.save(4, {'x': np.arange(3)}, stream)
+        checkpoints.manager.wait_until_finished()
+        expected = take(stream, 6)
+        fresh = batches(clips, damages)
+        take(fresh, 1)
+        checkpoints.restore(4, {'x': np.zeros(3, int)}, fresh)
+    assert take(fresh, 6) == expected
+
+
+def test_a_damaged_clip_is_left_out_and_named_once(damages):
+    drawn = take(batches(clips_of(7, bad=(1, 4)), damages), 10)
+    assert set(drawn) == {'c0', 'c2', 'c3', 'c5', 'c6'}
+    lines = damages.path.read_text().splitlines()
+    named = sorted((json.loads(line) for line in lines), key=lambda record: record['id'])
+    assert named == [{'id': f'c{i}', 'reason': f'c{i}.mp4: is cut off'} for i in (1, 4)]
+
+
+def test_more_damage_than_the_budget_ends_the_run_with_the_key_and_the_value(damages):
+    with pytest.raises(MediaError) as raised:
+        take(batches(clips_of(9, bad=(1, 4, 8)), damages), 9)
+    message = str(raised.value)
+    assert message.startswith('3 damaged clips')
+    for part in ('data.max_bad_clips=2', str(damages.path), 'is cut off'):
+        assert part in message
+
+
+def test_a_budget_of_none_allows_no_damage(tmp_path):
+    with pytest.raises(MediaError, match='data.max_bad_clips=0'):
+        take(batches(clips_of(4, bad=(2,)), Damages(tmp_path / 'bad.jsonl', 0)), 4)
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_without_a_single_good_clip_the_run_ends_whatever_the_budget(tmp_path, processes):
+    damages = Damages(tmp_path / 'bad.jsonl', 1000)
+    stream = batches(clips_of(4, bad=range(4)), damages, processes=processes)
+    with pytest.raises(MediaError, match='none of the 4 clips') as raised:
+        next(stream)
+    assert str(damages.path) in str(raised.value)
+
+
+def test_one_good_clip_is_enough(tmp_path):
+    damages = Damages(tmp_path / 'bad.jsonl', 1000)
+    assert take(batches(clips_of(4, bad=(0, 1, 2)), damages), 3) == ['c3'] * 9
+
+
+def test_a_new_start_counts_what_is_still_damaged_and_notes_it_once(damages):
+    for name in ('a', 'b'):
+        assert not damages.whole(Damaged(name, 'why'))
+    again = Damages(damages.path, 2)  # b was mended since
+    assert not again.whole(Damaged('a', 'why')) and not again.whole(Damaged('c', 'why'))
+    assert [json.loads(line)['id'] for line in damages.path.read_text().splitlines()] == [*'abc']
+    with pytest.raises(MediaError, match='3 damaged clips, the last one d'):
+        again.whole(Damaged('d', 'why'))
+
+
+@pytest.mark.parametrize('torn', ['{"id": "b", "rea', '{"id": "b", "reason": "{0}', '[1]', ''])
+def test_a_line_that_a_kill_tore_is_passed_over(damages, torn):
+    damages.whole(Damaged('a', 'why'))
+    with damages.path.open('a') as file:
+        file.write(torn)
+    again = Damages(damages.path, 9)
+    assert again.noted == {'a'}
+    again.whole(Damaged('b', 'why'))
+    again.whole(Damaged('c', 'why'))
+    assert Damages(damages.path, 9).noted == {'a', 'b', 'c'}
+
+
+def test_a_file_that_cannot_be_opened_is_damage_and_a_mistake_of_ours_is_not():
+    def missing(clip):
+        raise FileNotFoundError(f'no {clip.id}')
+
+    def mistaken(clip):
+        raise TypeError('not a clip')
+
+    assert prepare_or_name(missing, Clip('c')) == Damaged('c', 'no c')
+    with pytest.raises(TypeError):
+        prepare_or_name(mistaken, Clip('c'))
+
+
+def test_held_out_clips_are_near_their_share_and_stay_held_out():
+    clips = clips_of(4000)
+    kept, held = hold_out(clips, 0.2)
+    assert len(kept) + len(held) == 4000
+    assert abs(len(held) / 4000 - 0.2) < 0.03
+    # Neither other clips nor their order move a clip, and a larger share only adds.
+    assert set(hold_out(clips[::-3], 0.2)[1]) == set(held) & set(clips[::-3])
+    assert set(held) < set(hold_out(clips, 0.4)[1])
+    # Nor does another release: a clip that was held out must never be trained on.
+    assert [clip.id for clip in held[:6]] == ['c0', 'c4', 'c8', 'c11', 'c15', 'c19']
+
+
+def test_clips_of_the_stage_are_drawn_by_their_number():
+    clips = StageClips(3, 'test', 5)
+    assert len(clips) == 5
+    assert clips[np.int64(2)].id == clips[2].id == 'test-3-000002'

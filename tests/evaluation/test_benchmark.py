@@ -1,0 +1,157 @@
+"""Benchmarks by a checkpoint: the figures of a run again, the same files after a kill."""
+
+import json
+import runpy
+import subprocess
+import sys
+
+import pytest
+from test_main import ROOT, environment
+
+from mer_jax.data.clips import read_manifest
+from mer_jax.data.loader import Damages
+from mer_jax.data.stage import stage
+from mer_jax.evaluation import benchmark
+from mer_jax.run.held_out import evaluate
+from mer_jax.run.setting import answering
+
+
+@pytest.fixture(scope='module')
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('films') / 'clips'
+    stage.write(folder, clips=7, seed=5, split='test', sheet=False)
+    return folder
+
+
+def evaluation_of(folder, films):
+    """An evaluation of a checkpoint on films, on all devices together."""
+    c = runpy.run_path(str(ROOT / 'configs' / 'eval_mer_unibench.py'))['get_config']()
+    c.model.checkpoint, c.data.root = str(folder), str(films)
+    c.evaluate.batch = 2
+    c.mesh.data, c.mesh.tensor = 1, -1
+    return c
+
+
+@pytest.fixture
+def asked(films, omni_folder):
+    return evaluation_of(omni_folder, films)
+
+
+@pytest.fixture(scope='module')
+def whole(films, omni_folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('evaluations') / 'whole'
+    benchmark.run(evaluation_of(omni_folder, films), workdir)
+    return workdir
+
+
+def files(workdir):
+    return {
+        path.relative_to(workdir): path.read_bytes()
+        for path in workdir.rglob('*')
+        if path.is_file()
+    }
+
+
+def test_a_line_a_mode_of_each_clip_holds_what_was_said(whole, films):
+    lines = [json.loads(line) for line in (whole / 'predictions' / 'manifest.jsonl').open()]
+    assert len(lines) == 14
+    assert [line['id'] for line in lines[::2]] == [
+        clip.id for clip in read_manifest(films / 'manifest.jsonl')
+    ]
+    assert {line['mode'] for line in lines} == {'fast', 'slow'}
+    assert set(lines[0]) == {
+        'id', 'mode', 'raw', 'think', 'answer', 'words', 'confidences', 'scores'
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_figures_of_a_run_on_the_same_clips_come_out_again(whole, films, asked, tmp_path):
+    c = benchmark.config_of(asked.model.checkpoint)
+    c.mesh, c.evaluate = asked.mesh, asked.evaluate
+    setting, policy = answering(c, Damages(tmp_path / 'bad.jsonl', 0))
+    setting.test_clips = read_manifest(films / 'manifest.jsonl')
+    with benchmark.jax.set_mesh(setting.mesh):
+        scores, _ = evaluate(setting, policy, 'test')
+    results = json.loads((whole / 'results.json').read_text())
+    means = results['sets']['manifest']['mean_over_clips']
+    assert means.pop('wheels') == ['parrott', 'feeling', 'ekman'] and means == scores
+    assert scores['clips'] == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('cut', [0, 3, 0.5, 0.9])
+def test_an_evaluation_that_was_killed_ends_with_the_same_files(whole, asked, tmp_path, cut):
+    again = tmp_path / 'again'
+    (again / 'predictions').mkdir(parents=True)
+    (again / 'protocol.json').write_bytes((whole / 'protocol.json').read_bytes())
+    said = (whole / 'predictions' / 'manifest.jsonl').read_bytes()
+    torn = said[: int(cut * len(said))] if cut < 1 else b''.join(said.splitlines(True)[:cut])
+    (again / 'predictions' / 'manifest.jsonl').write_bytes(torn)
+    benchmark.run(asked, again)
+    assert files(again) == files(whole)
+
+
+def test_the_protocol_is_part_of_the_result_and_another_one_is_refused(whole, asked):
+    results = json.loads((whole / 'results.json').read_text())
+    protocol = results['protocol']
+    assert protocol['choice'] == 'one named checkpoint; nothing was chosen on test data'
+    assert protocol['judge'] == 'none' and len(protocol['wheels_digest']) == 16
+    assert protocol['wheels_digest'] in (whole / 'results.md').read_text()
+    asked.evaluate.temperature = 0.5
+    with pytest.raises(ValueError, match='temperature=0.5, but .* holds an evaluation with 0.9'):
+        benchmark.run(asked, whole)
+
+
+@pytest.mark.slow
+def test_a_damaged_clip_is_counted_and_left_out(asked, films, tmp_path):
+    root = tmp_path / 'root'
+    root.mkdir()
+    lines = (films / 'manifest.jsonl').read_text().splitlines()[:4]
+    for line in lines:
+        name = json.loads(line)['video']
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes((films / name).read_bytes())
+    (root / json.loads(lines[1])['video']).write_text('no film')
+    (root / 'manifest.jsonl').write_text('\n'.join(lines))
+    asked.data.root = str(root)
+    scored = benchmark.run(asked, tmp_path / 'out')['sets']['manifest']
+    assert (scored['left_out'], scored['slow']['n'], scored['slow']['missing']) == (1, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'part'),
+    [
+        ('benchmarks', ('mer1999',), "benchmarks='mer1999': is not known"),
+        ('root', '/nowhere', "data.root='/nowhere': must be a folder"),
+        ('empty', None, 'holds neither manifest.jsonl nor any of mer2023'),
+    ],
+)
+def test_a_root_without_sets_says_what_was_expected(asked, tmp_path, key, value, part):
+    if key == 'benchmarks':
+        asked.benchmarks = value
+    else:
+        asked.data.root = value or str(tmp_path)
+    with pytest.raises(ValueError) as raised:
+        benchmark.run(asked, tmp_path / 'out')
+    assert part in str(raised.value)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_damaged_set_is_named_and_the_others_are_evaluated(asked, tmp_path):
+    folder = tmp_path / 'ovmerdplus-process'
+    folder.mkdir()
+    (folder / 'ovlabel.csv').write_text('name,openset', encoding='utf-16')
+    asked.data.root = str(tmp_path)
+    with pytest.raises(ValueError, match='ov_merd_plus is damaged: .*ovlabel.csv.*not UTF-8'):
+        benchmark.find_sets(asked)
+    (tmp_path / 'manifest.jsonl').write_text('{"id": "a", "subtitle": "Fine.", "words": ["sad"]}\n')
+    found, others = benchmark.find_sets(asked)
+    assert [test.key for test in found] == ['manifest']
+    assert others[0].startswith('ov_merd_plus is damaged') and len(others) == 9
+
+
+def test_flags_that_are_missing_are_named(tmp_path):
+    program = [sys.executable, '-m', 'mer_jax.evaluate', f'--workdir={tmp_path}']
+    said = subprocess.run(program, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert said.returncode == 1 and 'Traceback' not in said.stderr
+    assert '--config.model.checkpoint is missing' in said.stderr

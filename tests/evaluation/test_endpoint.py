@@ -1,0 +1,121 @@
+"""Endpoints: asked again while busy, refused where they are not safe, their key never shown."""
+
+import pytest
+from desk import KEY, desks
+
+from mer_jax.evaluation import endpoint
+from mer_jax.evaluation.endpoint import Endpoint, ask
+
+SAID = 'I agree.'
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    with desks(monkeypatch) as open_desk:
+        yield open_desk
+
+
+@pytest.mark.parametrize('status', [408, 429, 500, 503])
+def test_a_busy_endpoint_is_asked_again(opened, status):
+    replies = iter([(status, 'busy', {'Retry-After': '0'}), (status, '', {}), SAID])
+    desk = opened(lambda chat: next(replies))
+    assert ask(desk.endpoint, []) == SAID
+    assert len(desk.seen) == 3
+
+
+def test_the_wait_that_an_endpoint_asks_for_is_kept_up_to_a_bound(opened, monkeypatch):
+    waits, pauses = iter(['7', '99999', 'Wed, 21 Oct 2015']), []
+    monkeypatch.setattr(endpoint, 'PAUSES', (1, 2, 4))
+    monkeypatch.setattr(endpoint.time, 'sleep', pauses.append)
+    desk = opened(lambda chat: (429, '', {'Retry-After': next(waits, '1')}))
+    with pytest.raises(ConnectionError, match='HTTP 429'):
+        ask(desk.endpoint, [])
+    assert pauses == [7, endpoint.LONGEST_PAUSE, 4]
+
+
+@pytest.mark.parametrize(
+    ('reply', 'tries', 'reason'),
+    [
+        ((401, f'wrong key {KEY}', {}), 1, r"HTTP 401: 'wrong key \[key\]'"),
+        ((404, 'no model', {}), 1, "HTTP 404: 'no model'"),
+        ((500, 'down', {}), 3, "HTTP 500: 'down'"),
+        ((200, f'<html>{KEY}', {}), 1, r"replies '<html>\[key\]', which is no chat completion"),
+        ((200, '[' * 100_000, {}), 1, 'no chat completion'),
+        ((200, '{"choices": []}', {}), 1, 'no chat completion'),
+    ],
+)
+def test_an_endpoint_that_fails_is_an_error_that_says_why_without_the_key(
+    opened, reply, tries, reason
+):
+    desk = opened(lambda chat: reply)
+    with pytest.raises(ConnectionError, match=reason) as raised:
+        ask(desk.endpoint, [])
+    assert len(desk.seen) == tries and KEY not in str(raised.value)
+
+
+def test_an_endpoint_that_is_not_there_is_tried_again_and_named(opened):
+    desk = opened(lambda chat: SAID)
+    desk.server.server_close()
+    with pytest.raises(ConnectionError, match='127.0.0.1 cannot be asked: .*refused'):
+        ask(desk.endpoint, [])
+
+
+def test_no_redirection_leads_the_key_elsewhere(opened):
+    other = opened(lambda chat: SAID)
+    desk = opened(lambda chat: (302, '', {'Location': other.url}))
+    with pytest.raises(ConnectionError, match='HTTP 302'):
+        ask(desk.endpoint, [])
+    assert not other.seen
+
+
+def test_no_proxy_hears_what_is_said_to_this_machine(opened, monkeypatch):
+    other, desk = opened(lambda chat: SAID), opened(lambda chat: SAID)
+    monkeypatch.setenv('http_proxy', other.url)
+    monkeypatch.delenv('no_proxy', raising=False)
+    assert ask(desk.endpoint, []) == SAID and not other.seen
+
+
+@pytest.mark.parametrize(
+    ('url', 'part'),
+    [
+        ('http://judge.example/v1', 'judge.endpoint=http://judge.example…: would send'),
+        ('http://localhost.example/v1', 'judge.endpoint=http://localhost.example…'),
+        ('http://127.0.0.1.example', 'judge.endpoint=http://127.0.0.1.example…'),
+        ('ftp://localhost/v1', 'judge.endpoint: must be https://HOST/PATH'),
+        (f'https://me:{KEY}@host/v1', 'judge.endpoint: must be'),
+        (f'https://host/v1?key={KEY}', 'judge.endpoint: must be'),
+        ('https://host/v1\n', 'judge.endpoint: must be'),
+        ('host/v1', 'judge.endpoint: must be'),
+    ],
+)
+def test_only_https_or_this_machine_is_asked(url, part):
+    with pytest.raises(ValueError) as raised:
+        Endpoint(url, 'referee', '')
+    assert part in str(raised.value) and KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize('url', ['https://host', 'http://localhost:8000/v1/', 'http://[::1]:8/v1'])
+def test_https_and_this_machine_are_allowed(url):
+    assert Endpoint(url, 'referee', '').host in ('host', 'localhost', '[::1]')
+
+
+def test_an_endpoint_without_a_model_is_refused_by_the_key_of_the_config():
+    with pytest.raises(ValueError, match="judge.model='': name the model to ask at host"):
+        Endpoint('https://host/v1', '', '')
+
+
+def test_the_key_itself_is_refused_in_place_of_its_name_and_not_shown(monkeypatch):
+    with pytest.raises(ValueError, match='judge.key: must name an environment variable') as raised:
+        Endpoint('https://host/v1', 'referee', KEY)
+    assert KEY not in str(raised.value)
+    monkeypatch.setenv('TEST_JUDGE_KEY', f'{KEY}\n{KEY}')
+    with pytest.raises(ValueError, match="judge.key='TEST_JUDGE_KEY'") as raised:
+        Endpoint('https://host/v1', 'referee', 'TEST_JUDGE_KEY')
+    assert KEY not in str(raised.value)
+
+
+def test_no_key_is_sent_where_there_is_none(opened, monkeypatch):
+    desk = opened(lambda chat: SAID)
+    monkeypatch.delenv('TEST_JUDGE_KEY')
+    ask(desk.endpoint, [])
+    assert 'Authorization' not in desk.seen[0][1]

@@ -1,0 +1,178 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from mer_jax.models.checkpoint.load import fill, names
+from mer_jax.models.decoder import (
+    Decoder,
+    attend_before,
+    attend_masked,
+    extend,
+    pieces,
+    prefill,
+)
+from mer_jax.models.omni import read_prompts
+
+
+def whole_logits(decoder, text, token_bt, position_b3t, mask_bt):
+    """Logits f[b, v] behind the last token: everything before is the prompt, it is the branch."""
+    x = decoder.embed(token_bt[:, :-1], 'float32')
+    keys = prefill(decoder, text, x, position_b3t[:, :, :-1], mask_bt[:, :-1])
+    hidden = extend(
+        decoder, text, token_bt[:, None, -1:], position_b3t[:, 0, -1], keys, mask_bt[:, :-1]
+    )
+    return decoder.logits(text, hidden)[:, 0, 0]
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {},
+        {'tie_word_embeddings': True},
+        {
+            'num_key_value_heads': 4,
+            'num_hidden_layers': 2,
+            'hidden_size': 64,
+            'head_dim': 16,
+            'mrope_section': (2, 3, 3),
+        },
+    ],
+)
+def test_logits_equal_those_of_transformers(change):
+    torch = pytest.importorskip('torch')
+    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as reference
+    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+
+    text = dataclasses.replace(tiny.TEXT, **change)
+    config = Qwen2_5_VLTextConfig(
+        vocab_size=text.vocab_size,
+        hidden_size=text.hidden_size,
+        num_hidden_layers=text.num_hidden_layers,
+        num_attention_heads=text.num_attention_heads,
+        num_key_value_heads=text.num_key_value_heads,
+        intermediate_size=text.intermediate_size,
+        rms_norm_eps=text.rms_norm_eps,
+        rope_parameters={
+            'rope_type': 'default',
+            'rope_theta': text.rope_theta,
+            'mrope_section': list(text.mrope_section),
+        },
+    )
+    torch.manual_seed(0)
+    model = reference.Qwen2_5_VLTextModel(config).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    head = torch.randn(text.vocab_size, text.hidden_size) * 0.3
+    tensors = {f'model.{name}': x.detach().numpy() for name, x in model.named_parameters()}
+    if text.tie_word_embeddings:
+        head = model.embed_tokens.weight.detach()
+    else:
+        tensors['lm_head.weight'] = head.numpy()
+    decoder = tiny.policy(spec=dataclasses.replace(tiny.SPEC, text=text)).decoder
+    assert set(names(decoder)) == set(tensors)
+    decoder = fill(decoder, tensors.__getitem__)
+
+    rng = np.random.default_rng(0)
+    token = rng.integers(0, text.vocab_size, (2, 9))
+    position = np.sort(rng.integers(0, 20, (2, 3, 9)), -1)
+    position[:, :, -1] = position[:, :1, -1]  # a branch starts with plain text
+    with torch.no_grad():
+        wanted = (
+            model(
+                input_ids=torch.tensor(token),
+                position_ids=torch.tensor(position.swapaxes(0, 1)),
+                attention_mask=torch.ones(2, 9, dtype=torch.long),
+                use_cache=False,
+            ).last_hidden_state
+            @ head.T
+        )
+    logits = whole_logits(decoder, text, token, position, np.ones((2, 9), bool))
+    np.testing.assert_allclose(logits, wanted[:, -1].numpy(), atol=1e-4, rtol=0)
+
+
+def test_the_decoder_has_as_many_leaves_as_a_stacked_decoder_has_weights():
+    policy = tiny.policy()
+    assert len(jax.tree.leaves(policy.decoder)) == 15
+    tied = dataclasses.replace(
+        tiny.SPEC, text=dataclasses.replace(tiny.TEXT, tie_word_embeddings=True)
+    )
+    assert len(jax.tree.leaves(tiny.policy(spec=tied).decoder)) == 14
+    layers = policy.decoder.model.layers
+    assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(layers))
+
+
+def test_a_key_sees_no_later_token_of_its_prompt():
+    policy, prompts = tiny.policy(), tiny.prompts([6], 6)
+
+    @jax.jit
+    @jax.grad
+    def by_slot(x, at):
+        keys = prefill(
+            policy.decoder, tiny.TEXT, x, jnp.asarray(prompts.position), jnp.asarray(prompts.mask)
+        )
+        return keys.k[-1, 0, at].sum() + keys.v[-1, 0, at].sum()
+
+    x = policy.decoder.embed(prompts.token, 'float32')
+    for at in range(6):
+        seen = np.abs(by_slot(x, at)).sum((0, 2)) > 0
+        assert seen.tolist() == [slot <= at for slot in range(6)]
+
+
+@pytest.mark.parametrize(
+    ('t', 'ends'),
+    [
+        (5, [(0, 5)]),
+        (128, [(0, 128)]),
+        (300, [(0, 128), (128, 256), (256, 300)]),
+        (600, [(0, 150), (150, 300), (300, 450), (450, 600)]),
+    ],
+)
+def test_a_prompt_attends_in_pieces_as_in_one(t, ends):
+    assert pieces(t) == ends
+    keys = jax.random.split(jax.random.key(t), 4)
+    query, against = (jax.random.normal(key, (2, t, 4, 8)) for key in keys[:2])
+    key, value = (jax.random.normal(key, (2, t, 2, 8)) for key in keys[2:])
+    real_bt = np.arange(t) >= np.array([[0], [t // 3]])  # the second is padded on the left
+    mask = np.tri(t, dtype=bool) & real_bt[:, None]
+
+    def value_and_gradients(attend):
+        def weighed(query, key, value):
+            return (attend(query, key, value, mask) * against * real_bt[:, :, None, None]).sum()
+
+        return jax.value_and_grad(weighed, argnums=(0, 1, 2))(query, key, value)
+
+    for one, other in zip(
+        *map(jax.tree.leaves, map(value_and_gradients, (attend_before, attend_masked))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_rematerialised_layers_give_the_same_gradients():
+    policy, prompts = tiny.policy(), tiny.prompts([5, 3], 6)
+    features = jnp.zeros((2, 0, 32))
+
+    def loss(decoder, spec):
+        return (read_prompts(decoder, spec, prompts, features).v ** 2).sum()
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain = gradient(policy.decoder, tiny.SPEC)
+    again = gradient(policy.decoder, dataclasses.replace(tiny.SPEC, remat=True))
+    assert isinstance(plain, Decoder)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, again)
+
+
+def test_bfloat16_activations_stay_near_float32():
+    policy, prompts = tiny.policy(), tiny.prompts([6, 6], 6)
+    features = jnp.zeros((2, 0, 32))
+    wide = read_prompts(policy.decoder, tiny.SPEC, prompts, features)
+    narrow = read_prompts(
+        policy.decoder, dataclasses.replace(tiny.SPEC, dtype='bfloat16'), prompts, features
+    )
+    assert narrow.k.dtype == jnp.bfloat16
+    error = np.abs(np.asarray(narrow.v, np.float32) - wide.v).max() / np.abs(wide.v).max()
+    assert 0 < error < 0.05

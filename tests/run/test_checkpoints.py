@@ -1,0 +1,212 @@
+"""Checkpoints: what is saved comes back bit by bit, on any mesh, and half a checkpoint does not."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from mer_jax.group import TrainState
+from mer_jax.models.omni import make_omni
+from mer_jax.models.spec import AudioSpec, Spec, VisionSpec
+from mer_jax.run.checkpoints import Checkpoints, DamagedCheckpoints, by_path, load_policy
+from mer_jax.sharding import make_mesh, state_shardings
+
+SPEC = Spec(
+    text=tiny.TEXT,
+    vision=VisionSpec(
+        hidden_size=32,
+        depth=2,
+        num_heads=2,
+        intermediate_size=16,
+        out_hidden_size=32,
+        fullatt_block_indexes=(1,),
+    ),
+    audio=AudioSpec(
+        d_model=16,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        output_dim=32,
+    ),
+)
+
+
+def shapes_of_state():
+    """The shapes of a state with Adam's moments."""
+    policy = make_omni(jax.random.key(0), SPEC)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
+    return TrainState(jnp.int32(0), policy, optimizer.init(policy.decoder))
+
+
+def filled_state():
+    """A state whose every leaf holds random numbers, as after many updates."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(shapes_of_state)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 9, x.shape), x.dtype), shapes)
+
+
+@pytest.fixture(scope='module')
+def state():
+    return filled_state()
+
+
+@pytest.fixture(scope='module')
+def blank(state):
+    return jax.tree.map(jnp.zeros_like, state)
+
+
+def towerless(state):
+    """The state with fewer arrays but all kinds of them."""
+    return state.replace(policy=state.policy.replace(visual=None, audio_tower=None))
+
+
+def same_bits(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for path, leaf in by_path(expected).items():
+        other = by_path(found)[path]
+        assert (other.shape, other.dtype) == (leaf.shape, leaf.dtype), path
+        assert np.asarray(other).tobytes() == np.asarray(leaf).tobytes(), path
+
+
+def test_a_state_comes_back_bit_by_bit(tmp_path, state, blank):
+    with Checkpoints(tmp_path / 'train', keep=2) as checkpoints:
+        assert checkpoints.restore_last(blank) == (0, blank)
+        checkpoints.save(5, state)
+    with Checkpoints(tmp_path / 'train', keep=2) as checkpoints:
+        step, found = checkpoints.restore_last(blank)
+    assert step == 5
+    same_bits(found, state)
+
+
+def test_odd_values_and_types_come_back_bit_by_bit(tmp_path):
+    odd = {
+        'bf16': jnp.array([1.0, -0.0, 3e38, jnp.nan, -jnp.inf], jnp.bfloat16),
+        'f32': jnp.array([1e-45, -0.0, jnp.nan, jnp.inf]),
+        'count': jnp.uint32(2**32 - 1),
+        'flag': jnp.array([True, False]),
+    }
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, odd)
+        checkpoints.manager.wait_until_finished()
+        same_bits(checkpoints.restore(1, jax.tree.map(jnp.zeros_like, odd)), odd)
+
+
+def test_a_state_comes_back_onto_another_mesh(tmp_path, state, blank):
+    state, blank = towerless(state), towerless(blank)
+    before, after = make_mesh(2, 2, 2), make_mesh(1, 4, 2)
+    placed = jax.device_put(state, state_shardings(before, state))
+    shardings = state_shardings(after, blank)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(5, placed)
+        checkpoints.manager.wait_until_finished()
+        found = checkpoints.restore(5, jax.device_put(blank, shardings))
+    same_bits(found, state)
+    placed_now = jax.tree.map(lambda leaf, sharding: leaf.sharding == sharding, found, shardings)
+    assert all(jax.tree.leaves(placed_now))
+    weight = found.policy.decoder.model.layers.mlp.up_proj.weight[...]
+    assert weight.sharding.shard_shape(weight.shape) == (3, 32 // 4, 48 // 2)
+
+
+def test_a_checkpoint_that_a_kill_cut_off_is_not_seen(tmp_path):
+    one, other = {'x': jnp.arange(3)}, {'x': jnp.arange(3) * 7}
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(5, one)
+    torn = tmp_path / '7.orbax-checkpoint-tmp'
+    shutil.copytree(tmp_path / '5', torn)
+    shutil.rmtree(torn / 'state')
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        step, found = checkpoints.restore_last(one)
+        assert step == 5
+        same_bits(found, one)
+        checkpoints.save(7, other)
+    assert not torn.exists()
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        step, found = checkpoints.restore_last(one)
+        assert step == 7
+        same_bits(found, other)
+
+
+def cut(folder):
+    """Cuts the largest file of a checkpoint."""
+    largest = max(
+        (path for path in folder.rglob('*') if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    largest.write_bytes(largest.read_bytes()[:50])
+
+
+# The storage library leaves futures behind whose errors nobody fetches.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog):
+    one, other = {'x': jnp.arange(3000.0)}, {'x': jnp.arange(3000.0) * 7}
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(5, one)
+        checkpoints.save(7, other)
+    cut(tmp_path / '7' / 'state')
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        step, found = checkpoints.restore_last(one)
+        assert step == 5 and 'checkpoint 7 cannot be read' in caplog.text
+        same_bits(found, one)
+        checkpoints.save(7, other)  # made again
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        assert checkpoints.restore_last(one)[0] == 7
+    cut(tmp_path / '7' / 'state')
+    cut(tmp_path / '5' / 'state')
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        with pytest.raises(DamagedCheckpoints, match=r'none of the checkpoints \[7, 5\]'):
+            checkpoints.restore_last(one)
+    assert (tmp_path / '5').exists() and (tmp_path / '7').exists()
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_damaged_policy_is_named(tmp_path, state, blank):
+    with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
+        checkpoints.save(4, state)
+    cut(tmp_path / 'train' / '4' / 'state')
+    with pytest.raises(DamagedCheckpoints, match='cannot be read'):
+        load_policy(tmp_path, blank.policy)
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, {'x': jnp.full(2, step)})
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ['2', '3']
+
+
+def test_a_step_that_is_there_is_not_saved_again(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(1, {'x': jnp.zeros(2)})
+        checkpoints.save(1, {'x': jnp.ones(2)})
+        checkpoints.manager.wait_until_finished()
+        same_bits(checkpoints.restore(1, {'x': jnp.ones(2)}), {'x': jnp.zeros(2)})
+
+
+def test_a_state_of_another_shape_is_refused(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(1, {'x': jnp.zeros((2, 3))})
+        checkpoints.manager.wait_until_finished()
+        with pytest.raises(ValueError, match='shape'):
+            checkpoints.restore(1, {'x': jnp.zeros((4, 3))})
+
+
+def test_leaves_are_stored_under_their_dotted_paths(state):
+    paths = by_path(state)
+    assert len(paths) == len(jax.tree.leaves(state))
+    assert list(paths)[0] == 'step'
+    for path in ('policy.decoder.model.norm.weight', 'policy.visual.blocks.attn.q.weight'):
+        assert path in '\n'.join(paths)
+
+
+def test_the_policy_alone_is_loaded_from_a_run_the_trained_one_first(tmp_path, state, blank):
+    for stage, saved in (('cold_start', state), ('train', jax.tree.map(lambda x: x + 1, state))):
+        with Checkpoints(tmp_path / stage, keep=1) as checkpoints:
+            checkpoints.save(4, saved)
+        same_bits(load_policy(tmp_path, blank.policy), saved.policy)
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path, blank):
+    with pytest.raises(ValueError, match='no checkpoint of a run is there'):
+        load_policy(tmp_path, blank.policy)

@@ -1,0 +1,96 @@
+"""What a config must satisfy, each rule with its message."""
+
+import re
+
+import pytest
+from small import changed
+
+from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, flat
+
+
+def test_the_default_config_passes(config):
+    check_config(config)
+
+
+RULES = [
+    ('learn.kl', float('nan'), ['learn.kl=nan', 'finite']),
+    ('optim.learning_rate', float('inf'), ['optim.learning_rate=inf', 'finite']),
+    ('rollout.temperature', 0.0, ['rollout.temperature=0.0', 'above 0']),
+    ('evaluate.temperature', -1.0, ['evaluate.temperature=-1.0', 'above 0']),
+    ('data.fps', 0.0, ['data.fps=0.0', 'above 0']),
+    ('optim.clip_norm', 0.0, ['optim.clip_norm=0.0', 'above 0']),
+    ('rollout.top_p', 0.0, ['rollout.top_p=0.0', '(0, 1]']),
+    ('evaluate.top_p', 1.5, ['evaluate.top_p=1.5', '(0, 1]']),
+    ('seed', -1, ['seed=-1', 'from 0 to', '4294967295']),
+    ('seed', 2**32, ['seed=4294967296', '4294967295']),
+    ('rollout.group', 1, ['rollout.group=1', 'at least two branches']),
+    ('data.held_out', 0.0, ['data.held_out=0.0', 'between 0 and 1']),
+    ('data.held_out', 1.0, ['data.held_out=1.0', 'between 0 and 1']),
+    ('optim.b2', 1.0, ['optim.b2=1.0', 'below 1']),
+    ('data.prompt_tokens', (), ['data.prompt_tokens=()', 'at least 1 token']),
+    ('data.prompt_tokens', (9, 0), ['data.prompt_tokens=(9, 0)', 'at least 1 token']),
+    ('data.subtitle', 'none', ["data.subtitle='none'", 'hold {} once']),
+    ('data.min_pixels', 4000, ['data.min_pixels=4000', 'data.max_pixels=3136']),
+    ('mesh.data', 0, ['mesh.data=0', 'one of them -1']),
+    ('mesh.data', -2, ['mesh.data=-2', 'one of them -1']),
+    ('prompts_per_step', 12, ['prompts_per_step=12', 'mesh.data * mesh.fsdp = 8', 'e.g. 16']),
+    ('cold_start.prompts_per_step', 3, ['cold_start.prompts_per_step=3', '= 8', 'e.g. 8']),
+    ('evaluate.batch', 63, ['evaluate.batch=63', '= 8', 'e.g. 64']),
+    (
+        'model.text.num_attention_heads',
+        3,
+        ['model.text.num_attention_heads=3', 'multiple', 'model.text.num_key_value_heads=2'],
+    ),
+    (
+        'model.text.mrope_section',
+        (4, 6, 7),
+        ['model.text.mrope_section=(4, 6, 7)', 'half', 'model.text.head_dim=32'],
+    ),
+]
+LEAST = [
+    (key, least - 1, [f'{key}={least - 1}', f'at least {least}']) for key, least in AT_LEAST.items()
+]
+CHOSEN = [(key, 'often', [f"{key}='often'", *choices]) for key, choices in CHOICES.items()]
+
+
+@pytest.mark.parametrize(('key', 'value', 'parts'), RULES + LEAST + CHOSEN)
+def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, parts):
+    if isinstance(flat(config)[key], float):
+        value = float(value)
+        parts = [f'{key}={value}', *parts[1:]]
+    with pytest.raises(ValueError) as raised:
+        check_config(changed(config, **{key: value}))
+    message = str(raised.value)
+    assert message.startswith(f'{key}=')
+    assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('steps', 0),
+        ('seed', 2**32 - 1),
+        ('rollout.top_p', 1.0),
+        ('data.max_bad_clips', 0),
+        ('learn.kl', 0.0),
+        ('rollout.group', 2),
+        ('mesh.data', 8),
+        ('mesh.fsdp', 4),
+        ('data.prompt_tokens', (64, 512)),
+        *[(key, choice) for key, choices in CHOICES.items() for choice in choices],
+    ],
+)
+def test_the_border_of_a_rule_is_allowed(config, key, value):
+    check_config(changed(config, **{key: value}))
+
+
+def test_batches_divide_over_data_and_fsdp_but_not_over_tensor(config):
+    changed(config, mesh__fsdp=2, mesh__tensor=4, prompts_per_step=2, evaluate__batch=6)
+    check_config(config)
+    with pytest.raises(ValueError, match=re.escape('prompts_per_step=3: must be a multiple')):
+        check_config(changed(config, prompts_per_step=3))
+
+
+def test_flat_names_every_value_by_its_path():
+    nested = {'a': 1, 'b': {'c': (2, 3), 'd': {'e': ''}}, 'f': {}}
+    assert flat(nested) == {'a': 1, 'b.c': (2, 3), 'b.d.e': ''}

@@ -1,0 +1,114 @@
+"""Whose run a workdir holds, and what of a config may change when it is started again."""
+
+import dataclasses
+import json
+
+import pytest
+import tiny
+from small import changed
+
+from mer_jax.data.clips import Clip
+from mer_jax.run.workdir import claim_workdir, read_config
+
+
+def test_a_new_workdir_is_claimed_with_all_that_defines_the_run(tmp_path, config):
+    workdir = tmp_path / 'runs' / 'first'
+    assert claim_workdir(workdir, config, tiny.SPEC) == []
+    assert [path.name for path in workdir.iterdir()] == ['config.json']
+    held = json.loads((workdir / 'config.json').read_text())
+    assert held['learn.kl'] == 0.04
+    assert held['data.wheels'] == ['parrott', 'feeling', 'ekman']
+    assert held['spec.text.vocab_size'] == 64
+    assert held['spec.vision'] is None
+
+
+def test_the_same_run_goes_on(tmp_path, config):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    assert claim_workdir(tmp_path, config, tiny.SPEC) == []
+
+
+def test_other_steps_are_allowed_and_named(tmp_path, config):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    before = config.steps
+    changed(config, steps=7, learn__kl=0.5)
+    lines = claim_workdir(tmp_path, config, tiny.SPEC)
+    assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', f'steps=7 (was {before})']
+
+
+def test_the_cold_start_may_change_until_training_stands_on_it(tmp_path, config):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    assert claim_workdir(tmp_path, changed(config, cold_start__steps=9), tiny.SPEC)
+    (tmp_path / 'train').mkdir()
+    with pytest.raises(ValueError, match=r'cold_start\.steps=9, but .* holds a run with'):
+        claim_workdir(tmp_path, config, tiny.SPEC)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'before'),
+    [
+        ('seed', 1, 0),
+        ('data.clips', 12, 16384),
+        ('data.manifest', 'mine.jsonl', ''),
+        ('data.held_out', 0.5, 0.2),
+        ('data.wheels', ('ekman',), ['parrott', 'feeling', 'ekman']),
+    ],
+)
+def test_another_run_is_refused_and_nothing_is_written(tmp_path, config, key, value, before):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    held = (tmp_path / 'config.json').read_bytes()
+    now = list(value) if isinstance(value, tuple) else value
+    with pytest.raises(ValueError) as raised:
+        claim_workdir(tmp_path, changed(config, **{key: value, 'steps': 3}), tiny.SPEC)
+    message = str(raised.value)
+    assert message.startswith(f'{key}={now!r}, but {tmp_path} holds a run with {before!r}')
+    assert '--workdir' in message
+    assert (tmp_path / 'config.json').read_bytes() == held
+    assert [path.name for path in tmp_path.iterdir()] == ['config.json']
+
+
+def test_other_sizes_of_the_model_are_refused(tmp_path, config):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    larger = dataclasses.replace(tiny.SPEC, text=dataclasses.replace(tiny.TEXT, vocab_size=128))
+    with pytest.raises(ValueError, match='model.text.vocab_size=128, but .* holds a model with 64'):
+        claim_workdir(tmp_path, config, larger)
+
+
+def test_a_manifest_of_other_content_is_another_run(tmp_path, config):
+    film = tmp_path / 'a.mp4'
+    film.write_text('one')
+    clip = Clip('a', video=str(film), words=('sad',))
+    changed(config, data__manifest='clips.jsonl')
+    claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip])
+    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip]) == []
+    for other in ([clip, clip], [dataclasses.replace(clip, words=('happy',))]):
+        with pytest.raises(ValueError, match='content of data.manifest='):
+            claim_workdir(tmp_path / 'run', config, tiny.SPEC, other)
+    film.write_text('mended')
+    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip]) == []
+
+
+def test_looking_writes_nothing(tmp_path, config):
+    assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, write=False) == []
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('left', ['cold_start', 'train', 'records.jsonl'])
+def test_a_run_without_its_config_is_not_taken_over(tmp_path, config, left):
+    (tmp_path / left).mkdir()
+    with pytest.raises(ValueError, match=f'holds {left} of a run whose config.json is gone'):
+        claim_workdir(tmp_path, config, tiny.SPEC)
+    assert [path.name for path in tmp_path.iterdir()] == [left]
+
+
+def test_a_file_is_no_workdir(tmp_path, config):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ValueError, match='must be a folder'):
+        claim_workdir(tmp_path / 'file', config, tiny.SPEC)
+
+
+@pytest.mark.parametrize('text', ['[]', '{}', '{', '5'])
+def test_a_damaged_config_of_a_run_is_named(tmp_path, text):
+    (tmp_path / 'config.json').write_text(text)
+    with pytest.raises(ValueError, match='must hold the config of a run') as raised:
+        read_config(tmp_path)
+    assert str(tmp_path / 'config.json') in str(raised.value)
