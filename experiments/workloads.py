@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import runpy
 
 import jax
 import numpy as np
@@ -12,10 +11,9 @@ from mer_jax.data.prompts import batch_prompts, fill_prompt
 from mer_jax.group import Array, Media, Prompts, Reading
 from mer_jax.models.spec import Spec, TextSpec, read_spec, read_token_ids
 from mer_jax.rl.grow import Sampling
+from mer_jax.run.defaults import mer_r1
 from mer_jax.run.origin import make_layout
 from mer_jax.run.setting import Setting, choose_clips
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +42,14 @@ class Workload:
 
 
 def stage_config(seed: int):
-    """configs/mer_r1.py with this seed."""
-    c = runpy.run_path(str(ROOT / 'configs' / 'mer_r1.py'))['get_config']()
+    """The default config with this seed."""
+    c = mer_r1()
     c.seed = seed
     return c
 
 
 def stage_workload(seed: int, prompts: int | None, group: int | None, new: int | None) -> Workload:
-    """Clips of the embedded stage in the sizes of configs/mer_r1.py."""
+    """Clips of the embedded stage in the sizes of the default config."""
     c = stage_config(seed)
     setting = Setting(c, *choose_clips(c))
     clips = range(prompts or c.prompts_per_step)

@@ -23,6 +23,7 @@ from mer_jax.data.loader import Damages
 from mer_jax.data.media.video import MediaError, read_video
 from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
+from mer_jax.run import defaults
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.cold_start import cold_start
 from mer_jax.run.command_line import leave, parse
@@ -45,7 +46,7 @@ from mer_jax.run.train import train
 from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
 from mer_jax.sharding import gather_rows
 
-CONFIG = config_flags.DEFINE_config_file('config', 'configs/mer_r1.py', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', defaults.__file__, lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same one again goes on.')
 DISTRIBUTED = flags.DEFINE_bool(
     'distributed', False, 'One of many processes, of which each host runs one (TPU pods, clusters).'

@@ -18,6 +18,7 @@ from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.loader import Damages
 from mer_jax.data.media.video import MediaError
 from mer_jax.data.wheels.wheel import Wheels, load_wheels
+from mer_jax.evaluation import defaults
 from mer_jax.evaluation.answers import MODES, SCORES
 from mer_jax.evaluation.endpoint import Endpoint
 from mer_jax.evaluation.judge import REASONED, judge_set
@@ -335,7 +336,6 @@ def main(arguments: list[str]) -> None:
 
 def run_command() -> None:
     """The command line of `python -m mer_jax.evaluate`."""
-    default = 'configs/eval_mer_unibench.py'
-    config_flags.DEFINE_config_file('config', default, lock_config=True)
+    config_flags.DEFINE_config_file('config', defaults.__file__, lock_config=True)
     flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same one again goes on.')
     app.run(main, flags_parser=parse)

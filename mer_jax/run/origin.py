@@ -7,7 +7,6 @@ the chat layout of any run are found by following that chain to its root.
 import dataclasses
 import logging
 import pathlib
-import runpy
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec, read_spec, read_token_ids
 from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
+from mer_jax.run.defaults import published, stage
 from mer_jax.sharding import state_shardings
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,6 @@ QWEN_TEMPLATE = (  # for a folder without one; [names] stand for tokens of its f
 )
 SMALL_TALK = [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hello'}]}]
 PROMPTS_FILE = 'mer_jax.json'  # beside config.json: the config that a policy was trained with
-CONFIGS = pathlib.Path(__file__).parents[2] / 'configs' / 'mer_r1.py'
-VARIANTS = {'omni': 'qwen2_5_omni_7b', 'vl': 'qwen2_5_vl_7b'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +116,12 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
 
 
 def config_of(checkpoint: str) -> ConfigDict:
-    """The config that a checkpoint was trained with, or that its family is published with.
+    """The config that a checkpoint was trained with, or the defaults published for its family.
 
     It starts from that checkpoint. ValueError where the folder holds none.
     """
     folder, root = pathlib.Path(checkpoint), find_root(checkpoint)
-    variant = '' if root is None else VARIANTS[read_spec(root).family]
-    c = runpy.run_path(str(CONFIGS))['get_config'](variant)
+    c = stage() if root is None else published(read_spec(root).family)
     config = folder / 'config.json'
     if is_hugging_face(read_json(config)):
         config = folder / PROMPTS_FILE

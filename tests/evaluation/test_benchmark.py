@@ -1,7 +1,6 @@
 """Benchmarks by a checkpoint: the figures of a run again, the same files after a kill."""
 
 import json
-import runpy
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from mer_jax.data.clips import read_manifest
 from mer_jax.data.loader import Damages
 from mer_jax.data.stage import stage
 from mer_jax.evaluation import benchmark
+from mer_jax.evaluation.defaults import mer_unibench
 from mer_jax.run.held_out import evaluate
 from mer_jax.run.setting import answering
 
@@ -25,7 +25,7 @@ def films(tmp_path_factory):
 
 def evaluation_of(folder, films):
     """An evaluation of a checkpoint on films, on all devices together."""
-    c = runpy.run_path(str(ROOT / 'configs' / 'eval_mer_unibench.py'))['get_config']()
+    c = mer_unibench()
     c.model.checkpoint, c.data.root = str(folder), str(films)
     c.evaluate.batch = 2
     c.mesh.data, c.mesh.tensor = 1, -1

@@ -1,0 +1,32 @@
+"""Default config of an evaluation: the nine sets of MER-UniBench.
+
+mer_jax.evaluate reads this file itself where `--config` is not given.
+"""
+
+from ml_collections import ConfigDict
+
+from mer_jax.data.benchmarks import MER_UNIBENCH
+
+
+def mer_unibench() -> ConfigDict:
+    """The nine sets of MER-UniBench; mer_jax.data.benchmarks lists the keys of all known sets."""
+    c = ConfigDict()
+    c.seed = -1  # of sampling; -1: the seed in the checkpoint's config
+    c.model = ConfigDict(
+        dict(checkpoint='')
+    )  # one named checkpoint: nothing is chosen on test data
+    c.data = ConfigDict(dict(root='', cache='', max_bad_clips=100))
+    c.benchmarks = MER_UNIBENCH
+    c.wheels = ('builtin',)  # or AffectGPT's folder emotion_wheel, as in published figures
+    c.level = 1  # of the wheels: 1 | 2
+    c.clips = 0  # the first clips of each set; 0 = all
+    c.evaluate = ConfigDict(dict(batch=32, temperature=0.9, top_p=0.9))
+    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
+    c.judge = ConfigDict()  # of the reasoning in sets of MME-Emotion; needs an endpoint
+    c.judge.endpoint = ''  # OpenAI-compatible, e.g. https://host/v1; '' = no judge
+    c.judge.model = ''
+    c.judge.key = 'JUDGE_API_KEY'  # environment variable that holds the key, if one is needed
+    return c
+
+
+get_config = mer_unibench  # the name that --config looks for in a file

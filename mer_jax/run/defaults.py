@@ -1,0 +1,195 @@
+"""Default configs of a run: MER-R1, the GRPO baseline, the cold start alone.
+
+Files of configs/ import these functions; a config of your own may call one and change single keys.
+mer_jax.main reads this file itself where `--config` is not given.
+"""
+
+from ml_collections import ConfigDict
+
+FAMILIES = {  # variant: the family of its checkpoint
+    'qwen2_5_omni_7b': 'omni',
+    'qwen2_5_omni_3b': 'omni',
+    'qwen2_5_vl_7b': 'vl',
+    'qwen2_5_vl_3b': 'vl',
+}
+
+
+def mer_r1(variant: str = '') -> ConfigDict:
+    """MER-R1 on the embedded stage, or the variant that trains a published checkpoint."""
+    if not variant:
+        return stage()
+    if variant not in FAMILIES:
+        raise ValueError(
+            f'--config FILE:{variant}: the variants are {", ".join(FAMILIES)}; leave out '
+            f':{variant} for the embedded stage'
+        )
+    return published(FAMILIES[variant])
+
+
+def grpo_f1(variant: str = '') -> ConfigDict:
+    """The plain baseline: GRPO with one F reward, no disentanglement, no calibration."""
+    c = mer_r1(variant)
+    c.learn.disentangle = 'none'
+    c.learn.calibration.space = 'off'
+    return c
+
+
+def sft(variant: str = '') -> ConfigDict:
+    """The cold start alone: no updates of reinforcement learning."""
+    c = mer_r1(variant)
+    c.steps = 0
+    return c
+
+
+def stage() -> ConfigDict:
+    """The embedded stage: a model of about a million weights, minutes on two CPU cores."""
+    c = ConfigDict()
+    c.seed = 0
+    c.steps = 150  # updates of reinforcement learning
+    c.prompts_per_step = 16
+
+    c.model = ConfigDict()
+    c.model.checkpoint = ''  # a Hugging Face folder, or the workdir of a run; '' = random weights
+    c.model.family = 'omni'  # omni | vl
+    c.model.dtype = 'float32'  # of activations: float32 | bfloat16
+    c.model.weights = 'float32'  # of trained weights; bfloat16 would round small updates away
+    c.model.remat = True  # recompute layers in the backward pass: less memory, faster on CPUs
+    c.model.text = ConfigDict(
+        dict(
+            hidden_size=128,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            intermediate_size=384,
+            mrope_section=(4, 6, 6),
+            rope_theta=10_000.0,
+            tie_word_embeddings=False,
+        )
+    )
+    c.model.vision = ConfigDict(
+        dict(
+            hidden_size=96,
+            depth=2,
+            num_heads=3,
+            intermediate_size=256,
+            window_size=56,
+            fullatt_block_indexes=(1,),
+        )
+    )
+    c.model.audio = ConfigDict(
+        dict(d_model=96, encoder_layers=2, encoder_attention_heads=3, encoder_ffn_dim=256)
+    )
+
+    c.data = ConfigDict()
+    c.data.clips = 16_384  # training clips drawn from the stage
+    c.data.manifest = ''  # instead of the stage: JSON lines of clips, or KEY:FOLDER of a known set
+    c.data.held_out = 0.2  # share of a manifest's clips that only evaluation uses
+    c.data.max_bad_clips = 10  # damaged clips are skipped up to this number
+    c.data.prompt_tokens = (120,)  # a batch is padded to the first of these that holds it
+    c.data.system = ''  # system message; '' = the default of the chat template, if it has one
+    c.data.subtitle = '{}'  # {} is replaced by the subtitle
+    c.data.question = 'What does this person feel?'
+    c.data.audio_in_video = True  # False: the sound of a video follows its frames
+    c.data.fps = 2.0  # frames sampled from a video file
+    c.data.max_frames = 4
+    c.data.min_pixels = 56 * 56  # of a frame; smaller and larger ones are resized
+    c.data.max_pixels = 56 * 56
+    c.data.cache = ''  # folder for features of frozen towers; '' = no cache
+    c.data.wheels = ('parrott', 'feeling', 'ekman')
+
+    c.cold_start = ConfigDict()
+    c.cold_start.steps = 170
+    c.cold_start.prompts_per_step = 32
+    c.cold_start.learning_rate = 2e-3
+    c.cold_start.towers = True  # train the towers as well as the decoder
+
+    c.rollout = ConfigDict()
+    c.rollout.group = 8  # branches of a prompt
+    c.rollout.temperature = 1.0
+    c.rollout.top_p = 1.0
+    c.rollout.slow_tokens = 48  # at most, of a branch
+    c.rollout.echo_tokens = 24  # at most, of the fast echo of an answer
+    c.rollout.anchors = 8  # at most, words of an answer whose confidence is compared
+
+    c.learn = ConfigDict()
+    c.learn.weights = ConfigDict(dict(recall=1.0, precision=1.0, f=1.0, form=0.1))
+    c.learn.disentangle = 'advantage'  # none | reward | advantage
+    c.learn.calibration = ConfigDict()
+    c.learn.calibration.weight = 0.2
+    c.learn.calibration.space = 'advantage'  # off | reward | advantage | mixed
+    c.learn.calibration.level = 'category'  # category | word
+    c.learn.calibration.sides = 'both'  # recall | precision | both
+    c.learn.standardise = True  # False: subtract the group's mean only (Dr. GRPO)
+    c.learn.kl = 0.04  # weight of KL(policy ‖ reference)
+    c.learn.clip_low = 0.2
+    c.learn.clip_high = 0.2
+    c.learn.aggregate = 'token'  # token | sequence | constant
+    c.learn.chunk = 128  # tokens whose vocabulary logits are held at a time
+
+    c.optim = ConfigDict()
+    c.optim.learning_rate = 3e-4
+    c.optim.warmup = 5  # updates
+    c.optim.clip_norm = 1.0
+    c.optim.weight_decay = 0.0
+    c.optim.b2 = 0.95
+    c.optim.moments = 'float32'  # dtype of Adam's two moments
+
+    c.evaluate = ConfigDict()
+    c.evaluate.clips = 512  # at most, of the held-out clips
+    c.evaluate.batch = 64
+    c.evaluate.temperature = 0.9
+    c.evaluate.top_p = 0.9
+
+    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))  # -1: all devices that the others leave
+    c.every = ConfigDict(dict(save=25, keep=2))  # updates between saves; saves kept
+    c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
+    return c
+
+
+def published(family: str) -> ConfigDict:
+    """The settings published for Qwen2.5-Omni-7B, as far as they are known.
+
+    MER-R1 (arXiv 2606.27652): group 4, learning rates 2e-5 (cold start: 5,000 clips, 2 epochs) and
+    2e-6 (one epoch), 16 GPUs. The public code line of its first author (vhzy/HumanOmniV2 on GitHub,
+    affect_r1): KL 0.04, clip 0.2, prompts of 2,048 and branches of 1,024 tokens, bfloat16, gradient
+    norm 1, 16 x 2 prompts an update, at most 16 frames a clip, towers frozen, seed 42, sound inside
+    the video; evaluation at temperature 0.9 and top-p 0.9. Unknown settings keep the values of the
+    stage: the weights of the terms and of the calibration, temperature 1.
+    """
+    c = stage()
+    c.seed = 42
+    c.steps = 800  # one epoch of about 25,000 clips
+    c.prompts_per_step = 32
+    c.model.family = family
+    c.model.dtype = 'bfloat16'
+    c.model.text = c.model.vision = c.model.audio = ConfigDict()  # sizes of the checkpoint
+
+    c.data.prompt_tokens = (768, 1280, 2048)
+    c.data.question = (
+        'You are an expert on human emotion. Look at the face and the movements of the body, hear '
+        'the tone of the voice, weigh the subtitle, and say in detail what you find and what state '
+        'of mind it shows. Reason inside <think> </think>, then name all emotions that fit, '
+        'separated by commas, inside <answer> </answer>.'
+    )
+    c.data.subtitle = 'The subtitle reads: <Subtitle>{}</Subtitle>'
+    c.data.max_frames = 16
+    c.data.min_pixels = 20 * 28 * 28
+    c.data.max_pixels = 128 * 28 * 28
+
+    c.cold_start.steps = 312  # two epochs of 5,000 clips
+    c.cold_start.learning_rate = 2e-5
+    c.cold_start.towers = False
+    c.rollout.group = 4
+    c.rollout.slow_tokens = 1024
+    c.rollout.echo_tokens = 64
+    c.rollout.anchors = 16
+    c.optim.learning_rate = 2e-6
+    c.optim.b2 = 0.999
+    c.evaluate.batch = 32
+    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # weights and moments over all devices
+    c.export = True
+    return c
+
+
+get_config = mer_r1  # the name that --config looks for in a file
