@@ -51,11 +51,11 @@ def programs(work: Workload, learn: Learn, optimizer) -> dict[str, Callable]:
     spec, sampling, level = work.spec, work.sampling, learn.calibration.level
 
     def prefill(policy, prompts):
-        features = perceive(policy, spec, prompts.media)
-        return features, read_prompts(policy.decoder, spec, prompts, features)
+        features = perceive(policy, prompts.media)
+        return features, read_prompts(policy.decoder, prompts, features, spec.remat)
 
     def scored(decoder, prompts, features, token_bgs):
-        keys = read_prompts(decoder, spec, prompts, features)
+        keys = read_prompts(decoder, prompts, features, spec.remat)
         banned = sampling.banned
         return score(decoder, spec, prompts, keys, token_bgs, banned=banned, chunk=learn.chunk)
 

@@ -143,17 +143,17 @@ def given_branches(pair: Pair) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames='spec')
 def read(policy: Omni, spec: Spec, prompts: group.Prompts, token_bgs):
     """Features f[b, rows, d], keys, logits f[b, g, s, v] and log-probabilities f[b, g, s]."""
-    features = perceive(policy, spec, prompts.media)
-    keys = read_prompts(policy.decoder, spec, prompts, features)
+    features = perceive(policy, prompts.media)
+    keys = read_prompts(policy.decoder, prompts, features)
     hidden = branch_hidden(policy.decoder, spec, prompts, keys, token_bgs)
-    logits = policy.decoder.logits(spec.text, hidden)
+    logits = policy.decoder.logits(hidden)
     return features, keys, logits, score(policy.decoder, spec, prompts, keys, token_bgs)
 
 
 @functools.partial(jax.jit, static_argnames='spec')
 def decode(policy: Omni, spec: Spec, prompts: group.Prompts):
     """The likeliest token, again and again: i[b, s], at a temperature that leaves no choice."""
-    keys = read_prompts(policy.decoder, spec, prompts, perceive(policy, spec, prompts.media))
+    keys = read_prompts(policy.decoder, prompts, perceive(policy, prompts.media))
     sampling = Sampling(tokens=1 + GREEDY, end=spec.text.vocab_size, banned=(), temperature=1e-6)
     grown = grow(
         policy.decoder,

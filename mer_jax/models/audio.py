@@ -49,6 +49,7 @@ class AudioTower(nnx.Module):
     """The tower of Qwen2.5-Omni; its arguments are laid out as in `group.Media`."""
 
     def __init__(self, rngs: nnx.Rngs, spec: AudioSpec):
+        self.spec = spec
         d, m = spec.d_model, spec.num_mel_bins
         self.conv1 = Projection(rngs, (m, 3, d), '_ _ embed', bias=True, inputs=2)
         self.conv2 = Projection(rngs, (d, 3, d), '_ _ embed', bias=True, inputs=2)
@@ -56,14 +57,7 @@ class AudioTower(nnx.Module):
         self.ln_post = LayerNorm(d)
         self.proj = Projection(rngs, (d, spec.output_dim), 'embed _', bias=True)
 
-    def __call__(
-        self,
-        spec: AudioSpec,
-        sound_bjfm: Array,
-        length_bj: Array,
-        pair_bq2: Array,
-        remat: bool = False,
-    ):
+    def __call__(self, sound_bjfm: Array, length_bj: Array, pair_bq2: Array, remat: bool = False):
         """Features f[b, q, output_dim] in the dtype of the sound.
 
         A token of padding is finite and means nothing. `remat` recomputes each layer in the
@@ -77,7 +71,7 @@ class AudioTower(nnx.Module):
 
         body = jax.checkpoint(body, prevent_cse=False) if remat else body
         x_bjid, _ = jax.lax.scan(body, x_bjid, self.layers)
-        frame_brd = x_bjid.reshape(x_bjid.shape[0], -1, spec.d_model)
+        frame_brd = x_bjid.reshape(x_bjid.shape[0], -1, self.spec.d_model)
         token_bqd = jax.vmap(lambda frame_rd, pair_q2: frame_rd[pair_q2].mean(1))(
             frame_brd, pair_bq2
         )

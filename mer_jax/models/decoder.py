@@ -56,23 +56,23 @@ class Layer(nnx.Module):
     """One pre-norm layer."""
 
     def __init__(self, rngs, spec: TextSpec):
-        self.input_layernorm = RMSNorm(spec.hidden_size)
+        self.input_layernorm = RMSNorm(spec.hidden_size, spec.rms_norm_eps)
         self.self_attn = Attention(rngs, spec)
-        self.post_attention_layernorm = RMSNorm(spec.hidden_size)
+        self.post_attention_layernorm = RMSNorm(spec.hidden_size, spec.rms_norm_eps)
         self.mlp = MLP(rngs, spec)
 
-    def project(self, spec, x, angles):
+    def project(self, x, angles):
         """Rotated queries f[..., n, h], rotated keys and values f[..., k, h] of x f[..., d]."""
-        y = self.input_layernorm(x, spec.rms_norm_eps)
+        y = self.input_layernorm(x)
         cos, sin = angles
         query = rotate(self.self_attn.q_proj(y), cos, sin)
         key = rotate(self.self_attn.k_proj(y), cos, sin)
         return query, key, self.self_attn.v_proj(y)
 
-    def finish(self, spec, x, mixed):
+    def finish(self, x, mixed):
         """x f[..., d] after the residuals of attention (mixed f[..., n, h]) and of the MLP."""
         x = x + self.self_attn.o_proj(mixed)
-        return x + self.mlp(self.post_attention_layernorm(x, spec.rms_norm_eps))
+        return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Embedding(nnx.Module):
@@ -91,13 +91,14 @@ class Backbone(nnx.Module):
         self.layers = stack(
             lambda layer_rngs: Layer(layer_rngs, spec), rngs, spec.num_hidden_layers
         )
-        self.norm = RMSNorm(spec.hidden_size)
+        self.norm = RMSNorm(spec.hidden_size, spec.rms_norm_eps)
 
 
 class Decoder(nnx.Module):
     """The decoder with its head; a tied head is the embedding matrix, no weight of its own."""
 
     def __init__(self, rngs, spec: TextSpec):
+        self.spec = spec
         self.model = Backbone(rngs, spec)
         if not spec.tie_word_embeddings:
             shape = (spec.hidden_size, spec.vocab_size)
@@ -107,9 +108,9 @@ class Decoder(nnx.Module):
         """Embeddings f[..., d] of token ids."""
         return jnp.take(self.model.embed_tokens.weight[...], token, axis=0).astype(dtype)
 
-    def logits(self, spec, x):
+    def logits(self, x):
         """Vocabulary logits f[..., v] in float32 of normalised hidden states f[..., d]."""
-        if spec.tie_word_embeddings:
+        if self.spec.tie_word_embeddings:
             head = self.model.embed_tokens.weight[...].T
         else:
             head = self.lm_head.weight[...]
@@ -207,65 +208,61 @@ def attend_masked(query_btnh, key_bukh, value_bukh, mask_btu):
     return mixed.transpose(0, 2, 1, 3, 4).reshape(b, t, n, h)
 
 
-def prefill(decoder: Decoder, spec: TextSpec, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
+def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
     """The keys and values f[l, b, t, k, h] of prompts; the last layer only makes its own."""
-    cos, sin = rotary(spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
+    cos, sin = rotary(decoder.spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
     angles = cos[:, :, None], sin[:, :, None]
     slots = jnp.arange(x_btd.shape[1])
     mask_btu = (slots[:, None] >= slots) & mask_bt[:, None]
 
     def body(x, scanned):
         layer, last = scanned
-        query, key, value = layer.project(spec, x, angles)
+        query, key, value = layer.project(x, angles)
 
         def onward(x):
             mixed = attend_before(query, key, value, mask_btu)
-            return layer.finish(spec, x, mixed)
+            return layer.finish(x, mixed)
 
         return jax.lax.cond(last, lambda x: x, onward, x), Keys(k=key, v=value)
 
-    last = np.arange(spec.num_hidden_layers) == spec.num_hidden_layers - 1
+    last = np.arange(decoder.spec.num_hidden_layers) == decoder.spec.num_hidden_layers - 1
     body = jax.checkpoint(body) if remat else body
     return jax.lax.scan(body, x_btd, (decoder.model.layers, last))[1]
 
 
-def extend(
-    decoder: Decoder, spec: TextSpec, token_bgs, position_b, keys: Keys, mask_bt, remat=False
-):
+def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=False):
     """Normalised hidden states f[b, g, s, d] of whole branches that start at position_b."""
     s = token_bgs.shape[2]
     x = decoder.embed(token_bgs, keys.k.dtype)
-    angles = branch_rotary(spec, position_b, s, x.dtype)
+    angles = branch_rotary(decoder.spec, position_b, s, x.dtype)
     causal = np.tri(s, dtype=bool)
 
     def body(x, scanned):
         layer, prompt = scanned
-        query, key, value = layer.project(spec, x, angles)
+        query, key, value = layer.project(x, angles)
         own = by_head_of_branches(Keys(k=key, v=value))
         mixed = attend_shared(query, by_head(prompt), mask_bt, own, causal)
-        return layer.finish(spec, x, mixed), None
+        return layer.finish(x, mixed), None
 
     body = jax.checkpoint(body) if remat else body
     x, _ = jax.lax.scan(body, x, (decoder.model.layers, keys))
-    return decoder.model.norm(x, spec.rms_norm_eps)
+    return decoder.model.norm(x)
 
 
-def extend_one(
-    decoder: Decoder, spec: TextSpec, token_bg, position_b, keys: Keys, mask_bt, own, at
-):
+def extend_one(decoder: Decoder, token_bg, position_b, keys: Keys, mask_bt, own, at):
     """Hidden states f[b, g, d] of token number `at` of each branch, and `own` keys with it added.
 
     Keys are laid out by head, `keys` f[l, b, k, t, h] and `own` f[l, b, k, g, s, h], so that no
     step transposes them. `own` travels in the scan's carry, where it is updated in place.
     """
     x = decoder.embed(token_bg, keys.k.dtype)[:, :, None]
-    angles = branch_rotary(spec, position_b + at, 1, x.dtype)
+    angles = branch_rotary(decoder.spec, position_b + at, 1, x.dtype)
     mask_su = (jnp.arange(own.k.shape[4]) <= at)[None]
 
     def body(carry, scanned):
         x, own, depth = carry
         layer, prompt = scanned
-        query, key, value = layer.project(spec, x, angles)
+        query, key, value = layer.project(x, angles)
         own = jax.tree.map(
             lambda all_lbkguh, new: jax.lax.dynamic_update_slice(
                 all_lbkguh, new[None], (depth, 0, 0, 0, at, 0)
@@ -275,10 +272,10 @@ def extend_one(
         )
         here = jax.tree.map(lambda all_lbkguh: all_lbkguh[depth], own)
         mixed = attend_shared(query, prompt, mask_bt, here, mask_su)
-        return (layer.finish(spec, x, mixed), own, depth + 1), None
+        return (layer.finish(x, mixed), own, depth + 1), None
 
     (x, own, _), _ = jax.lax.scan(body, (x, own, 0), (decoder.model.layers, keys))
-    return decoder.model.norm(x[:, :, 0], spec.rms_norm_eps), own
+    return decoder.model.norm(x[:, :, 0]), own
 
 
 def branch_rotary(spec: TextSpec, position_b, s, dtype):

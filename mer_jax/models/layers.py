@@ -123,26 +123,28 @@ class Projection(nnx.Module):
 class RMSNorm(nnx.Module):
     """x / rms(x), taken in float32 and cast back before the scale, as Qwen2 does."""
 
-    def __init__(self, width):
+    def __init__(self, width: int, eps: float):
+        self.eps = eps
         self.weight = constant(1.0, (width,), '_')
 
-    def __call__(self, x, eps):
+    def __call__(self, x):
         wide = x.astype(jnp.float32)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
         return wide.astype(x.dtype) * self.weight[...].astype(x.dtype)
 
 
 class LayerNorm(nnx.Module):
     """The usual layer norm with bias, in float32."""
 
-    def __init__(self, width):
+    def __init__(self, width: int, eps: float = 1e-5):
+        self.eps = eps
         self.weight = constant(1.0, (width,), '_')
         self.bias = constant(0.0, (width,), '_')
 
-    def __call__(self, x, eps=1e-5):
+    def __call__(self, x):
         wide = x.astype(jnp.float32)
         wide = wide - wide.mean(-1, keepdims=True)
-        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
         return (wide * self.weight[...] + self.bias[...]).astype(x.dtype)
 
 

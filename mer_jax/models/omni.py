@@ -17,6 +17,7 @@ class Omni:
     decoder: Decoder
     visual: VisionTower | None
     audio_tower: AudioTower | None
+    spec: Spec = struct.field(pytree_node=False)
 
 
 def make_omni(key, spec: Spec) -> Omni:
@@ -26,39 +27,39 @@ def make_omni(key, spec: Spec) -> Omni:
         decoder=Decoder(rngs, spec.text),
         visual=VisionTower(rngs, spec.vision) if spec.vision else None,
         audio_tower=AudioTower(rngs, spec.audio) if spec.audio else None,
+        spec=spec,
     )
 
 
-def perceive(omni: Omni, spec: Spec, media: Media):
+def perceive(omni: Omni, media: Media):
     """What the towers make of the media: f[b, rows, d], pictures first, then sound.
 
     The rows are those that `Media.place` counts: z · p / merge² of pictures, then q of sound.
-    Features that come with the media are taken as they are.
+    Features that come with the media are taken as they are. The dtype is that of activations,
+    even without any row.
     """
+    spec = omni.spec
     if media.feature is not None:
         return media.feature.astype(spec.dtype)
     b = media.place.shape[0]
     rows = [jnp.zeros((b, 0, spec.text.hidden_size), spec.dtype)]
     if media.patch.shape[1]:
         patch = media.patch.astype(spec.dtype)
-        rows.append(
-            omni.visual(spec.vision, patch, media.patch_mask, media.patch_row_col, remat=spec.remat)
-        )
+        rows.append(omni.visual(patch, media.patch_mask, media.patch_row_col, remat=spec.remat))
     if media.sound.shape[1]:
         sound = media.sound.astype(spec.dtype)
-        rows.append(
-            omni.audio_tower(
-                spec.audio, sound, media.sound_length, media.sound_pair, remat=spec.remat
-            )
-        )
+        rows.append(omni.audio_tower(sound, media.sound_length, media.sound_pair, remat=spec.remat))
     return jnp.concatenate(rows, 1)
 
 
-def read_prompts(decoder: Decoder, spec: Spec, prompts: Prompts, features_brd) -> Keys:
-    """The keys of prompts whose media tokens show the features, f[l, b, t, k, h]."""
-    x = decoder.embed(prompts.token, spec.dtype)
+def read_prompts(decoder: Decoder, prompts: Prompts, features_brd, remat: bool = False) -> Keys:
+    """The keys f[l, b, t, k, h] of prompts whose media tokens show the features.
+
+    The dtype of the features is that of all activations, also where there are no rows.
+    """
+    x = decoder.embed(prompts.token, features_brd.dtype)
     place = prompts.media.place
     if features_brd.shape[1]:
         shown = jnp.take_along_axis(features_brd, jnp.maximum(place, 0)[..., None], axis=1)
-        x = jnp.where(place[..., None] >= 0, shown.astype(x.dtype), x)
-    return prefill(decoder, spec.text, x, prompts.position, prompts.mask, spec.remat)
+        x = jnp.where(place[..., None] >= 0, shown, x)
+    return prefill(decoder, x, prompts.position, prompts.mask, remat)

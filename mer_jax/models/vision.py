@@ -26,6 +26,7 @@ class Attention(nnx.Module):
     """The projections of a block's attention; query, key and value are one matrix or three."""
 
     def __init__(self, rngs, spec: VisionSpec):
+        self.spec = spec
         d, n = spec.hidden_size, spec.num_heads
         h = d // n
         if spec.fused_qkv:
@@ -36,9 +37,9 @@ class Attention(nnx.Module):
             self.v = Projection(rngs, (d, n, h), 'embed heads _', bias=True)
         self.proj = Projection(rngs, (n, h, d), 'heads _ embed', bias=True, inputs=2)
 
-    def project(self, spec, x):
+    def project(self, x):
         """Query, key and value f[..., n, h] of x f[..., d]."""
-        if spec.fused_qkv:
+        if self.spec.fused_qkv:
             return tuple(jnp.moveaxis(self.qkv(x), -3, 0))
         return self.q(x), self.k(x), self.v(x)
 
@@ -60,37 +61,39 @@ class Block(nnx.Module):
     """One pre-norm block."""
 
     def __init__(self, rngs, spec: VisionSpec):
-        self.norm1 = RMSNorm(spec.hidden_size)
+        self.spec = spec
+        self.norm1 = RMSNorm(spec.hidden_size, EPS)
         self.attn = Attention(rngs, spec)
-        self.norm2 = RMSNorm(spec.hidden_size)
+        self.norm2 = RMSNorm(spec.hidden_size, EPS)
         self.mlp = MLP(rngs, spec)
 
-    def __call__(self, spec, x, angles, mask, fully):
+    def __call__(self, x, angles, mask, fully):
         """x f[b, z, p, d] after the block; a patch sees its frame if `fully`, else its window."""
-        query, key, value = self.attn.project(spec, self.norm1(x, EPS))
+        query, key, value = self.attn.project(self.norm1(x))
         mixed = jax.lax.cond(
             fully,
             attend_blocks(x.shape[2]),
-            attend_blocks(window_patches(spec)),
+            attend_blocks(window_patches(self.spec)),
             *(turned(query, angles), turned(key, angles), value, mask),
         )
         x = x + self.attn.proj(mixed)
-        return x + self.mlp(self.norm2(x, EPS))
+        return x + self.mlp(self.norm2(x))
 
 
 class Merger(nnx.Module):
     """The patches of a cell, joined, as one vector of the decoder's width."""
 
     def __init__(self, rngs, spec: VisionSpec):
+        self.spec = spec
         joined = spec.hidden_size * spec.spatial_merge_size**2
-        self.ln_q = RMSNorm(spec.hidden_size)
+        self.ln_q = RMSNorm(spec.hidden_size, EPS)
         self.mlp_0 = Projection(rngs, (joined, joined), 'embed mlp', bias=True)
         self.mlp_2 = Projection(rngs, (joined, spec.out_hidden_size), 'mlp embed', bias=True)
 
-    def __call__(self, spec, x):
+    def __call__(self, x):
         """f[b, z · p / merge², out_hidden_size] of x f[b, z, p, d]."""
-        joined = spec.hidden_size * spec.spatial_merge_size**2
-        cells = self.ln_q(x, EPS).reshape(x.shape[0], -1, joined)
+        joined = self.spec.hidden_size * self.spec.spatial_merge_size**2
+        cells = self.ln_q(x).reshape(x.shape[0], -1, joined)
         return self.mlp_2(jax.nn.gelu(self.mlp_0(cells), approximate=False))
 
 
@@ -98,38 +101,34 @@ class VisionTower(nnx.Module):
     """The tower of Qwen2.5-VL and Qwen2.5-Omni; its arguments are laid out as in `group.Media`."""
 
     def __init__(self, rngs: nnx.Rngs, spec: VisionSpec):
+        self.spec = spec
         self.patch_embed = PatchEmbed(rngs, spec)
         self.blocks = stack(lambda block_rngs: Block(block_rngs, spec), rngs, spec.depth)
         self.merger = Merger(rngs, spec)
 
     def __call__(
-        self,
-        spec: VisionSpec,
-        patch_bzpx: Array,
-        mask_bzp: Array,
-        row_col_bzp2: Array,
-        remat: bool = False,
+        self, patch_bzpx: Array, mask_bzp: Array, row_col_bzp2: Array, remat: bool = False
     ):
         """Features f[b, z · p / merge², out_hidden_size] in the dtype of the patches.
 
         Features of padded patches are finite and mean nothing. `remat` recomputes each block in
         the backward pass.
         """
-        if patch_bzpx.shape[2] % window_patches(spec):
+        if patch_bzpx.shape[2] % window_patches(self.spec):
             raise ValueError(
                 f'patches of a frame = {patch_bzpx.shape[2]} must be a multiple of the '
-                f'{window_patches(spec)} patches of a window: pad each window to that many'
+                f'{window_patches(self.spec)} patches of a window: pad each window to that many'
             )
-        angles = rotary(spec, row_col_bzp2)
+        angles = rotary(self.spec, row_col_bzp2)
 
         def body(x, scanned):
             block, fully = scanned
-            return block(spec, x, angles, mask_bzp, fully), None
+            return block(x, angles, mask_bzp, fully), None
 
         body = jax.checkpoint(body, prevent_cse=False) if remat else body
-        fully = np.isin(np.arange(spec.depth), spec.fullatt_block_indexes)
+        fully = np.isin(np.arange(self.spec.depth), self.spec.fullatt_block_indexes)
         x, _ = jax.lax.scan(body, self.patch_embed.proj(patch_bzpx), (self.blocks, fully))
-        return self.merger(spec, x)
+        return self.merger(x)
 
 
 def window_patches(spec: VisionSpec) -> int:

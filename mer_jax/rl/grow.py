@@ -27,7 +27,7 @@ class Sampling:
 
 def distribution(decoder: Decoder, spec: Spec, hidden, temperature: float, banned):
     """The log-probabilities f[..., v], in float32, that tokens are drawn from before top-p."""
-    logits = decoder.logits(spec.text, hidden) / temperature
+    logits = decoder.logits(hidden) / temperature
     if banned:
         allowed = np.ones(spec.text.vocab_size, bool)
         allowed[list(banned)] = False
@@ -147,7 +147,6 @@ def grow(
         at, ended, branches, own = state
         hidden, own = extend_one(
             decoder,
-            spec.text,
             branches.token[:, :, at],
             prompts.next_position,
             keys,
@@ -214,9 +213,7 @@ def score(
 
 def branch_hidden(decoder: Decoder, spec: Spec, prompts: Prompts, keys: Keys, token_bgs):
     """Hidden states f[b, g, s, d] behind the tokens that follow each branch token."""
-    return extend(
-        decoder, spec.text, token_bgs, prompts.next_position, keys, prompts.mask, spec.remat
-    )
+    return extend(decoder, token_bgs, prompts.next_position, keys, prompts.mask, spec.remat)
 
 
 def anchor_distribution(decoder, spec, hidden_bgsd, anchor_bga, temperature, banned):

@@ -64,8 +64,8 @@ def roll_out(
     prompts = constrain(prompts)
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
-    features = perceive(policy, spec, prompts.media)
-    keys = read_prompts(policy.decoder, spec, prompts, features)
+    features = perceive(policy, prompts.media)
+    keys = read_prompts(policy.decoder, prompts, features, spec.remat)
     branches = grow(policy.decoder, spec, prompts, keys, key_b, opening_go, starts_wcn, sampling)
     return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
 
@@ -116,7 +116,7 @@ def train_step(
     policy, rule = state.policy, learn.calibration
 
     def branch_logp(decoder):
-        keys = read_prompts(decoder, spec, prompts, rollout.features)
+        keys = read_prompts(decoder, prompts, rollout.features, spec.remat)
         return score(
             decoder,
             spec,

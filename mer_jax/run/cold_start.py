@@ -38,8 +38,8 @@ def imitate_step(
 
     def loss_of(trained):
         policy = trained if towers else state.policy.replace(decoder=trained)
-        seen = perceive(policy, spec, prompts.media) if towers else features
-        keys = read_prompts(policy.decoder, spec, prompts, seen)
+        seen = perceive(policy, prompts.media) if towers else features
+        keys = read_prompts(policy.decoder, prompts, seen, spec.remat)
         logp = score(policy.decoder, spec, prompts, keys, token_bgs, banned=banned, chunk=chunk)
         parts = {
             name: aggregate(-logp[:, i], mask_bgs[:, i], 'token')
@@ -77,7 +77,7 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         donate_argnums=0,
     )
 
-    look = jax.jit(functools.partial(perceive, spec=setting.spec))
+    look = jax.jit(perceive)
 
     def update(state, examples, _):
         timer = Timer()

@@ -244,7 +244,7 @@ def first_policy(origin: Origin, c, mesh) -> Omni:
     spec, checkpoint = origin.spec, c.model.checkpoint
     abstract = jax.eval_shape(lambda: make_omni(jax.random.key(c.seed), spec))
     frozen = c.model.dtype if not (c.cold_start.steps and c.cold_start.towers) else c.model.weights
-    like = Omni(
+    like = abstract.replace(
         decoder=as_dtype(abstract.decoder, c.model.weights),
         visual=as_dtype(abstract.visual, frozen),
         audio_tower=as_dtype(abstract.audio_tower, frozen),

@@ -36,7 +36,7 @@ def policy(module_config):
 def seen(setting, policy, examples):
     """Prompts of examples, and what the towers make of them."""
     prompts = setting.collate(examples)
-    return prompts, perceive(policy, setting.spec, prompts.media)
+    return prompts, perceive(policy, prompts.media)
 
 
 def test_a_kept_prompt_gives_the_very_keys_that_its_media_gave(setting, policy, clips):
@@ -49,8 +49,7 @@ def test_a_kept_prompt_gives_the_very_keys_that_its_media_gave(setting, policy, 
     kept, kept_features = seen(setting, policy, again)
     assert kept.media.patch.shape[1] == 0 and kept.media.sound.shape[1] == 0
     both = [
-        read_prompts(policy.decoder, setting.spec, p, f)
-        for p, f in ((prompts, features), (kept, kept_features))
+        read_prompts(policy.decoder, p, f) for p, f in ((prompts, features), (kept, kept_features))
     ]
     jax.tree.map(np.testing.assert_array_equal, *both)
     np.testing.assert_array_equal(prompts.position, kept.position)

@@ -172,8 +172,8 @@ def test_the_formula_of_a_layer_is_what_the_compiler_counts():
 
     def forward(layer, x):
         angles = [angle[:, 0] for angle in branch_rotary(WIDE, jnp.zeros(B), T, x.dtype)]
-        mixed = jax.nn.dot_product_attention(*layer.project(WIDE, x, angles))
-        return layer.finish(WIDE, x, mixed)
+        mixed = jax.nn.dot_product_attention(*layer.project(x, angles))
+        return layer.finish(x, mixed)
 
     counted = compiled_flops(forward, layer, jnp.ones((B, T, 128)))
     assert flops.layer(WIDE, B * T, T) <= counted < 1.03 * flops.layer(WIDE, B * T, T)
@@ -205,7 +205,7 @@ def test_the_formula_of_the_vision_tower_is_what_the_compiler_counts(fully):
     shape = (B, 2, 64, 24)
     place = jnp.zeros((*shape[:3], 2), jnp.int32)
     counted = compiled_flops(
-        lambda tower, patch: tower(spec, patch, jnp.ones(shape[:3], bool), place),
+        lambda tower, patch: tower(patch, jnp.ones(shape[:3], bool), place),
         tower,
         jnp.ones(shape),
     )
@@ -215,9 +215,7 @@ def test_the_formula_of_the_vision_tower_is_what_the_compiler_counts(fully):
 def test_the_formula_of_the_audio_tower_is_what_is_traced():
     tower, shape = jax.eval_shape(lambda: AudioTower(nnx.Rngs(0), AUDIO)), (B, 2, 4, 7)
     pair, length = jnp.zeros((B, 3, 2), jnp.int32), jnp.full((B, 2), 4)
-    traced = traced_flops(
-        lambda tower, sound: tower(AUDIO, sound, length, pair), tower, jnp.ones(shape)
-    )
+    traced = traced_flops(lambda tower, sound: tower(sound, length, pair), tower, jnp.ones(shape))
     assert traced == flops.audio(AUDIO, shape, 3)
 
 

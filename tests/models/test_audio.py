@@ -68,10 +68,10 @@ def batch(spec, prompts, chunks, tokens, padding=0.0):
     return [np.stack(argument) for argument in arguments], counts
 
 
-@jax.jit(static_argnames=('spec', 'remat'))
-def features(tower, spec, sound, length, pair, remat=False):
+@jax.jit(static_argnames='remat')
+def features(tower, sound, length, pair, remat=False):
     with jax.default_matmul_precision('highest'):
-        return tower(spec, sound, length, pair, remat)
+        return tower(sound, length, pair, remat)
 
 
 def empty(spec):
@@ -108,7 +108,7 @@ def test_features_are_those_of_transformers(spec):
     assert sorted([*names(empty(spec)), 'audio_bos_eos_token.weight']) == sorted(stored)
     filled = fill(empty(spec), stored.__getitem__)
     arguments, counts = batch(spec, PROMPTS, chunks=6, tokens=10, padding=3.0)
-    found = features(filled, spec, *arguments)
+    found = features(filled, *arguments)
     assert np.isfinite(found).all()
     for seed, lengths in enumerate(PROMPTS):
         frames = torch.from_numpy(raw_sounds(spec, lengths, seed)).T
@@ -121,7 +121,7 @@ def test_more_chunks_tokens_and_noise_in_the_padding_change_no_feature():
     tower = own(ODD)
     few, counts = batch(ODD, PROMPTS[:2], chunks=5, tokens=10)
     many, _ = batch(ODD, PROMPTS[:2], chunks=7, tokens=13, padding=np.nan)
-    few, many = features(tower, ODD, *few), features(tower, ODD, *many)
+    few, many = features(tower, *few), features(tower, *many)
     assert np.isfinite(many).all()
     for prompt, count in enumerate(counts):
         np.testing.assert_allclose(few[prompt, :count], many[prompt, :count], atol=1e-5, rtol=1e-5)
@@ -133,7 +133,7 @@ def test_a_feature_depends_on_the_valid_frames_of_its_chunks_alone():
 
     @jax.jit
     def gradient(token):
-        return jax.grad(lambda x: tower(ODD, x, length, pair)[1, token].sum())(sound)
+        return jax.grad(lambda x: tower(x, length, pair)[1, token].sum())(sound)
 
     def touched(token):
         return np.abs(gradient(token)).max(-1) > 0
@@ -147,7 +147,7 @@ def test_a_feature_depends_on_the_valid_frames_of_its_chunks_alone():
 
 def test_empty_chunks_give_no_nan_to_the_gradients():
     (sound, length, pair), _ = batch(ODD, PROMPTS[:1], chunks=4, tokens=8)
-    gradient = jax.jit(jax.grad(lambda tower: tower(ODD, sound, 0 * length, pair).sum()))
+    gradient = jax.jit(jax.grad(lambda tower: tower(sound, 0 * length, pair).sum()))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient(own(ODD))))
 
 
@@ -156,7 +156,7 @@ def test_recomputed_layers_give_the_same_gradients():
     arguments, _ = batch(ODD, PROMPTS[:2], chunks=5, tokens=10)
 
     def gradient(remat):
-        return jax.jit(jax.grad(lambda tower: tower(ODD, *arguments, remat).sum()))(own(ODD))
+        return jax.jit(jax.grad(lambda tower: tower(*arguments, remat).sum()))(own(ODD))
 
     plain, recomputed = gradient(False), gradient(True)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(plain))
@@ -168,8 +168,8 @@ def test_recomputed_layers_give_the_same_gradients():
 def test_features_have_the_dtype_of_the_sound():
     (sound, length, pair), (count,) = batch(ODD, PROMPTS[:1], chunks=3, tokens=7)
     tower = own(ODD)
-    exact = features(tower, ODD, sound, length, pair)[0, :count]
-    found = features(tower, ODD, sound.astype(jnp.bfloat16), length, pair)[0, :count]
+    exact = features(tower, sound, length, pair)[0, :count]
+    found = features(tower, sound.astype(jnp.bfloat16), length, pair)[0, :count]
     assert found.dtype == jnp.bfloat16
     assert np.abs(found.astype(np.float32) - exact).max() < 0.05 * np.abs(exact).max()
 

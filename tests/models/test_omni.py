@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,18 +24,44 @@ def test_a_media_token_shows_the_feature_that_its_place_names_and_others_stay_te
     features = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 32)), jnp.float32)
     place = np.array([[-1, 3, 0, -1, 4, -1], [-1, -1, -1, 2, 2, -1]], np.int32)
     prompts = prompts.replace(media=prompts.media.replace(place=place))
-    shown = read_prompts(policy.decoder, tiny.SPEC, prompts, features)
+    shown = read_prompts(policy.decoder, prompts, features)
 
     x = np.array(policy.decoder.embed(prompts.token, 'float32'))
     for row, slot in zip(*np.nonzero(place >= 0), strict=True):
         x[row, slot] = features[row, place[row, slot]]
-    wanted = prefill(
-        policy.decoder, tiny.TEXT, jnp.asarray(x), jnp.asarray(prompts.position), prompts.mask
-    )
+    wanted = prefill(policy.decoder, jnp.asarray(x), jnp.asarray(prompts.position), prompts.mask)
     np.testing.assert_allclose(shown.k, wanted.k, atol=1e-6)
     np.testing.assert_allclose(shown.v, wanted.v, atol=1e-6)
 
 
 def test_a_model_without_media_perceives_nothing():
-    features = perceive(tiny.policy(), tiny.SPEC, tiny.silence(3, 6))
+    features = perceive(tiny.policy(), tiny.silence(3, 6))
     assert features.shape == (3, 0, 32)
+
+
+def test_a_spec_is_static_to_every_transformation():
+    traced = []
+
+    @jax.jit
+    def widths(policy):
+        traced.append(policy.spec)
+        return policy.decoder.embed(jnp.arange(2), policy.spec.dtype)
+
+    abstract = jax.eval_shape(lambda: make_omni(jax.random.key(0), SPEC))
+    one, other = (make_omni(jax.random.key(seed), SPEC) for seed in (0, 1))
+    for policy in (one, other, jax.jit(lambda: one)(), jax.tree.map(jnp.zeros_like, one)):
+        widths(policy)
+        assert policy.spec == SPEC and policy.decoder.spec == SPEC.text
+        assert policy.visual.blocks.spec == SPEC.vision  # of stacked layers too
+        assert jax.tree.structure(policy) == jax.tree.structure(abstract)
+    assert traced == [SPEC]
+    widths(one.replace(spec=dataclasses.replace(SPEC, dtype='bfloat16')))
+    assert len(traced) == 2
+
+
+def test_features_have_the_dtype_of_the_spec_with_and_without_rows():
+    policy = tiny.policy(spec=dataclasses.replace(tiny.SPEC, dtype='bfloat16'))
+    media = tiny.silence(3, 6)
+    assert perceive(policy, media).dtype == jnp.bfloat16
+    kept = media.replace(feature=np.ones((3, 2, 32), np.float32))
+    assert perceive(policy, kept).dtype == jnp.bfloat16

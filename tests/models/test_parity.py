@@ -152,6 +152,7 @@ def test_bfloat16_is_as_near_to_float32_as_that_of_transformers(pair, branch_bgs
         spec=dataclasses.replace(pair.spec, dtype='bfloat16'),
         policy=jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), pair.policy),
     )
+    half = dataclasses.replace(half, policy=half.policy.replace(spec=half.spec))
     both = zip(pair.shown, branch_bgs, strict=True)
     theirs = np.stack([parity.trace(half, *one).logits_gsv for one in both])
     ours = np.asarray(parity.read(half.policy, half.spec, parity.as_batch(pair), branch_bgs)[2])

@@ -85,10 +85,10 @@ def batch(spec, clips, frames, windows, padding=0.0):
     return [np.stack(argument) for argument in arguments], rows
 
 
-@jax.jit(static_argnames=('spec', 'remat'))
-def features(tower, spec, patch, mask, row_col, remat=False):
+@jax.jit(static_argnames='remat')
+def features(tower, patch, mask, row_col, remat=False):
     with jax.default_matmul_precision('highest'):
-        return tower(spec, patch, mask, row_col, remat)
+        return tower(patch, mask, row_col, remat)
 
 
 def empty(spec):
@@ -131,7 +131,7 @@ def test_features_are_those_of_transformers(spec):
     assert sorted(names(empty(spec))) == sorted(stored)
     filled = fill(empty(spec), stored.__getitem__)
     arguments, rows = batch(spec, CLIPS, frames=4, windows=9, padding=3.0)
-    found = features(filled, spec, *arguments)
+    found = features(filled, *arguments)
     for seed, grids in enumerate(CLIPS):
         patches = torch.from_numpy(raw_patches(spec, grids, seed))
         wanted = tower(patches, grid_thw=torch.tensor(grids)).pooler_output.numpy()
@@ -143,7 +143,7 @@ def test_more_padding_changes_no_feature():
     tower = own(OMNI)
     few, few_rows = batch(OMNI, CLIPS[1:3], frames=3, windows=9)
     many, many_rows = batch(OMNI, CLIPS[1:3], frames=5, windows=11, padding=7.0)
-    few, many = features(tower, OMNI, *few), features(tower, OMNI, *many)
+    few, many = features(tower, *few), features(tower, *many)
     assert np.isfinite(many).all()
     for clip in range(2):
         np.testing.assert_allclose(
@@ -156,7 +156,7 @@ def test_a_feature_depends_on_its_window_or_frame_alone(full):
     spec = dataclasses.replace(OMNI, depth=2, fullatt_block_indexes=full)
     (patch, mask, row_col), rows = batch(spec, CLIPS[1:3], frames=4, windows=9)
     tower = own(spec)
-    gradient = jax.grad(lambda patch: tower(spec, patch, mask, row_col)[0, rows[0][0]].sum())
+    gradient = jax.grad(lambda patch: tower(patch, mask, row_col)[0, rows[0][0]].sum())
     touched = np.abs(jax.jit(gradient)(patch)).max(-1) > 0
     reach = window_patches(spec) if not full else patch.shape[2]
     wanted = np.zeros_like(touched)
@@ -170,7 +170,7 @@ def test_recomputed_blocks_give_the_same_gradients():
     arguments, _ = batch(OMNI, CLIPS[:2], frames=2, windows=9)
 
     def gradient(remat):
-        return jax.jit(jax.grad(lambda tower: tower(OMNI, *arguments, remat).sum()))(tower)
+        return jax.jit(jax.grad(lambda tower: tower(*arguments, remat).sum()))(tower)
 
     plain, recomputed = gradient(False), gradient(True)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(plain))
@@ -182,8 +182,8 @@ def test_recomputed_blocks_give_the_same_gradients():
 def test_features_have_the_dtype_of_the_patches():
     (patch, mask, row_col), rows = batch(OMNI, CLIPS[:1], frames=1, windows=4)
     tower = own(OMNI)
-    exact = features(tower, OMNI, patch, mask, row_col)[0][rows[0]]
-    found = features(tower, OMNI, patch.astype(jnp.bfloat16), mask, row_col)[0][rows[0]]
+    exact = features(tower, patch, mask, row_col)[0][rows[0]]
+    found = features(tower, patch.astype(jnp.bfloat16), mask, row_col)[0][rows[0]]
     assert found.dtype == jnp.bfloat16
     assert np.abs(found.astype(np.float32) - exact).max() < 0.05 * np.abs(exact).max()
 
@@ -196,4 +196,4 @@ def test_every_weight_is_a_leaf():
 def test_a_frame_of_broken_windows_is_refused():
     (patch, mask, row_col), _ = batch(OMNI, CLIPS[:1], frames=1, windows=4)
     with pytest.raises(ValueError, match=r'frame = 60 must be a multiple of the 16'):
-        features(own(OMNI), OMNI, patch[:, :, :60], mask[:, :, :60], row_col[:, :, :60])
+        features(own(OMNI), patch[:, :, :60], mask[:, :, :60], row_col[:, :, :60])

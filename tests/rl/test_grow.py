@@ -28,7 +28,7 @@ OPENING = np.array([[11, 12], [13, -1], [11, 12], [-1, -1]])
 @jax.jit
 def keys_of(policy, prompts):
     features = jnp.zeros((prompts.token.shape[0], 0, 32))
-    return read_prompts(policy.decoder, tiny.SPEC, prompts, features)
+    return read_prompts(policy.decoder, prompts, features)
 
 
 @functools.partial(jax.jit, static_argnames='sampling')
@@ -131,10 +131,11 @@ def test_a_branch_sees_its_prompt_and_its_own_past_and_nothing_else(policy):
         from mer_jax.models import decoder as model
 
         class Swapped:
+            spec = policy.decoder.spec
             model = policy.decoder.model
             embed = staticmethod(lambda token, dtype: branch_x)
 
-        hidden = model.extend(Swapped, tiny.TEXT, token, prompts.next_position, keys, prompts.mask)
+        hidden = model.extend(Swapped, token, prompts.next_position, keys, prompts.mask)
         return hidden[0, 1, at].sum()
 
     keys = keys_of(policy, prompts)

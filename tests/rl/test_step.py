@@ -107,7 +107,7 @@ def test_a_step_raises_the_probability_of_better_branches():
 
     def weighted(decoder):
         """Σ advantage · log p of the branches: what the step should raise."""
-        keys = read_prompts(decoder, tiny.SPEC, prompts, np.zeros((B, 0, 32), np.float32))
+        keys = read_prompts(decoder, prompts, np.zeros((B, 0, 32), np.float32))
         logp = score(decoder, tiny.SPEC, prompts, keys, branches.token, banned=SAMPLING.banned)
         return float((advantage[..., None] * logp * branches.mask).sum())
 

@@ -39,7 +39,7 @@ def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls()
             optimizer=optimizer,
         )
     )
-    keys = read_prompts(policy.decoder, tiny.SPEC, prompts, jnp.zeros((3, 0, 32)))
+    keys = read_prompts(policy.decoder, prompts, jnp.zeros((3, 0, 32)))
     logp = np.asarray(score(policy.decoder, tiny.SPEC, prompts, keys, token, banned=BANNED))
     blind = jnp.zeros((3, 0, 32))
     after, figures = step(state, prompts, blind, token, mask)

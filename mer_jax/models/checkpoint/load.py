@@ -49,7 +49,9 @@ def load_omni(folder: pathlib.Path, like: Omni) -> Omni:
     def tensor(name):
         return view(entries[name])
 
-    return Omni(**{part: fill(module, tensor, prefix) for part, module, prefix in parts(like)})
+    return like.replace(
+        **{part: fill(module, tensor, prefix) for part, module, prefix in parts(like)}
+    )
 
 
 def parts(omni: Omni) -> list[tuple[str, nnx.Module | None, str]]:

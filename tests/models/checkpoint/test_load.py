@@ -22,7 +22,7 @@ from mer_jax.sharding import make_mesh, state_shardings
 
 class Layer(nnx.Module):
     def __init__(self, rngs):
-        self.norm = RMSNorm(4)
+        self.norm = RMSNorm(4, 1e-6)
         self.up = Projection(rngs, (4, 2, 3), 'embed heads _', bias=True)
         self.down = Projection(rngs, (2, 3, 4), 'heads _ embed', inputs=2)
 

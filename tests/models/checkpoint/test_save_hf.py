@@ -48,9 +48,9 @@ def our_logits(decoder, text):
     position = np.broadcast_to(np.arange(count), (1, 3, count))
     mask = np.ones((1, count), bool)
     x = decoder.embed(TOKENS[:, :-1], 'float32')
-    keys = prefill(decoder, text, x, position, mask)
-    last = extend(decoder, text, TOKENS[:, None, -1:], np.array([count]), keys, mask)
-    return decoder.logits(text, last)[0, 0, 0]
+    keys = prefill(decoder, x, position, mask)
+    last = extend(decoder, TOKENS[:, None, -1:], np.array([count]), keys, mask)
+    return decoder.logits(last)[0, 0, 0]
 
 
 def reloaded(model_class, folder):
