@@ -1,12 +1,13 @@
 """Figures that a refactoring must not change: small runs by two checkouts, digit by digit.
 
-    python experiments/golden.py --out now.json                          # this checkout
-    python experiments/golden.py --out before.json --checkout ../before  # another one
+    python experiments/golden.py --made M --out before.json --checkout ../before
+    python experiments/golden.py --made M --out now.json      # this checkout, the same material
     python experiments/golden.py --compare before.json now.json
 
 Four runs of 6 updates of cold start and 6 of reinforcement learning, each with its two
-evaluations: the embedded stage, its baseline, a random Omni folder with films, a VL run of two
-updates with pictures. Only command lines are used, so any commit that has them can be asked.
+evaluations: the embedded stage, its baseline, an Omni folder with films, a VL run with pictures.
+They start from policies of 120 updates of cold start, which the first checkout makes in M. Only
+command lines are used, so any commit that has them can be asked.
 Figures of two machines or of two versions of JAX differ in their last digits; compare like with
 like.
 """
@@ -39,14 +40,13 @@ FILES = SHORT | {
     'optim.learning_rate': 1e-4,
     'evaluate.batch': 8,
     'evaluate.clips': 16,
-    'data.prompt_tokens': '(256,)',
+    'data.prompt_tokens': '(384,)',
     'data.max_frames': 4,
     'data.min_pixels': 56 * 56,
     'data.max_pixels': 56 * 56,
     'export': False,
 }
-TAUGHT = {'cold_start.steps': 2}
-FROM = {'steps': 0, 'evaluate.clips': 2, 'evaluate.batch': 2}
+TAUGHT = {'steps': 0, 'cold_start.steps': 120, 'evaluate.clips': 2, 'evaluate.batch': 2}
 
 
 def runs(folder: pathlib.Path) -> dict[str, list[str]]:
@@ -56,8 +56,8 @@ def runs(folder: pathlib.Path) -> dict[str, list[str]]:
     vl = {'model.checkpoint': folder / 'vl', 'model.family': 'vl', 'data.clips': 64}
     vl |= {'data.manifest': folder / 'pictures' / 'manifest.jsonl', 'data.held_out': 0.3}
     return {
-        'stage': arguments('configs/mer_r1.py', SHORT),
-        'grpo_f1': arguments('configs/grpo_f1.py', SHORT),
+        'stage': arguments('configs/mer_r1.py', SHORT | {'model.checkpoint': folder / 'omni'}),
+        'grpo_f1': arguments('configs/grpo_f1.py', SHORT | {'model.checkpoint': folder / 'omni'}),
         'omni_films': arguments('configs/mer_r1.py:qwen2_5_omni_7b', FILES | omni),
         'vl_pictures': arguments('configs/mer_r1.py', SHORT | {'evaluate.clips': 16} | vl),
     }
@@ -78,7 +78,7 @@ def call(checkout: pathlib.Path, *command) -> None:
 
 
 def prepare(checkout: pathlib.Path, folder: pathlib.Path) -> None:
-    """Films of the stage, pictures cut out of them, and two random checkpoints."""
+    """Films of the stage, pictures in plain colours, and two taught policies."""
     clips = folder / 'clips'
     call(checkout, 'mer_jax.data.stage', '--out', clips, '--clips', 64, '--seed', 5)
     pictures = folder / 'pictures'
@@ -92,19 +92,20 @@ def prepare(checkout: pathlib.Path, folder: pathlib.Path) -> None:
         kept = {key: clip[key] for key in clip if key not in ('video', 'audio')}
         lines.append(json.dumps(kept | {'image': name}))
     (pictures / 'manifest.jsonl').write_text('\n'.join(lines) + '\n')
-    for family, more in (('omni', {'cold_start.steps': 0, 'export': True}), ('vl', TAUGHT)):
-        flags = arguments('configs/mer_r1.py', FROM | more | {'model.family': family})
+    for family in ('omni', 'vl'):
+        more = {'model.family': family, 'export': family == 'omni'}
+        flags = arguments('configs/mer_r1.py', TAUGHT | more)
         call(checkout, 'mer_jax.main', *flags, '--workdir', folder / family)
 
 
-def measure(checkout: pathlib.Path) -> dict:
+def measure(checkout: pathlib.Path, made: pathlib.Path) -> dict:
     """{run: {'records': […], 'scores': {…}}} of all runs."""
     measured = {}
+    if not (made / 'vl' / 'results.json').exists():
+        prepare(checkout, made)
     with tempfile.TemporaryDirectory() as held:
-        folder = pathlib.Path(held)
-        prepare(checkout, folder)
-        for name, flags in runs(folder).items():
-            workdir = folder / 'runs' / name
+        for name, flags in runs(made).items():
+            workdir = pathlib.Path(held) / name
             call(checkout, 'mer_jax.main', *flags, '--workdir', workdir)
             records = [json.loads(line) for line in (workdir / 'records.jsonl').open()]
             scores = {
@@ -149,15 +150,17 @@ def compare(before: dict, now: dict) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--out', type=pathlib.Path, help='the file of figures to write')
+    parser.add_argument('--made', type=pathlib.Path, help='the folder of clips and policies')
     here = pathlib.Path(__file__).resolve().parents[1]
     parser.add_argument('--checkout', type=pathlib.Path, default=here)
     parser.add_argument('--compare', nargs=2, type=pathlib.Path, metavar=('BEFORE', 'NOW'))
     asked = parser.parse_args()
     if asked.compare:
         raise SystemExit(not compare(*(json.loads(path.read_text()) for path in asked.compare)))
-    if not asked.out:
-        parser.error('name --out, or two files to --compare')
-    asked.out.write_text(json.dumps(measure(asked.checkout.resolve()), indent=1) + '\n')
+    if not asked.out or not asked.made:
+        parser.error('name --made and --out, or two files to --compare')
+    measured = measure(asked.checkout.resolve(), asked.made.resolve())
+    asked.out.write_text(json.dumps(measured, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The types that travel between the floors: media, prompts, keys, branches, readings, states.
+"""The types that travel between the floors: media, prompts, keys, branches, rollouts, states.
 
 One letter per axis, the same letter in every einsum:
 b prompts · g branches · s tokens of a branch · t tokens of a prompt · w wheels · c categories of a
@@ -18,9 +18,9 @@ Array = jax.Array | np.ndarray
 
 @struct.dataclass
 class Media:
-    """What a batch of prompts shows and plays, laid out so that the towers need no host help.
+    """Pictures and sound of a batch of prompts, laid out so that the towers need no host help.
 
-    The patches of a frame stand in window order: every attention window is padded to the same
+    The patches of a frame are in window order: every attention window is padded to the same
     number of patches, so a window is a block of consecutive patches and a frame a block of windows.
     Images and videos share the axis z in the order of their placeholders in the prompt; a clip that
     has fewer frames or chunks than its neighbours is padded, and the masks say so. Either modality
@@ -36,7 +36,7 @@ class Media:
         Array  # i[b, q, 2], the two convolved frames (j·f/2 + i) averaged into an audio token
     )
     place: Array  # i[b, t], the row of [picture features | audio tokens] that a token shows, or −1
-    feature: Array | None = None  # f[b, r, d], those rows, where the towers have seen all before
+    feature: Array | None = None  # f[b, r, d], those rows, if the towers have computed them before
 
 
 @struct.dataclass
@@ -49,7 +49,6 @@ class Prompts:
     start: Array  # i[b], the last token of the prompt, the first of each branch
     next_position: Array  # i[b], the position of `start`; a branch counts on from it
     media: Media
-    gold: Array  # bool[b, w, c], categories of the gold words in each wheel
 
 
 @struct.dataclass
@@ -64,46 +63,29 @@ class Keys:
 class Branches:
     """Branches of a group; token 0 is the last token of the prompt, then the opening, then samples.
 
-    `logp` is that of the distribution that was really sampled from: at the sampling temperature,
-    without the banned tokens, renormalised after top-p. `nucleus` is the log of the probability
-    that top-p kept, so `logp + nucleus` is what `score` gives at the same temperature.
+    `logp` is what `rl.score` gives for the policy that sampled them: at the sampling temperature,
+    without the banned tokens, before top-p. `watched` is what the method records of the
+    distribution behind each token; every array of it leads with [b, g, s].
     """
 
     token: Array  # i[b, g, s]
     mask: Array  # bool[b, g, s], True where the token was sampled (or is to be learnt)
     logp: Array  # f[b, g, s], 0 where not sampled
-    nucleus: Array  # f[b, g, s]
-    confidence: Array  # f[b, g, s, w, c], S(category) of the distribution behind the token
+    watched: Any
 
 
 @struct.dataclass
-class Reading:
-    """What the host read in branches, and the echo of each answer after an emptied think block."""
+class Rollout:
+    """Grown branches and the tensors of their prompts that later passes share."""
 
-    named: Array  # bool[b, g, w, c]
-    formed: Array  # bool[b, g], all tags are there
-    anchor: (
-        Array  # i[b, g, a], index in the branch of the first token of an emotion word, −1 = none
-    )
-    right: Array  # bool[b, g, a], a wheel puts the word into a gold category
-    echo: Array  # i[b, g, s], tokens of the echo branch (token 0 as in a branch)
-    echo_anchor: Array  # i[b, g, a], the same words' first tokens in the echo, −1 = none
-
-
-@struct.dataclass
-class RewardTerms:
-    """The reward of each branch, a struct of terms until the advantage is taken."""
-
-    recall: Array  # f[b, g]
-    precision: Array  # f[b, g]
-    f: Array  # f[b, g]
-    form: Array  # f[b, g]
+    branches: Branches
+    features: Array  # f[b, rows, d], the towers' features of the media
+    keys: Keys  # of the prompts, by the policy that grew the branches
 
 
 @struct.dataclass
 class TrainState:
-    """What a training step changes."""
+    """Everything that a training step changes."""
 
-    step: Array  # i[]
     policy: Any  # models.omni.Omni
-    moments: Any  # optax state of what is trained
+    moments: Any  # optax state of the trained part

@@ -22,9 +22,11 @@ from ml_collections import config_flags
 from mer_jax.data.loader import Damages
 from mer_jax.data.media.video import MediaError, read_video
 from mer_jax.evaluation.answers import MODES
+from mer_jax.methods.own_rewards import RewardError
 from mer_jax.models.omni import Omni
 from mer_jax.run import defaults
 from mer_jax.run.checkpoints import DamagedCheckpoints
+from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
 from mer_jax.run.command_line import leave, parse
 from mer_jax.run.config_rules import check_config, flat
@@ -40,9 +42,9 @@ from mer_jax.run.records import (
     write_whole,
 )
 from mer_jax.run.report import terminal_table, write_report
-from mer_jax.run.setting import Setting, choose_clips
+from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import Stopped
-from mer_jax.run.train import train
+from mer_jax.run.train import check_rewards, train
 from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
 from mer_jax.sharding import gather_rows
 
@@ -84,7 +86,7 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
             results,
             read_records(workdir),
             examples(setting, before['answers'], after['answers']),
-            title_of(c),
+            title_of(setting),
             flat(c),
             commit(),
         )
@@ -99,10 +101,10 @@ def damages_of(workdir: pathlib.Path, budget: int) -> Damages:
     )
 
 
-def title_of(c) -> str:
-    """What the run is, in words; a manifest by its name alone."""
-    method = 'GRPO with one F reward' if c.learn.disentangle == 'none' else 'MER-R1'
-    return f'{method} on {pathlib.Path(c.data.manifest).name or "the embedded stage"}'
+def title_of(setting: Setting) -> str:
+    """The method and the data of a run in words; a manifest by its name alone."""
+    manifest = pathlib.Path(setting.config.data.manifest).name
+    return f'{setting.method.title} on {manifest or "the embedded stage"}'
 
 
 def evaluate_once(
@@ -192,6 +194,7 @@ def main(arguments: list[str]) -> None:
         if c.model.checkpoint:  # as it is seen from any folder
             c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
         setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
+        check_rewards(setting)
         other = pathlib.Path(c.model.checkpoint)
         if c.model.checkpoint and other != setting.origin.root:
             check_sizes(other, read_config(other), setting.spec)
@@ -209,7 +212,7 @@ def main(arguments: list[str]) -> None:
             signal.signal(number, stop_between_stages)
     try:
         results = run(setting, policy, workdir)
-    except (MediaError, NotFinite, DamagedRecords, DamagedCheckpoints) as error:
+    except (MediaError, NotFinite, RewardError, DamagedRecords, DamagedCheckpoints) as error:
         leave(str(error))
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)

@@ -78,6 +78,30 @@ def constrain(tree, axis: str = 'batch'):
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)
 
 
+def batch_devices() -> int:
+    """How many ways the mesh in use (jax.set_mesh) splits a batch; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES['batch'])
+
+
+def in_pieces(tree, count: int):
+    """Every leaf [b, ...] as [count, b / count, ...], each piece spread over all devices.
+
+    Piece i holds the i-th block of every device's share, so that nothing travels.
+    """
+    shards = batch_devices()
+
+    def split(x):
+        rest = x.shape[1:]
+        blocks = x.reshape(shards, count, -1, *rest).swapaxes(0, 1)
+        pieces = blocks.reshape(count, x.shape[0] // count, *rest)
+        if jax.sharding.get_abstract_mesh().empty:
+            return pieces
+        return jax.lax.with_sharding_constraint(pieces, PartitionSpec(None, RULES['batch']))
+
+    return jax.tree.map(split, tree)
+
+
 def to_devices(mesh, tree):
     """Host arrays whose first axis is this process's share of the batch, as global arrays."""
     sharding = named(mesh, 'batch')

@@ -42,12 +42,14 @@ def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A clip ready to be batched; for imitation with what its gold branches say."""
+    """A clip ready to be batched; for imitation with the token ids of its gold branches.
+
+    There is one a mode, the forced opening first, the end of the turn last; () where it has none.
+    """
 
     clip: Clip
     prompt: Prompt
-    slow: tuple[int, ...] = ()  # token ids, the forced opening first, the end of the turn last
-    fast: tuple[int, ...] = ()
+    gold: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,6 @@ from mer_jax.data.positions import Layout, expand, positions
 
 log = logging.getLogger(__name__)
 
-SLOW_OPENING = '<think>'
-FAST_OPENING = '<think></think><answer>'
 CELL = 4  # patches of a cell, the square that becomes a token
 SHORTEST = 2 * media.HOP + 1  # samples of a sound that becomes a token
 
@@ -41,16 +39,6 @@ class Prompt:
     sound_pair: np.ndarray  # i[q, 2]
     place: np.ndarray  # i[t]
     feature: np.ndarray | None = None  # f[r, d], in place of media that the towers have seen before
-
-
-def slow_text(clip: Clip) -> str:
-    """What a gold slow branch says after SLOW_OPENING."""
-    return f'{clip.reasoning}</think><answer>{", ".join(clip.answer or clip.words)}</answer>'
-
-
-def fast_text(clip: Clip) -> str:
-    """What a gold fast branch says after FAST_OPENING."""
-    return f'{", ".join(clip.words)}</answer>'
 
 
 def write_prompt(
@@ -127,7 +115,6 @@ def fill_prompt(
 def batch_prompts(
     prompts: list[Prompt],
     t: int,
-    gold: np.ndarray,
     pad_token: int,
     pad: str = 'left',
     *,
@@ -175,7 +162,6 @@ def batch_prompts(
             place=place,
             feature=_stack_features(prompts, t),
         ),
-        gold=gold,
     )
 
 

@@ -19,20 +19,23 @@ from mer_jax.data.loader import Damages
 from mer_jax.data.media.video import MediaError
 from mer_jax.data.wheels.wheel import Wheels, load_wheels
 from mer_jax.evaluation import defaults
-from mer_jax.evaluation.answers import MODES, SCORES
+from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.endpoint import Endpoint
 from mer_jax.evaluation.judge import REASONED, judge_set
 from mer_jax.evaluation.label_files import Column, plain_words, published_words
 from mer_jax.evaluation.scoring import Task, compare
 from mer_jax.evaluation.tables import as_markdown, as_text
+from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.models.omni import Omni
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.command_line import leave, parse
 from mer_jax.run.config_rules import check_config
+from mer_jax.run.examples import PROMPT_KEYS
+from mer_jax.run.feature_cache import fingerprint
 from mer_jax.run.held_out import answer_blocks, summary
 from mer_jax.run.origin import config_of
 from mer_jax.run.records import write_whole
-from mer_jax.run.setting import PROMPT_KEYS, Setting, answering, fingerprint
+from mer_jax.run.setting import Setting, answering
 from mer_jax.run.workdir import content_of_clips
 
 MANIFEST = 'manifest'
@@ -103,7 +106,8 @@ def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path
     kept = whole_blocks(path, test.clips, size)
     write_whole(path, ''.join(json.dumps(line) + '\n' for line in kept))
     start = -(-len({line['id'] for line in kept}) // size)
-    blocks = answer_blocks(setting, policy, test.clips, test.key, setting.bare_example, start)
+    prepare = setting.writer.bare_example
+    blocks = answer_blocks(setting, policy, test.clips, test.key, prepare, start)
     with path.open('a', encoding='utf-8') as file:
         for rows, damaged in blocks:
             lines = [line_of(row, mode) for row in rows for mode in MODES]
@@ -171,7 +175,7 @@ def score_set(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
     rows = rows_of(lines, setting.wheels, test.gold) if test.task == 'open' else []
     if len(rows) > 1:
         wheels = {'wheels': list(setting.wheels.names)}
-        result['mean_over_clips'] = wheels | summary(rows)
+        result['mean_over_clips'] = wheels | summary(rows, SCORES)
     return result
 
 

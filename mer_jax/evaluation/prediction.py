@@ -18,7 +18,8 @@ import numpy as np
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.video import MediaError, kind_of_file
-from mer_jax.evaluation.answers import MODES, branch_confidence, by_category, grow_answers
+from mer_jax.evaluation.answers import MODES, grow_answers
+from mer_jax.methods.mer_r1_answers import answer_confidence, by_category
 from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
 from mer_jax.run.setting import Setting, open_checkpoint
@@ -53,12 +54,12 @@ def predict(
     the seed and the policy only. `samples` branches a mode grow from one reading of the prompt,
     sampled as config.evaluate says.
     """
-    openings = {'fast': setting.fast_opening, 'slow': setting.slow_opening}
-    opening = setting.openings(*[openings[mode] for mode in modes for _ in range(samples)])
+    repeated = [mode for mode in modes for _ in range(samples)]
     with jax.set_mesh(setting.mesh):
-        grown = grow_answers(setting, policy, [setting.bare_example(clip)], 1, opening, seed)
-    (parsed,) = grown.parsed
-    (confidence_gwc,) = branch_confidence(grown.branches, grown.reading)
+        example = setting.writer.bare_example(clip)
+        grown = grow_answers(setting, policy, [example], 1, repeated, seed)
+    (parsed,) = grown.answers
+    (confidence_gwc,) = answer_confidence(grown.branches.watched, grown.reading.anchor)
     answers = {}
     for i, mode in enumerate(modes):
         own = slice(i * samples, (i + 1) * samples)

@@ -18,12 +18,12 @@ import numpy as np
 import tqdm
 
 from mer_jax.data.clips import Clip
-from mer_jax.evaluation import answers
-from mer_jax.evaluation.answers import MODES, Grown, branch_confidence, grow_answers
+from mer_jax.evaluation.answers import MODES, Grown, grow_answers
+from mer_jax.methods import mer_r1_answers
 from mer_jax.models.omni import Omni
 from mer_jax.run.setting import Setting
 
-SCORES = answers.SCORES[:3]  # recall, precision, F
+SCORES = mer_r1_answers.SCORES[:3]  # recall, precision, F
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +68,14 @@ def sample(
         raise ValueError(
             f'size={size}, {len(clips)} clips: a variance needs two answers and a clip'
         )
-    openings = setting.fast_opening, setting.slow_opening
-    opening = setting.openings(*[ids for ids in openings for _ in range(size)])
+    repeated = [mode for mode in MODES for _ in range(size)]
     parts = []
     with tqdm.tqdm(total=len(clips), unit='clip') as bar:
         for first in range(0, len(clips), batch):
-            examples = [
-                setting.example(clips[i]) for i in range(first, min(first + batch, len(clips)))
-            ]
+            block = range(first, min(first + batch, len(clips)))
+            examples = [setting.writer.example(clips[i]) for i in block]
             with jax.set_mesh(setting.mesh):
-                grown = grow_answers(setting, policy, examples, batch, opening, seed)
+                grown = grow_answers(setting, policy, examples, batch, repeated, seed)
             parts.append([values[: len(examples)] for values in _by_mode(setting, grown, size)])
             bar.update(len(examples))
     return Samples(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -85,12 +83,15 @@ def sample(
 
 def _by_mode(setting: Setting, grown: Grown, size: int) -> list[np.ndarray]:
     """The fields of Samples for a batch, its branches laid out by mode."""
-    gold, named, score = grown.prompts.gold, grown.reading.named, grown.scores()
-    text = np.array([[said.text for said in branches] for branches in grown.parsed], object)
-    confidence = branch_confidence(grown.branches, grown.reading)
-    exists_wc = (setting.starts_wcn >= 0).any(-1)  # not a filled place, not without a token
+    reading, mask = grown.reading, grown.branches.mask
+    gold, named = reading.gold, reading.named
+    score = np.stack(list(mer_r1_answers.scores(reading, mask).values()), -1)
+    text = np.array([[answer.text for answer in row] for row in grown.answers], object)
+    confidence = mer_r1_answers.answer_confidence(grown.branches.watched, reading.anchor)
+    starts_wcn = setting.wheels.first_tokens(setting.encode)
+    exists_wc = (starts_wcn >= 0).any(-1)  # neither padding nor a category without a token
     confidence = np.where(exists_wc, confidence, np.nan)
-    values = named, confidence, score[..., : len(SCORES)], grown.branches.mask.sum(-1), text
+    values = named, confidence, score[..., : len(SCORES)], mask.sum(-1), text
     shape = len(gold), len(MODES), size
     return [gold, *(value.reshape(*shape, *value.shape[2:]) for value in values)]
 

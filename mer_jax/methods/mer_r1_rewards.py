@@ -1,9 +1,9 @@
-"""What a branch earns: recall, precision, F and form, kept apart; and slow-fast calibration."""
+"""The reward terms of MER-R1 and its slow-fast confidence calibration."""
 
 import jax.numpy as jnp
 from flax import struct
 
-from mer_jax.group import Array, RewardTerms
+from mer_jax.group import Array
 
 
 def set_scores(named, gold):
@@ -20,18 +20,29 @@ def set_scores(named, gold):
     return tuple((x * counts).sum(-1) / wheels for x in (recall, precision, f))
 
 
-def reward_terms(named_bgwc, gold_bwc, formed_bg) -> RewardTerms:
-    """The reward terms of branches, each f[b, g] in [0, 1]."""
+def reward_terms(named_bgwc, gold_bwc, formed_bg) -> dict[str, Array]:
+    """The reward terms of branches by name, each f[b, g] in [0, 1]."""
     recall, precision, f = set_scores(named_bgwc, gold_bwc[:, None])
-    return RewardTerms(recall=recall, precision=precision, f=f, form=formed_bg.astype(jnp.float32))
+    form = formed_bg.astype(jnp.float32)
+    return {'recall': recall, 'precision': precision, 'f': f, 'form': form}
+
+
+def category_confidence(logp_v, starts_wcn):
+    """S(c) = log Σ π(token) over the tokens that start a word of category c: f[..., w, c].
+
+    starts_wcn holds token ids padded with −1; a category without any token gets log 1e-10, the
+    floor that every sum has (vhzy/HumanOmniV2, affect_r1).
+    """
+    chance = jnp.exp(logp_v)[..., jnp.maximum(starts_wcn, 0)]
+    return jnp.log(jnp.where(starts_wcn >= 0, chance, 0.0).sum(-1) + 1e-10)
 
 
 @struct.dataclass
 class Calibration:
-    """How far slow thinking moved the confidence, in nats: f[b, g] each; positive is good."""
+    """How far slow thinking moved the confidence, in nats; positive is good."""
 
-    recall: Array  # slow − fast on the gold side
-    precision: Array  # fast − slow on the other side
+    recall: Array  # f[b, g], slow − fast on the gold side
+    precision: Array  # f[b, g], fast − slow on the other side
 
 
 def masked_mean(x, mask, axis):
@@ -43,12 +54,12 @@ def masked_mean(x, mask, axis):
 def calibrate_categories(slow_bgawc, fast_bgawc, anchor_bga, gold_bwc, exists_wc) -> Calibration:
     """Category level: mean over anchors, then over categories of a side, then over wheels.
 
-    S is the category confidence (branches.category_confidence) after the branch's own reasoning
-    (slow) and after an emptied think block (fast). Recall side: gold categories, S_slow − S_fast;
+    S is the category confidence after the branch's own reasoning (slow) and after an emptied think
+    block (fast). Recall side: gold categories, S_slow − S_fast;
     precision side: the others, S_fast − S_slow. exists_wc marks categories that any token starts.
     """
     gain_bgwc = masked_mean(slow_bgawc - fast_bgawc, (anchor_bga >= 0)[..., None, None], 2)
-    has_gold = gold_bwc.any(-1, keepdims=True)  # a wheel without gold says nothing of either side
+    has_gold = gold_bwc.any(-1, keepdims=True)  # a wheel without gold counts for neither side
     sides = gold_bwc & exists_wc, ~gold_bwc & has_gold & exists_wc
     recall, precision = (
         masked_mean(masked_mean(sign * gain_bgwc, side[:, None], -1), side.any(-1)[:, None], -1)
@@ -58,7 +69,7 @@ def calibrate_categories(slow_bgawc, fast_bgawc, anchor_bga, gold_bwc, exists_wc
 
 
 def calibrate_words(slow_bga, fast_bga, anchor_bga, right_bga) -> Calibration:
-    """Word level: the log-probabilities of the very words that were named, right ones and wrong.
+    """Word level: the log-probabilities of the named words themselves, right ones and wrong.
 
     Recall side: mean over right words of slow − fast; precision side: over wrong ones, fast − slow.
     """

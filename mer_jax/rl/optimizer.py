@@ -1,4 +1,4 @@
-"""The optimizer, and the state that it starts from."""
+"""The optimizer, the part of a policy that it trains, and the state that it starts from."""
 
 import jax
 import jax.numpy as jnp
@@ -8,44 +8,74 @@ from mer_jax.group import TrainState
 from mer_jax.models.omni import Omni
 from mer_jax.sharding import state_shardings
 
+PARTS = ('decoder', 'all')  # of a policy, that can be trained
 
-def make_optimizer(optim, learning_rate: float, steps: int) -> optax.GradientTransformation:
+
+def make_optimizer(optim, learning_rate: float, updates: int) -> optax.GradientTransformation:
     """AdamW under a clipped global norm, warmed up, then along a cosine to a tenth.
 
-    Its moments and updates are of the dtype optim.moments, whatever that of the weights.
+    It computes in the dtype optim.moments, whatever that of the weights: `start_state` makes its
+    moments so.
     """
     schedule = optax.warmup_cosine_decay_schedule(
         learning_rate / (optim.warmup + 1),
         learning_rate,
         optim.warmup,
-        max(steps, optim.warmup + 1),
+        max(updates, optim.warmup + 1),
         learning_rate / 10,
     )
-    chain = optax.chain(
-        optax.clip_by_global_norm(optim.clip_norm),
+    in_moments = optax.stateless(lambda gradient, _: as_dtype(gradient, optim.moments))
+    return optax.chain(
+        optax.chain(in_moments, optax.clip_by_global_norm(optim.clip_norm)),
         optax.adamw(schedule, b2=optim.b2, weight_decay=optim.weight_decay),
     )
 
-    def cast(tree):
-        return jax.tree.map(lambda leaf: leaf.astype(optim.moments), tree)
 
-    def update(gradient, moments, weights):
-        updates, moments = chain.update(cast(gradient), moments, cast(weights))
-        return updates, moments
-
-    return optax.GradientTransformation(lambda weights: chain.init(cast(weights)), update)
+def as_dtype(tree, dtype: str):
+    """The tree with leaves of this dtype."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
 
-def start_state(mesh, policy: Omni, trained, optimizer) -> tuple[TrainState, TrainState]:
+def trained_part(policy: Omni, part: str):
+    """The tree that is trained: the decoder, or 'all' of the policy."""
+    return policy.decoder if part == 'decoder' else policy
+
+
+def with_part(policy: Omni, part: str, trained) -> Omni:
+    """The policy with another trained part."""
+    return policy.replace(decoder=trained) if part == 'decoder' else trained
+
+
+def start_state(
+    mesh, policy: Omni, part: str, optimizer, moments: str = 'float32'
+) -> tuple[TrainState, TrainState]:
     """The state before the first update, placed on the mesh, and its shardings.
 
-    `trained` is the part of the policy that the optimizer keeps moments of.
+    The optimizer keeps moments of the trained part, in the dtype `moments`.
     """
-    like = jax.eval_shape(optimizer.init, trained)
-    moments = jax.jit(optimizer.init, out_shardings=state_shardings(mesh, like))(trained)
-    state = TrainState(step=jnp.int32(0), policy=policy, moments=moments)
+
+    def fresh(trained):
+        return optimizer.init(as_dtype(trained, moments))
+
+    trained = trained_part(policy, part)
+    shardings = state_shardings(mesh, jax.eval_shape(fresh, trained))
+    state = TrainState(policy=policy, moments=jax.jit(fresh, out_shardings=shardings)(trained))
     shardings = state_shardings(mesh, state)
     return jax.device_put(state, shardings), shardings
+
+
+def apply_gradient(
+    state: TrainState, gradient, part: str, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, dict]:
+    """The state after one update of the trained part, and the norms of gradient and update.
+
+    `update_norm` is not finite if the new state is not.
+    """
+    trained = trained_part(state.policy, part)
+    updates, moments = optimizer.update(gradient, state.moments, trained)
+    policy = with_part(state.policy, part, optax.apply_updates(trained, updates))
+    norms = {'gradient_norm': optax.tree.norm(gradient), 'update_norm': optax.tree.norm(updates)}
+    return state.replace(policy=policy, moments=moments), norms
 
 
 def host_figures(figures) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""One update of the policy, from top to bottom like the method (docs/METHOD.md)."""
+"""The programs of a training step: roll out, judge, score the reference, update."""
 
 import dataclasses
 import functools
@@ -8,54 +8,52 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mer_jax.group import Array, Branches, Keys, Prompts, Reading, TrainState
-from mer_jax.methods.mer_r1_rewards import (
-    calibrate_categories,
-    calibrate_words,
-    reward_terms,
-)
-from mer_jax.models.decoder import Decoder
-from mer_jax.models.omni import perceive, read_prompts
-from mer_jax.models.spec import Spec
-from mer_jax.rl.group_relative import CalibrationRule, Weights, group_advantage
-from mer_jax.rl.grow import (
-    Sampling,
-    anchor_distribution,
-    branch_hidden,
-    category_confidence,
-    grow,
-    score,
-)
-from mer_jax.rl.objective import aggregate, clipped_surrogate, kl_to_reference
-from mer_jax.sharding import constrain
+from mer_jax.group import Array, Prompts, Rollout, TrainState
+from mer_jax.models.omni import Omni, perceive, read_prompts
+from mer_jax.rl import objective
+from mer_jax.rl.group_relative import varies
+from mer_jax.rl.grow import grow
+from mer_jax.rl.optimizer import apply_gradient, trained_part, with_part
+from mer_jax.rl.score import Sampling, score
+from mer_jax.sharding import batch_devices, constrain, in_pieces
 
 
 @dataclasses.dataclass(frozen=True)
 class Learn:
-    """What is learnt from a rollout: every switch of the method."""
+    """How an update learns from judged branches; config.learn holds the same keys."""
 
-    weights: Weights = Weights()
-    calibration: CalibrationRule = CalibrationRule()
-    disentangle: str = 'advantage'
-    standardise: bool = True
+    train: str = 'decoder'  # or 'all': the towers too
     kl: float = 0.04
+    ratio: str = 'token'
+    clip: str = 'ppo'
     clip_low: float = 0.2
     clip_high: float = 0.2
+    clip_dual: float = 0.0  # 0: none
     aggregate: str = 'token'
+    drop_overlong: bool = False  # leave answers that were cut off by length out of the loss
+    drop_silent: bool = False  # leave groups without spread out of the loss
+    minibatches: int = 1  # updates a rollout, each on its share of the prompts
+    epochs: int = 1  # times that the minibatches are repeated
+    microbatch: int = 0  # prompts a device whose gradient is computed at a time; 0: all
     chunk: int = 128  # branch tokens whose vocabulary logits exist at a time
 
 
 @struct.dataclass
-class Rollout:
-    """Grown branches with what of the prompts is still in memory."""
+class Experience:
+    """Judged branches with their prompts, for one or more updates; every array leads with b."""
 
-    branches: Branches
-    features: Array  # f[b, rows, d], what the towers made of the media
-    keys: Keys  # of the prompts, by the policy that grew the branches
+    prompts: Prompts
+    features: Array | None  # f[b, rows, d] of frozen towers; None where they are trained
+    token: Array  # i[b, g, s]
+    mask: Array  # bool[b, g, s], sampled tokens
+    kept: Array  # bool[b, g], branches that count in the loss
+    sampled: Array  # f[b, g, s], log π of the policy that sampled
+    advantage: Array  # f[b, g]
+    reference: Array | None  # f[b, g, s], log π of the reference; None without KL
 
 
 def roll_out(
-    policy, prompts: Prompts, number_b, seed, step, opening_go, starts_wcn, *, spec, sampling
+    policy: Omni, prompts: Prompts, number_b, seed, step, opening_go, *, sampling, watch
 ) -> Rollout:
     """Perceive and read each prompt once, then grow its branches.
 
@@ -65,110 +63,163 @@ def roll_out(
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
     features = perceive(policy, prompts.media)
-    keys = read_prompts(policy.decoder, prompts, features, spec.remat)
-    branches = grow(policy.decoder, spec, prompts, keys, key_b, opening_go, starts_wcn, sampling)
+    keys = read_prompts(policy.decoder, prompts, features, remat=policy.spec.remat)
+    branches = grow(policy.decoder, prompts, keys, key_b, opening_go, sampling, watch)
     return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
 
 
 @functools.cache
-def compiled_roll_out(spec: Spec, sampling: Sampling):
-    """`roll_out` for one model and one way of sampling, compiled once for each size of batch."""
-    return jax.jit(functools.partial(roll_out, spec=spec, sampling=sampling))
+def compiled_roll_out(sampling: Sampling, watch):
+    """`roll_out` for one way of sampling, compiled once for each model and size of batch."""
+    return jax.jit(functools.partial(roll_out, sampling=sampling, watch=watch))
 
 
-def calibrate(decoder, spec, prompts, rollout, reading, starts_wcn, level, sampling):
-    """Slow-fast confidence calibration from the decoded confidences and one echo forward."""
+def assess(
+    policy: Omni, prompts: Prompts, rollout: Rollout, reading, own, *, judge, learn, sampling
+) -> tuple[Array, Array, dict[str, Array]]:
+    """The advantage f[b, g], the branches that count bool[b, g], and the figures of a rollout.
+
+    `judge` is that of a method (methods.method.Method).
+    """
+    prompts, branches = constrain(prompts), rollout.branches
+    advantage, figures = judge(policy, prompts, rollout, reading, own, sampling)
+    ended = (branches.token == sampling.end).any(-1)
+    silent = ~varies(advantage)
+    kept = jnp.ones_like(ended)
+    if learn.drop_overlong:
+        kept &= ended
+    if learn.drop_silent:
+        kept &= ~silent[:, None]
+    tokens = branches.mask.sum()
+    figures = figures | {
+        'advantage_std': advantage.std(1).mean(),
+        'silent_groups': silent.mean(),
+        'tokens': branches.mask.sum(-1).mean(),
+        'ended': ended.mean(),
+        'overlong': (~ended).mean(),
+        'entropy': -branches.logp.sum() / jnp.maximum(tokens, 1),
+    }
+    return advantage, kept, figures
+
+
+def branch_logp(policy: Omni, prompts: Prompts, features, token_bgs, sampling, chunk: int):
+    """log π of branch tokens f[b, g, s], with the prompts read once.
+
+    Without features the towers of the policy perceive the media.
+    """
+    seen = perceive(policy, prompts.media) if features is None else features
+    keys = read_prompts(policy.decoder, prompts, seen, remat=policy.spec.remat)
+    return score(policy, prompts, keys, token_bgs, sampling, chunk)
+
+
+def score_reference(
+    reference, policy: Omni, prompts: Prompts, rollout: Rollout, *, learn: Learn, sampling
+):
+    """log π of the rollout's tokens f[b, g, s] under the reference.
+
+    `reference` is the part of a policy that is trained; what is frozen is that of `policy`.
+    """
+    features = rollout.features if learn.train == 'decoder' else None
+    frozen = with_part(policy, learn.train, reference)
+    token = rollout.branches.token
+    return branch_logp(frozen, constrain(prompts), features, token, sampling, learn.chunk)
+
+
+def gather_experience(prompts, rollout: Rollout, advantage, kept, reference, learn) -> Experience:
+    """The Experience of a rollout; its keys can be freed."""
     branches = rollout.branches
-    hidden = branch_hidden(decoder, spec, prompts, rollout.keys, reading.echo)
-    temperature, banned = sampling.temperature, sampling.banned
-    fast = anchor_distribution(decoder, spec, hidden, reading.echo_anchor, temperature, banned)
-    at = jnp.maximum(reading.anchor, 0)
-    if level == 'category':
-        slow = jnp.take_along_axis(branches.confidence, at[..., None, None], axis=2)
-        return calibrate_categories(
-            slow,
-            category_confidence(fast, starts_wcn),
-            reading.anchor,
-            prompts.gold,
-            (starts_wcn >= 0).any(-1),
-        )
-    slow = jnp.take_along_axis(branches.logp + branches.nucleus, at, axis=2)
-    word = jnp.take_along_axis(branches.token, at, axis=2)
-    fast = jnp.take_along_axis(fast, word[..., None], axis=-1)[..., 0]
-    return calibrate_words(slow, fast, reading.anchor, reading.right)
+    return Experience(
+        prompts=prompts,
+        features=rollout.features if learn.train == 'decoder' else None,
+        token=branches.token,
+        mask=branches.mask,
+        kept=kept,
+        sampled=branches.logp,
+        advantage=advantage,
+        reference=reference,
+    )
 
 
-def train_step(
+def update(
     state: TrainState,
-    reference: Decoder,
-    prompts: Prompts,
-    rollout: Rollout,
-    reading: Reading,
-    starts_wcn,
+    experience: Experience,
+    part,
     *,
-    spec: Spec,
     learn: Learn,
     sampling: Sampling,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update: terms → advantage → reference → gradient of (−surrogate + β · KL) → new state."""
-    prompts, branches = constrain(prompts), rollout.branches
-    policy, rule = state.policy, learn.calibration
+    """One update on minibatch number `part`: its loss, gradient, new state and figures.
 
-    def branch_logp(decoder):
-        keys = read_prompts(decoder, prompts, rollout.features, spec.remat)
-        return score(
-            decoder,
-            spec,
-            prompts,
-            keys,
-            branches.token,
-            temperature=sampling.temperature,
-            banned=sampling.banned,
-            chunk=learn.chunk,
-        )
+    The gradient is that of the loss of the whole minibatch, however many microbatches it is summed
+    over: tokens are weighted before it is split.
+    """
+    minibatches = in_pieces(constrain(experience), learn.minibatches)
+    batch = constrain(jax.tree.map(lambda x: x[part], minibatches))
+    weight, total = objective.token_weights(batch.mask, batch.kept, learn.aggregate)
+    tokens = jnp.maximum(batch.mask.sum(), 1)
+    b = batch.token.shape[0]
+    count = b // (learn.microbatch * batch_devices()) if learn.microbatch else 1
 
-    terms = reward_terms(reading.named, prompts.gold, reading.formed)
-    calibration = calibrate(
-        policy.decoder, spec, prompts, rollout, reading, starts_wcn, rule.level, sampling
-    )
-    advantage = group_advantage(
-        terms,
-        calibration,
-        weights=learn.weights,
-        rule=rule,
-        disentangle=learn.disentangle,
-        scale=learn.standardise,
-    )
-    sampled = branches.logp + branches.nucleus
-    reference_logp = branch_logp(reference)
+    def loss_of(trained, piece):
+        policy = with_part(state.policy, learn.train, trained)
+        loss, sums, means = token_sums(policy, *piece, learn=learn, sampling=sampling)
+        sums = {name: x / total for name, x in sums.items()}
+        return loss / total, sums | {name: x / tokens for name, x in means.items()}
 
-    def loss_of(decoder):
-        logp = branch_logp(decoder)
-        surrogate = clipped_surrogate(logp, sampled, advantage, learn.clip_low, learn.clip_high)
-        kl = kl_to_reference(logp, reference_logp)
-        loss = aggregate(learn.kl * kl - surrogate, branches.mask, learn.aggregate)
-        return loss, {
-            'surrogate': aggregate(surrogate, branches.mask, learn.aggregate),
-            'kl': aggregate(kl, branches.mask, 'token'),
-            'drift': aggregate(jnp.abs(logp - sampled), branches.mask, 'token'),
-        }
-
-    (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(policy.decoder)
-    updates, moments = optimizer.update(gradient, state.moments, policy.decoder)
-    policy = policy.replace(decoder=optax.apply_updates(policy.decoder, updates))
-    figures = {'loss': loss, **parts, 'gradient_norm': optax.tree.norm(gradient)}
-    figures['update_norm'] = optax.tree.norm(updates)  # not finite if the new state is not
-    figures |= spread('', terms) | spread('calibration_', calibration)
-    figures['advantage_std'] = advantage.std(1).mean()
-    figures['silent_groups'] = (advantage == 0).all(1).mean()
-    figures['tokens'] = branches.mask.sum(-1).mean()
-    figures['ended'] = (branches.token == sampling.end).any(-1).mean()
-    return state.replace(step=state.step + 1, policy=policy, moments=moments), figures
+    pieces = in_pieces((batch, weight), count)
+    trained = trained_part(state.policy, learn.train)
+    gradient, sums = summed_gradient(loss_of, trained, pieces, count)
+    new, norms = apply_gradient(state, gradient, learn.train, optimizer)
+    mean, square = sums.pop('beyond'), sums.pop('beyond_square')
+    sums['ratio_spread'] = jnp.sqrt(jnp.maximum(square - mean**2, 0.0))
+    return new, sums | norms
 
 
-def spread(prefix: str, terms) -> dict[str, Array]:
-    """The mean of each term f[b, g], and its standard deviation inside a group, over groups."""
-    names = {f.name: getattr(terms, f.name) for f in dataclasses.fields(terms)}
-    means = {prefix + name: x.mean() for name, x in names.items()}
-    return means | {f'{prefix}{name}_std': x.std(1).mean() for name, x in names.items()}
+def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sampling: Sampling):
+    """The loss of a piece of a minibatch and its figures, as sums over tokens: (loss, sums, means).
+
+    The first two are weighted as the loss is, `means` over all sampled tokens alike.
+    """
+    logp = branch_logp(policy, batch.prompts, batch.features, batch.token, sampling, learn.chunk)
+    gap = objective.log_ratio(logp, batch.sampled, batch.mask, learn.ratio)
+    ratio, bounds = jnp.exp(gap), (learn.clip_low, learn.clip_high)
+    if learn.clip == 'cispo':
+        surrogate = objective.cispo_surrogate(logp, ratio, batch.advantage, *bounds)
+        clipped = objective.is_outside(ratio, *bounds)
+    else:
+        bounds += (learn.clip_dual,)
+        surrogate = objective.clipped_surrogate(ratio, batch.advantage, *bounds)
+        clipped = objective.is_clipped(ratio, batch.advantage, *bounds)
+    beyond = jnp.expm1(gap)  # the ratio − 1, exact where it is small
+    means = {'drift': jnp.abs(logp - batch.sampled), 'clipped': clipped}
+    means |= {'beyond': beyond, 'beyond_square': beyond**2}
+    loss = -surrogate
+    if batch.reference is not None:
+        means['kl'] = objective.kl_to_reference(logp, batch.reference)
+        loss = learn.kl * means['kl'] - surrogate
+    loss = objective.weighted_sum(loss, weight_bgs)
+    sums = {'loss': loss, 'surrogate': objective.weighted_sum(surrogate, weight_bgs)}
+    return loss, sums, {k: objective.weighted_sum(x, batch.mask) for k, x in means.items()}
+
+
+def summed_gradient(loss_of, trained, pieces, count: int):
+    """The gradient of the sum of loss_of(trained, piece) over `count` pieces, and summed figures.
+
+    Pieces are taken one after the other, so that memory does not grow with their number; the sum is
+    kept in float32.
+    """
+
+    def of(piece):
+        (_, sums), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained, piece)
+        return gradient, sums
+
+    if count == 1:
+        return of(jax.tree.map(lambda x: x[0], pieces))
+
+    def add(total, piece):
+        return jax.tree.map(lambda all_, one: all_ + one.astype(all_.dtype), total, of(piece)), None
+
+    like = jax.eval_shape(of, jax.tree.map(lambda x: x[0], pieces))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), like)
+    return jax.lax.scan(add, zeros, pieces)[0]

@@ -1,17 +1,26 @@
-"""The cold start: gold slow and fast branches of a prompt, learnt together by their likelihood."""
+"""The cold start: gold branches of every mode of a prompt, learnt together by their likelihood."""
 
 import functools
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mer_jax.group import Array, Prompts, TrainState
-from mer_jax.models.omni import Omni, perceive, read_prompts
-from mer_jax.models.spec import Spec
-from mer_jax.rl.grow import score
-from mer_jax.rl.objective import aggregate
-from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state
+from mer_jax.models.omni import Omni, perceive
+from mer_jax.rl.objective import token_weights, weighted_sum
+from mer_jax.rl.optimizer import (
+    apply_gradient,
+    host_figures,
+    make_optimizer,
+    start_state,
+    trained_part,
+    with_part,
+)
+from mer_jax.rl.score import Sampling
+from mer_jax.rl.step import branch_logp
+from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import run_stage
@@ -25,73 +34,73 @@ def imitate_step(
     token_bgs: Array,
     mask_bgs: Array,
     *,
-    spec: Spec,
-    banned: tuple[int, ...],
+    modes: tuple[str, ...],
+    sampling: Sampling,
     chunk: int,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update on gold branches: the token mean of −log p, slow and fast through one prompt.
+    """One update on gold branches, one a mode: the token mean of −log p, through one prompt.
 
-    Where `features` are given, the towers are frozen; else they look, and learn with the decoder.
+    Given `features`, the towers are frozen; else they perceive, and learn with the decoder.
     """
-    prompts, towers = constrain(prompts), features is None
+    prompts, part = constrain(prompts), 'all' if features is None else 'decoder'
 
     def loss_of(trained):
-        policy = trained if towers else state.policy.replace(decoder=trained)
-        seen = perceive(policy, prompts.media) if towers else features
-        keys = read_prompts(policy.decoder, prompts, seen, spec.remat)
-        logp = score(policy.decoder, spec, prompts, keys, token_bgs, banned=banned, chunk=chunk)
-        parts = {
-            name: aggregate(-logp[:, i], mask_bgs[:, i], 'token')
-            for i, name in enumerate(('slow_loss', 'fast_loss'))
+        policy = with_part(state.policy, part, trained)
+        logp = branch_logp(policy, prompts, features, token_bgs, sampling, chunk)
+        losses = {
+            f'{mode}_loss': token_mean(-logp[:, i : i + 1], mask_bgs[:, i : i + 1])
+            for i, mode in enumerate(modes)
         }
-        return aggregate(-logp, mask_bgs, 'token'), parts
+        return token_mean(-logp, mask_bgs), losses
 
-    trained = state.policy if towers else state.policy.decoder
-    (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
-    updates, moments = optimizer.update(gradient, state.moments, trained)
-    trained = optax.apply_updates(trained, updates)
-    policy = trained if towers else state.policy.replace(decoder=trained)
-    figures = {'loss': loss, **parts, 'gradient_norm': optax.tree.norm(gradient)}
-    figures['update_norm'] = optax.tree.norm(updates)  # not finite if the new state is not
-    return state.replace(step=state.step + 1, policy=policy, moments=moments), figures
+    trained = trained_part(state.policy, part)
+    (loss, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    state, norms = apply_gradient(state, gradient, part, optimizer)
+    return state, {'loss': loss} | losses | norms
+
+
+def token_mean(x_bgs, mask_bgs):
+    """The mean of f[b, g, s] over the tokens of the mask."""
+    kept = jnp.ones(mask_bgs.shape[:2], bool)
+    weight, total = token_weights(mask_bgs, kept, 'token')
+    return weighted_sum(x_bgs, weight) / total
 
 
 def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
-    """The policy after imitating gold branches; goes on where an earlier run stopped."""
+    """The policy after imitating gold branches; resumes from the last checkpoint."""
     c = setting.config
     optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
     towers = c.cold_start.towers
-    trained = policy if towers else policy.decoder
-    cache = None if towers else setting.open_cache(policy)
-    state, shardings = start_state(setting.mesh, policy, trained, optimizer)
+    cache = None if towers else open_cache(setting, policy)
+    part = 'all' if towers else 'decoder'
+    state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
     step = jax.jit(
         functools.partial(
             imitate_step,
-            spec=setting.spec,
-            banned=setting.sampling(1.0, 1.0).banned,
+            modes=tuple(setting.method.openings),
+            sampling=setting.sampling(1.0, 1.0),
             chunk=c.learn.chunk,
             optimizer=optimizer,
         ),
         out_shardings=(shardings, named(setting.mesh)),
         donate_argnums=0,
     )
-
     look = jax.jit(perceive)
 
     def update(state, examples, _):
-        timer = Timer()
+        timer, batcher = Timer(), setting.batcher
         with timer('update'):
-            prompts, (token, mask) = setting.collate(examples), setting.gold_branches(examples)
+            prompts, (token, mask) = batcher.collate(examples), batcher.gold_branches(examples)
             arrays = to_devices(setting.mesh, (prompts, token, mask))
-            features = None if towers else look(state.policy, media=arrays[0].media)
+            features = None if towers else look(state.policy, arrays[0].media)
             state, figures = step(state, arrays[0], features, *arrays[1:])
             figures = host_figures(figures)
-            setting.keep_features(cache, examples, prompts, features)
+            keep_features(cache, examples, prompts, features)
         rate = (prompts.mask.sum() + mask.sum()) / timer.seconds['update']
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
-    prepare = functools.partial(setting.gold_example, cache=cache)
+    prepare = functools.partial(setting.writer.gold_example, cache=cache)
     batches = setting.batches(c.cold_start.prompts_per_step, 0, prepare)
     state = run_stage('cold_start', workdir, c.cold_start.steps, state, batches, update, c.every)
     return state.policy

@@ -4,16 +4,18 @@ import math
 
 import jax
 
-from mer_jax.rl.group_relative import DISENTANGLE, LEVELS, SIDES, SPACES
-from mer_jax.rl.objective import AGGREGATES
+from mer_jax.methods import METHODS
+from mer_jax.methods.own_rewards import title
+from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
+from mer_jax.rl.optimizer import PARTS
 from mer_jax.sharding import mesh_shape
 
 CHOICES = {
     'model.family': ('omni', 'vl'),
-    'learn.disentangle': DISENTANGLE,
-    'learn.calibration.space': SPACES,
-    'learn.calibration.level': LEVELS,
-    'learn.calibration.sides': SIDES,
+    'method': tuple(METHODS),
+    'learn.train': PARTS,
+    'learn.ratio': RATIOS,
+    'learn.clip': CLIPS,
     'learn.aggregate': AGGREGATES,
     'model.dtype': ('float32', 'bfloat16'),
     'model.weights': ('float32', 'bfloat16'),
@@ -37,6 +39,9 @@ AT_LEAST = {
     'learn.kl': 0,
     'learn.clip_low': 0,
     'learn.clip_high': 0,
+    'learn.minibatches': 1,
+    'learn.epochs': 1,
+    'learn.microbatch': 0,
     'learn.chunk': 1,
     'learn.calibration.weight': 0,
     'optim.learning_rate': 0,
@@ -58,9 +63,8 @@ def check_config(c) -> None:
     for key, least in AT_LEAST.items():
         if values[key] < least:
             raise ValueError(f'{key}={values[key]}: must be at least {least}')
-    for key, choices in CHOICES.items():
-        if values[key] not in choices:
-            raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(choices)}')
+    check_choices(values, CHOICES)
+    check_choices(values, METHODS[c.method].CHOICES)
     for key in ABOVE_ZERO:
         if values[key] <= 0:
             raise ValueError(f'{key}={values[key]}: must be above 0, e.g. 1.0')
@@ -75,6 +79,13 @@ def check_config(c) -> None:
         check_attention(c.model)
 
 
+def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:
+    """Single values must be among their choices."""
+    for key, allowed in choices.items():
+        if values[key] not in allowed:
+            raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(allowed)}')
+
+
 def check_ranges(c) -> None:
     """Single values must lie in their ranges."""
     if not 0 <= c.seed < 2**32:
@@ -87,6 +98,10 @@ def check_ranges(c) -> None:
         raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
     if not 0 <= c.optim.b2 < 1:
         raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
+    if c.learn.clip_dual and c.learn.clip_dual <= 1:
+        raise ValueError(
+            f'learn.clip_dual={c.learn.clip_dual}: must be above 1, e.g. 3.0, or 0 for no dual clip'
+        )
     weights = dict(c.learn.weights)
     if min(weights.values()) < 0 or not any(weights.values()):
         raise ValueError(f'learn.weights={weights}: none may be below 0, and one must be above')
@@ -120,6 +135,26 @@ def check_batches(c) -> None:
                 f'{key}={size}: must be a multiple of mesh.data * mesh.fsdp = {shards}, '
                 f'e.g. {-(-size // shards) * shards}'
             )
+    check_parts(c, shards)
+
+
+def check_parts(c, shards: int) -> None:
+    """Minibatches and microbatches must divide the prompts of a step."""
+    size, minibatches, microbatch = c.prompts_per_step, c.learn.minibatches, c.learn.microbatch
+    if size % (minibatches * shards):
+        raise ValueError(
+            f'learn.minibatches={minibatches}: times mesh.data * mesh.fsdp = {shards} it must '
+            f'divide prompts_per_step={size}; e.g. prompts_per_step='
+            f'{-(-size // (minibatches * shards)) * minibatches * shards}'
+        )
+    share = size // minibatches // shards
+    if microbatch and share % microbatch:
+        fitting = ', '.join(str(n) for n in range(1, share + 1) if share % n == 0)
+        raise ValueError(
+            f'learn.microbatch={microbatch}: must divide the prompts of a minibatch on a device, '
+            f'prompts_per_step / learn.minibatches / (mesh.data * mesh.fsdp) = {share}; one of '
+            f'{fitting}, or 0 for all at a time'
+        )
 
 
 def check_sizes_given(sizes, section: str) -> None:
@@ -167,11 +202,13 @@ def check_attention(model) -> None:
 
 
 def flat(c, prefix: str = '') -> dict:
-    """The values of a nested config under their dotted keys."""
+    """The values of a nested config under their dotted keys; functions as their names."""
     values = {}
     for key, value in c.items():
         if hasattr(value, 'items'):
             values |= flat(value, f'{prefix}{key}.')
+        elif key == 'rewards':
+            values[prefix + key] = tuple(map(title, value))
         else:
             values[prefix + key] = value
     return values

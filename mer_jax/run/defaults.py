@@ -44,6 +44,7 @@ def sft(variant: str = '') -> ConfigDict:
 def stage() -> ConfigDict:
     """The embedded stage: a model of about a million weights, minutes on two CPU cores."""
     c = ConfigDict()
+    c.method = 'mer_r1'
     c.seed = 0
     c.steps = 150  # updates of reinforcement learning
     c.prompts_per_step = 16
@@ -113,7 +114,9 @@ def stage() -> ConfigDict:
     c.rollout.anchors = 8  # at most, words of an answer whose confidence is compared
 
     c.learn = ConfigDict()
+    c.learn.train = 'decoder'  # decoder | all (the towers too)
     c.learn.weights = ConfigDict(dict(recall=1.0, precision=1.0, f=1.0, form=0.1))
+    c.learn.rewards = ()  # functions of your own: (texts, clips) → {name: numbers[b, g]}
     c.learn.disentangle = 'advantage'  # none | reward | advantage
     c.learn.calibration = ConfigDict()
     c.learn.calibration.weight = 0.2
@@ -121,10 +124,18 @@ def stage() -> ConfigDict:
     c.learn.calibration.level = 'category'  # category | word
     c.learn.calibration.sides = 'both'  # recall | precision | both
     c.learn.standardise = True  # False: subtract the group's mean only (Dr. GRPO)
-    c.learn.kl = 0.04  # weight of KL(policy ‖ reference)
+    c.learn.kl = 0.04  # weight of KL(policy ‖ reference); 0: no reference is held
+    c.learn.ratio = 'token'  # token | sequence (GSPO)
+    c.learn.clip = 'ppo'  # ppo | cispo
     c.learn.clip_low = 0.2
     c.learn.clip_high = 0.2
+    c.learn.clip_dual = 0.0  # bound of the ratio where the advantage is negative; 0: none
     c.learn.aggregate = 'token'  # token | sequence | constant
+    c.learn.drop_overlong = False  # leave answers cut off by length out of the loss
+    c.learn.drop_silent = False  # leave groups without spread out of the loss
+    c.learn.minibatches = 1  # updates a rollout, each on its share of the prompts
+    c.learn.epochs = 1  # times that the minibatches of a rollout are repeated
+    c.learn.microbatch = 0  # prompts a device whose gradient is computed at a time; 0: all
     c.learn.chunk = 128  # tokens whose vocabulary logits are held at a time
 
     c.optim = ConfigDict()

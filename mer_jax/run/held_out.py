@@ -15,8 +15,9 @@ import tqdm
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Damaged, prepare_or_name
 from mer_jax.data.media.video import MediaError
-from mer_jax.evaluation.answers import MODES, SCORES, answerer
+from mer_jax.evaluation.answers import MODES, answerer
 from mer_jax.models.omni import Omni
+from mer_jax.run.feature_cache import open_cache
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import gather_rows
 
@@ -27,7 +28,8 @@ def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dic
     The scores are those of `summary`. Raises MediaError when fewer than two clips can be used.
     """
     clips, rows = setting.test_clips, []
-    for block, _ in answer_blocks(setting, policy, clips, f'evaluate, {title}', setting.example):
+    prepare, told = setting.writer.example, f'evaluate, {title}'
+    for block, _ in answer_blocks(setting, policy, clips, told, prepare):
         rows += block
     if len(rows) < 2:
         raise MediaError(
@@ -35,7 +37,7 @@ def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dic
             f'needs two; the others are named in {setting.damages.path}. Mend them, or hold out '
             'more (data.held_out)'
         )
-    return summary(rows), rows
+    return summary(rows, setting.method.scored), rows
 
 
 def answer_blocks(
@@ -47,7 +49,7 @@ def answer_blocks(
     on the clip, the seed and the policy only.
     """
     size, processes = setting.config.evaluate.batch, jax.process_count()
-    share, cache = size // processes, setting.open_cache(policy)
+    share, cache = size // processes, open_cache(setting, policy)
     answer_clips = answerer(setting, policy, cache)
     prepare = functools.partial(prepare, cache=cache)
     firsts = range(start * size, len(clips), size)
@@ -67,21 +69,22 @@ def answer_blocks(
             bar.update(min(size, len(clips) - first))
 
 
-def summary(rows: list[dict]) -> dict:
-    """Means over clips of what each clip scores (set_scores: means over wheels), for each mode.
+def summary(rows: list[dict], scored: tuple[str, ...]) -> dict:
+    """Means over clips of the scores of their answers, for each mode.
 
     {'clips', 'fast': {'recall', 'recall_se', …}, 'slow': {…}} with the standard errors of the
-    means; 'form' is the share of well-formed branches, 'tokens' their mean length.
+    means; 'form' is the share of well-formed branches, 'tokens' their mean length, and neither has
+    a standard error.
     """
-    score_bgx = np.array([[[row[mode][name] for name in SCORES] for mode in MODES] for row in rows])
+    score_bgx = np.array([[[row[mode][name] for name in scored] for mode in MODES] for row in rows])
     figures = {'clips': len(score_bgx)}
     for g, mode in enumerate(MODES):
         mean = score_bgx[:, g].mean(0)
         error = score_bgx[:, g].std(0, ddof=1) / len(score_bgx) ** 0.5
         figures[mode] = {}
-        for name, value, spread in zip(SCORES, mean, error, strict=True):
+        for name, value, spread in zip(scored, mean, error, strict=True):
             figures[mode][name] = float(value)
-            if name in ('recall', 'precision', 'f'):
+            if name not in ('form', 'tokens'):
                 figures[mode][f'{name}_se'] = float(spread)
     return figures
 

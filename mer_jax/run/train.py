@@ -1,5 +1,6 @@
-"""Reinforcement learning: next prompts, grow, read, learn, record, save."""
+"""Reinforcement learning: next prompts, roll out, read, judge, update, record, save."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -7,66 +8,120 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mer_jax.methods.own_rewards import check_functions, own_terms
 from mer_jax.models.omni import Omni
-from mer_jax.rl.group_relative import CalibrationRule, Weights
-from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state
-from mer_jax.rl.step import Learn, compiled_roll_out, train_step
+from mer_jax.rl import step as rl
+from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state, trained_part
+from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
-from mer_jax.run.setting import Setting
+from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import run_stage
 from mer_jax.sharding import named, to_devices, to_host
 
 
-def make_learn(learn) -> Learn:
-    """The frozen form of config.learn."""
-    sections = dict(
-        learn, weights=Weights(**learn.weights), calibration=CalibrationRule(**learn.calibration)
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled programs of a step; see rl.step for what each takes."""
+
+    roll_out: object
+    assess: object
+    score_reference: object
+    update: object
+
+
+def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) -> Programs:
+    """The programs of a step; they compile when they are first called."""
+    c, method = setting.config, setting.method
+    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
+    common = dict(learn=learn, sampling=sampling)
+    return Programs(
+        roll_out=rl.compiled_roll_out(sampling, method.watch),
+        assess=jax.jit(functools.partial(rl.assess, judge=method.judge, **common)),
+        score_reference=jax.jit(functools.partial(rl.score_reference, **common)),
+        update=jax.jit(
+            functools.partial(rl.update, optimizer=optimizer, **common),
+            out_shardings=(shardings, named(setting.mesh)),
+            donate_argnames='state',
+        ),
     )
-    return Learn(**sections)
 
 
 def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
-    """The policy after MER-R1; the policy that comes in is the frozen reference.
-
-    The reference is kept as the activations are (model.dtype), to which weights are cast for use.
-    """
-    c, spec = setting.config, setting.spec
-    optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
-    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
-    opening = setting.openings(*[setting.slow_opening] * c.rollout.group)
-    reference = jax.tree.map(lambda leaf: jnp.array(leaf, spec.dtype), policy.decoder)
-    state, shardings = start_state(setting.mesh, policy, policy.decoder, optimizer)
-    grow = compiled_roll_out(spec, sampling)
-    learn = jax.jit(
-        functools.partial(
-            train_step, spec=spec, learn=make_learn(c.learn), sampling=sampling, optimizer=optimizer
-        ),
-        out_shardings=(shardings, named(setting.mesh)),
-        donate_argnames='state',
-    )
+    """The policy after reinforcement learning; the policy that comes in is the frozen reference."""
+    c, method, learn = setting.config, setting.method, make_learn(setting.config.learn)
+    updates = c.steps * learn.minibatches * learn.epochs
+    optimizer = make_optimizer(c.optim, c.optim.learning_rate, updates)
+    reference = make_reference(setting, policy, learn)
+    state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
+    programs = compile_programs(setting, learn, optimizer, shardings)
+    opening = setting.openings(*['slow'] * c.rollout.group)
     share = c.prompts_per_step // jax.process_count()
     numbers = np.arange(share, dtype=np.uint32) + jax.process_index() * share
-    seed, cache = np.uint32(c.seed), setting.open_cache(policy)
+    seed = np.uint32(c.seed)
+    cache = open_cache(setting, policy) if learn.train == 'decoder' else None
 
     def update(state, examples, step):
-        timer = Timer()
+        timer, clips = Timer(), [example.clip for example in examples]
         with timer('grow'):
-            batch = setting.collate(examples)
+            batch = setting.batcher.collate(examples)
             prompts, number_b = to_devices(setting.mesh, (batch, numbers))
-            rollout = grow(
-                state.policy, prompts, number_b, seed, np.uint32(step), opening, setting.starts_wcn
+            rollout = programs.roll_out(
+                state.policy, prompts, number_b, seed, np.uint32(step), opening
             )
-            branches = to_host(rollout.branches)
-            setting.keep_features(cache, examples, batch, rollout.features)
+            token, mask = to_host((rollout.branches.token, rollout.branches.mask))
+            keep_features(cache, examples, batch, rollout.features)
         with timer('read'):
-            reading, _ = setting.reader.read(branches, batch.gold)
+            texts = setting.texts.read(token, mask)
+            reading, _ = method.read(texts, clips)
+            said = [[str(text) for text in row] for row in texts]
+            own = own_terms(c.learn.rewards, own_names(setting), said, clips)
         with timer('learn'):
-            reading = to_devices(setting.mesh, reading)
-            state, figures = learn(state, reference, prompts, rollout, reading, setting.starts_wcn)
-            figures = host_figures(figures)
-        rate = branches.mask.sum() / sum(timer.seconds.values())
+            reading, own = to_devices(setting.mesh, (reading, own))
+            arrays = prompts, rollout, reading, own
+            state, figures = learn_from(programs, state, reference, *arrays, learn)
+        rate = mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
-    prepare = functools.partial(setting.example, cache=cache)
+    prepare = functools.partial(setting.writer.example, cache=cache)
     batches = setting.batches(c.prompts_per_step, 1, prepare)
     return run_stage('train', workdir, c.steps, state, batches, update, c.every).policy
+
+
+def own_names(setting: Setting) -> list[str]:
+    """The names of the user's own rewards: those with a weight that the method lacks."""
+    return [name for name in setting.config.learn.weights if name not in setting.method.terms]
+
+
+def check_rewards(setting: Setting) -> None:
+    """Try the user's reward functions before anything is trained; RewardError if one fails."""
+    functions, terms = setting.config.learn.rewards, setting.method.terms
+    check_functions(functions, own_names(setting), terms, setting.train_clips[0])
+
+
+def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):
+    """The frozen copy of the trained part, in model.dtype; None where the loss has no KL."""
+    if not learn.kl:
+        return None
+    dtype = setting.spec.dtype
+    return jax.tree.map(lambda leaf: jnp.array(leaf, dtype), trained_part(policy, learn.train))
+
+
+def learn_from(programs: Programs, state, reference, prompts, rollout, reading, own, learn):
+    """The state after all updates on a rollout, and the figures of the step.
+
+    Figures of several updates are averaged.
+    """
+    policy = state.policy
+    advantage, kept, figures = programs.assess(policy, prompts, rollout, reading, own)
+    logp = None
+    if reference is not None:
+        logp = programs.score_reference(reference, policy, prompts, rollout)
+    experience = rl.gather_experience(prompts, rollout, advantage, kept, logp, learn)
+    of_updates = []
+    for _ in range(learn.epochs):
+        for part in range(learn.minibatches):
+            state, of_update = programs.update(state, experience, np.int32(part))
+            of_updates.append(of_update)
+    of_updates = [host_figures(of_update) for of_update in of_updates]
+    means = {k: sum(one[k] for one in of_updates) / len(of_updates) for k in of_updates[0]}
+    return state, means | host_figures(figures)

@@ -1,0 +1,82 @@
+"""Log-probabilities of given branches over the keys of their prompts, which are computed once."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mer_jax.group import Keys, Prompts
+from mer_jax.models.decoder import Decoder, extend
+from mer_jax.models.omni import Omni
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How branches are sampled; scoring takes its temperature and banned tokens."""
+
+    tokens: int  # of a branch: the prompt's last token, the opening and the samples
+    end: int  # the end-of-turn token; it belongs to the branch and is learnt
+    banned: tuple[int, ...]  # media placeholders and rows that no token of the tokenizer has
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+def distribution(decoder: Decoder, hidden, sampling: Sampling):
+    """Log-probabilities f[..., v], in float32, that tokens are drawn from before top-p."""
+    logits = decoder.logits(hidden) / sampling.temperature
+    if sampling.banned:
+        allowed = np.ones(decoder.spec.vocab_size, bool)
+        allowed[list(sampling.banned)] = False
+        logits = jnp.where(allowed, logits, -jnp.inf)
+    return jax.nn.log_softmax(logits)
+
+
+def score(
+    policy: Omni,
+    prompts: Prompts,
+    keys: Keys,
+    token_bgs,
+    sampling: Sampling,
+    chunk: int = 128,
+):
+    """log π of each branch token given all before it, f[b, g, s], 0 at token 0; differentiable.
+
+    Vocabulary logits exist for `chunk` tokens of each branch at a time and are computed again in
+    the backward pass.
+    """
+    hidden = branch_hidden(policy, prompts, keys, token_bgs)
+    b, g, s, d = hidden.shape
+    pieces = -(-(s - 1) // chunk)
+    chunk = -(-(s - 1) // pieces)
+    spare = pieces * chunk - (s - 1)
+    before = jnp.pad(hidden[:, :, :-1], ((0, 0), (0, 0), (0, spare), (0, 0)))
+    target = jnp.pad(token_bgs[:, :, 1:], ((0, 0), (0, 0), (0, spare)))
+
+    @jax.checkpoint
+    def piece(before_bgsd, target_bgs):
+        logp = distribution(policy.decoder, before_bgsd, sampling)
+        chosen = jnp.arange(logp.shape[-1]) == target_bgs[..., None]
+        return jnp.where(chosen, logp, 0.0).sum(-1)  # a gather's gradient would be a scatter
+
+    before = jnp.moveaxis(before.reshape(b, g, pieces, chunk, d), 2, 0)
+    target = jnp.moveaxis(target.reshape(b, g, pieces, chunk), 2, 0)
+    logp = jax.lax.map(lambda both: piece(*both), (before, target))
+    logp = jnp.moveaxis(logp, 0, 2).reshape(b, g, pieces * chunk)[:, :, : s - 1]
+    return jnp.pad(logp, ((0, 0), (0, 0), (1, 0)))
+
+
+def branch_hidden(policy: Omni, prompts: Prompts, keys: Keys, token_bgs):
+    """Hidden states f[b, g, s, d] of branch tokens: state i predicts token i + 1."""
+    remat = policy.spec.remat
+    return extend(policy.decoder, token_bgs, prompts.next_position, keys, prompts.mask, remat=remat)
+
+
+def distribution_before(decoder: Decoder, hidden_bgsd, index_bga, sampling: Sampling):
+    """Log-probabilities f[b, g, a, v] from which the tokens at these indices were drawn.
+
+    `hidden_bgsd` is that of `branch_hidden`. An index of −1 gives a distribution without meaning.
+    """
+    behind = jnp.maximum(index_bga - 1, 0)
+    hidden = jnp.take_along_axis(hidden_bgsd, behind[..., None], axis=2)
+    return distribution(decoder, hidden, sampling)

@@ -1,0 +1,61 @@
+"""Clips to train on and clips held out, as a config names them."""
+
+import logging
+
+from mer_jax.data.benchmarks import BENCHMARKS
+from mer_jax.data.clips import Clip, read_manifest
+from mer_jax.data.loader import StageClips, hold_out
+
+log = logging.getLogger(__name__)
+
+
+def choose_clips(c):
+    """Clips to train on and clips held out, of the stage or of a manifest."""
+    if not c.data.manifest:
+        return (
+            StageClips(c.seed, 'train', c.data.clips),
+            StageClips(c.seed, 'test', c.evaluate.clips),
+        )
+    try:
+        clips = read_clips(c.data.manifest)
+    except OSError as error:
+        raise ValueError(
+            f'data.manifest={c.data.manifest!r}: cannot be read ({error}); name a file of JSON '
+            'lines, one clip a line, or KEY:FOLDER of a published set'
+        ) from None
+    train, test = hold_out(clips, c.data.held_out)
+    if not train or not test:
+        raise ValueError(
+            f'data.held_out={c.data.held_out} splits the {len(train) + len(test)} clips of '
+            f'{c.data.manifest} into {len(train)} to train on and {len(test)} to evaluate; '
+            'both need at least one: change the share or add clips'
+        )
+    if c.cold_start.steps and not any(clip.reasoning for clip in train):
+        raise ValueError(
+            f'cold_start.steps={c.cold_start.steps}: imitation needs gold traces, and no clip of '
+            f"{c.data.manifest} has 'reasoning'; add some, or set cold_start.steps=0 and start "
+            'from model.checkpoint'
+        )
+    return train, test[: c.evaluate.clips]
+
+
+def read_clips(source: str) -> list[Clip]:
+    """The clips of a manifest, or of a published set named KEY:FOLDER, e.g. ov_merd_plus:/data.
+
+    The folder holds those of the sets, as for `python -m mer_jax.data.benchmarks --root FOLDER`.
+    """
+    key, _, root = source.partition(':')
+    if key not in BENCHMARKS or not root:
+        return read_manifest(source)
+    found = BENCHMARKS[key].read(root)
+    clips = [clip for clip in found.clips if clip.words]
+    log.warning(
+        '%s: %d clips with gold words; left out: %d without, %d labels without a media file, %d '
+        'repeated',
+        source,
+        len(clips),
+        len(found.clips) - len(clips),
+        len(found.absent),
+        len(found.repeated),
+    )
+    return clips

@@ -1,0 +1,53 @@
+"""The cache of features of frozen towers: opened for one policy, filled batch by batch."""
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+
+from mer_jax.data.cache import FeatureCache
+from mer_jax.group import Prompts
+from mer_jax.models.omni import Omni
+from mer_jax.run.examples import PROMPT_KEYS
+from mer_jax.run.setting import Setting
+from mer_jax.sharding import to_host
+
+
+def open_cache(setting: Setting, policy: Omni) -> FeatureCache | None:
+    """The cache of features that the frozen towers of this policy compute; None if unwanted.
+
+    It is keyed by the weights of the towers and by everything that prompts depend on.
+    """
+    data = setting.config.data
+    if not data.cache:
+        return None
+    sums = fingerprint([policy.visual, policy.audio_tower])
+    asked = {key: data[key] for key in PROMPT_KEYS}
+    origin = setting.origin
+    about = sums, asked, origin.layout, setting.tokenizer.chat_template, str(origin.root)
+    return FeatureCache(data.cache, repr((about, setting.spec.dtype)))
+
+
+def keep_features(cache: FeatureCache | None, examples, prompts: Prompts, features) -> None:
+    """Put the features f[b, rows, d] of a batch into the cache, if there is one."""
+    if cache is None or prompts.media.feature is not None:
+        return
+    feature_brd = to_host(features)
+    for example, place_t, feature_rd in zip(
+        examples, prompts.media.place, feature_brd, strict=False
+    ):
+        cache.save(example.clip, example.prompt, feature_rd[place_t[place_t >= 0]])
+
+
+def fingerprint(tree) -> str:
+    """Eight hex digits that tell the weights of a tree apart."""
+    sums = [int(weight_sum(leaf)) for leaf in jax.tree.leaves(tree)]
+    return f'{zlib.crc32(repr(sums).encode()):08x}'
+
+
+@jax.jit
+def weight_sum(weight):
+    """A number u32[] that tells weights apart: their bits, each times an odd number of its own."""
+    wide = weight.astype(jnp.float32).ravel()
+    bits = jax.lax.bitcast_convert_type(wide, jnp.uint32)
+    return (bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)).sum(dtype=jnp.uint32)
