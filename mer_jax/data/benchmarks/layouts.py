@@ -8,9 +8,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mer_jax.data.benchmarks import files
+from mer_jax.data.benchmarks.files import (
+    FILM,
+    PICTURE,
+    SOUND,
+    first_file,
+    inside,
+    read_json,
+    read_table,
+    read_text,
+    shelve,
+)
+from mer_jax.data.formats.npz import read_npz
 from mer_jax.data.wheels.affectgpt_wheel import published_list
-from mer_jax.evaluation.label_files import read_npz
 
 FILMS = ('subvideo-tgt', 'subvideo_new', 'video_new', 'subvideo', 'video', 'videos')
 SOUNDS = ('subaudio', 'audio')
@@ -48,7 +58,7 @@ class Corpus:
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the corpus, in its order."""
-        path = files.first_file(folder, (self.file,))
+        path = first_file(folder, (self.file,))
         members = read_npz(path)
         corpus = members.get(self.corpus)
         if not isinstance(corpus, dict):
@@ -59,7 +69,7 @@ class Corpus:
         media = _Media(folder, self.transcript)
         for name, label in corpus.items():
             where = f'{path}: {self.corpus}[{name!r:.99}]'
-            name = files.inside(name, where)
+            name = inside(name, where)
             if name[4:5] == self.session or not self.session:
                 yield media.entry(name, self._gold(label, labels, where))
 
@@ -91,8 +101,8 @@ class OpenWords:
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the table; an empty list of words is `neutral`, as in AffectGPT."""
         media = _Media(folder, self.transcript)
-        for where, row in files.read_table(files.first_file(folder, (self.file,)), ('name',)):
-            name = files.inside(row['name'], where)
+        for where, row in read_table(first_file(folder, (self.file,)), ('name',)):
+            name = inside(row['name'], where)
             gold = {}
             if 'openset' in row:
                 words = [word.lower() for word in published_list(row['openset'])]
@@ -111,12 +121,12 @@ class Questions:
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the question file; the task leads the name, for tasks share clips."""
         file = f'{self.task}/question/{self.task.replace("-", "_")}.json'
-        path = files.first_file(folder, (file,))
-        for index, question in enumerate(files.read_json(path)):
+        path = first_file(folder, (file,))
+        for index, question in enumerate(read_json(path)):
             where = f'{path}: question {index}'
             if not isinstance(question, dict) or not isinstance(question.get('label'), str):
                 raise ValueError(f'{where}: {question!r:.99} must have the keys video_id and label')
-            name = files.inside(question.get('video_id'), where)
+            name = inside(question.get('video_id'), where)
             label = question['label'].lower()
             words = [word for part in label.split(',') if (word := part.strip())]
             places = (folder / self.task, folder / self.task / 'video', folder)
@@ -133,15 +143,15 @@ class ListedImages:
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the list."""
-        path = files.first_file(folder, (self.file,))
-        for index, row in enumerate(files.read_json(path)):
+        path = first_file(folder, (self.file,))
+        for index, row in enumerate(read_json(path)):
             where = f'{path}: entry {index}'
             if not isinstance(row, list) or len(row) < 3:
                 raise ValueError(f'{where}: {row!r:.99} must be [emotion, id, image, annotation]')
-            image = folder / files.inside(row[2], where)
+            image = folder / inside(row[2], where)
             gold = {'emo': _word(row[0], labels, where)}
             shown = str(image) if image.is_file() else None
-            yield Entry(files.inside(row[1], where), gold, image=shown)
+            yield Entry(inside(row[1], where), gold, image=shown)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +170,7 @@ class FolderPerClass:
             classes = [name for name in classes if name.lower() in labelled]
             for name in classes:
                 for file in sorted(os.listdir(place / name)):
-                    if file.lower().endswith(files.PICTURE) and not file.startswith('.'):
+                    if file.lower().endswith(PICTURE) and not file.startswith('.'):
                         image = str(place / name / file)
                         yield Entry(f'{name}/{file}', {'emo': labelled[name.lower()]}, image=image)
             if classes:
@@ -178,20 +188,20 @@ class FoldList:
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the list; an index counts from 1, films may have leading zeros."""
-        path = files.first_file(folder, self.lists)
-        shelf = files.shelve(folder, self.films, files.FILM)
+        path = first_file(folder, self.lists)
+        shelf = shelve(folder, self.films, FILM)
         for where, name, label in self._rows(path):
-            stem = os.path.splitext(files.inside(name, where))[0]
+            stem = os.path.splitext(inside(name, where))[0]
             word = int(label) - 1 if label.isdecimal() else label
             film = shelf.get(stem) or shelf.get(stem.zfill(5))
             yield Entry(stem, {'emo': _word(word, labels, where)}, film)
 
     def _rows(self, path: Path) -> Iterator[tuple[str, str, str]]:
         if path.suffix == '.csv':
-            for where, row in files.read_table(path, ('video_name', 'label')):
+            for where, row in read_table(path, ('video_name', 'label')):
                 yield where, row['video_name'], row['label'].strip()
             return
-        for number, line in enumerate(files.read_text(path).splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             cells = line.split()
             if cells:
                 where = f'{path}:{number}'
@@ -210,8 +220,8 @@ class CodedNames:
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the files, in the order of their names."""
-        for modality, endings in (('01', files.FILM), ('03', files.SOUND)):
-            shelf = files.shelve(folder, ('.',), endings)
+        for modality, endings in (('01', FILM), ('03', SOUND)):
+            shelf = shelve(folder, ('.',), endings)
             found = [match for stem in sorted(shelf) if (match := _CODES.fullmatch(stem))]
             found = [match for match in found if match.group(1, 2) == (modality, '01')]
             for match in found:
@@ -233,11 +243,11 @@ class _Media:
     """The films, sounds and subtitles of a folder by name."""
 
     def __init__(self, folder: Path, transcript: str):
-        self.films = files.shelve(folder, FILMS, files.FILM)
-        self.sounds = files.shelve(folder, SOUNDS, files.SOUND)
+        self.films = shelve(folder, FILMS, FILM)
+        self.sounds = shelve(folder, SOUNDS, SOUND)
         self.said = {}
         if (path := folder / transcript).is_file():
-            for _, row in files.read_table(path, ('name',)):
+            for _, row in read_table(path, ('name',)):
                 column = next((column for column in SAID if row.get(column)), None)
                 self.said[row['name'].strip()] = row[column].strip() if column else ''
 
