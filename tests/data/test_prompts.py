@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import transformers
 from PIL import Image
-from test_media import write_film, write_wave
+from test_video import write_film, write_wave
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from mer_jax.data.clips import Clip

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from test_media import numbers, read_at_two, refusal, write_film, write_slides, write_wave
+from test_video import numbers, read_at_two, refusal, write_film, write_slides, write_wave
 
 from mer_jax.data.media import video as media
 from mer_jax.data.media.video import MediaError, read_audio, read_image
