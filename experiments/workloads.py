@@ -6,7 +6,7 @@ import pathlib
 import jax
 import numpy as np
 
-from mer_jax.data.media import video as media
+from mer_jax.data.media.pictures import patches
 from mer_jax.data.prompts import batch_prompts, fill_prompt
 from mer_jax.group import Array, Media, Prompts, Reading
 from mer_jax.models.spec import Spec, TextSpec, read_spec, read_token_ids
@@ -117,7 +117,7 @@ def checkpoint_workload(
         if image:
             frames = random.integers(0, 256, (1, image, image, 3), np.uint8)
             sides = layout.patch, layout.merge, layout.temporal_patch
-            pictures, seconds = [media.patches(frames, *sides)], [0.0]
+            pictures, seconds = [patches(frames, *sides)], [0.0]
             chat = [layout.vision_start, layout.image, layout.vision_end, *chat]
         batch.append(fill_prompt(str(number), chat, pictures, seconds, [], layout, False))
     length = max(len(prompt.token) for prompt in batch)

@@ -20,7 +20,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.data.loader import Damages
-from mer_jax.data.media.video import MediaError, read_video
+from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.video import read_video
 from mer_jax.evaluation.answers import MODES
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.models.omni import Omni

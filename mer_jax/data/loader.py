@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import grain
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
 from mer_jax.data.prompts import Prompt
 from mer_jax.data.stage.stage import draw
 

@@ -9,14 +9,16 @@ import numpy as np
 from mer_jax import group
 from mer_jax.data.chat import chat_ids
 from mer_jax.data.clips import Clip
-from mer_jax.data.media import video as media
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.pictures import patches, read_image, resize, smart_resize
+from mer_jax.data.media.sound import HOP, log_mel, read_audio
+from mer_jax.data.media.video import read_video
 from mer_jax.data.positions import Layout, expand, positions
 
 log = logging.getLogger(__name__)
 
 CELL = 4  # patches of a cell, the square that becomes a token
-SHORTEST = 2 * media.HOP + 1  # samples of a sound that becomes a token
+SHORTEST = 2 * HOP + 1  # samples of a sound that becomes a token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,7 @@ def fill_prompt(
 ) -> Prompt:
     """The prompt whose token ids hold a placeholder for each medium.
 
-    `pictures` are (patches, grid) of `media.patches`, with the `seconds` of a temporal patch of
+    `pictures` are (patches, grid) of `pictures.patches`, with the `seconds` of a temporal patch of
     each (0 in an image), `sounds` log-mels; both in order of appearance. With `together` a video
     holds the next sound.
     """
@@ -200,14 +202,14 @@ def _look(clip, layout, fps, pixels, max_frames):
         seconds.append(layout.temporal_patch / clip.fps)
     elif clip.video is not None:
         factor = layout.patch * layout.merge
-        frames, rate = media.read_video(clip.video, fps, max_frames, pixels, factor)
+        frames, rate = read_video(clip.video, fps, max_frames, pixels, factor)
         pictures.append(_patches(clip.video, frames, layout, None))
         seconds.append(layout.temporal_patch / rate)
     for image in clip.images:
         if isinstance(image, np.ndarray):
             pictures.append(_patches('image', image[None], layout, pixels))
         else:
-            pictures.append(_patches(image, media.read_image(image)[None], layout, pixels))
+            pictures.append(_patches(image, read_image(image)[None], layout, pixels))
         seconds.append(0.0)
     return pictures, seconds
 
@@ -222,9 +224,9 @@ def _patches(name, frames, layout, pixels):
     try:
         if pixels is not None:
             factor = layout.patch * layout.merge
-            size = media.smart_resize(*frames.shape[1:3], factor, *pixels)
-            frames = media.resize(frames, *size)
-        return media.patches(frames, layout.patch, layout.merge, layout.temporal_patch)
+            size = smart_resize(*frames.shape[1:3], factor, *pixels)
+            frames = resize(frames, *size)
+        return patches(frames, layout.patch, layout.merge, layout.temporal_patch)
     except MediaError as error:
         raise MediaError(f'{name}: {error}') from error
 
@@ -238,12 +240,12 @@ def _listen(clip, layout):
         return []
     name, sound = 'audio', clip.audio
     if sound is None and clip.video is not None and not isinstance(clip.video, np.ndarray):
-        sound = media.read_audio(clip.video)
+        sound = read_audio(clip.video)
         if sound is not None and len(sound) < SHORTEST:
             _tell_silent(clip.id, len(sound))
             return []
     elif sound is not None and not isinstance(sound, np.ndarray):
-        name, sound = clip.audio, media.read_audio(clip.audio)
+        name, sound = clip.audio, read_audio(clip.audio)
         if sound is None:
             raise MediaError(f'{name}: has no sound track')
     if sound is None:
@@ -254,7 +256,7 @@ def _listen(clip, layout):
         )
     if len(sound) < SHORTEST:
         raise MediaError(f'{name}: has {len(sound)} samples of sound, a token takes {SHORTEST}')
-    return [media.log_mel(sound, layout.bands)]
+    return [log_mel(sound, layout.bands)]
 
 
 @functools.cache

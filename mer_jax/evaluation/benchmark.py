@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from mer_jax.data.benchmarks import BENCHMARKS, published
 from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.loader import Damages
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
 from mer_jax.data.wheels.wheel import Wheels, load_wheels
 from mer_jax.evaluation import defaults
 from mer_jax.evaluation.answers import MODES

@@ -16,7 +16,7 @@ from mer_jax.data.loader import (
     prepare_or_name,
     training_batches,
 )
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
 from mer_jax.run.checkpoints import Checkpoints
 
 

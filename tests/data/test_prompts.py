@@ -6,13 +6,15 @@ import av
 import numpy as np
 import pytest
 import transformers
+from media_files import write_film, write_wave
 from PIL import Image
-from test_video import write_film, write_wave
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.media import video as media
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.pictures import patches
+from mer_jax.data.media.sound import log_mel, read_audio
+from mer_jax.data.media.video import read_video
 from mer_jax.data.positions import Layout
 from mer_jax.data.prompts import (
     FAST_OPENING,
@@ -129,7 +131,7 @@ def test_several_images_keep_their_order_and_sizes(tmp_path, pixels):
     assert len(prompt.patch) == 3
     seen = prompt.patch.reshape(-1, 4 * 1176)[prompt.place[prompt.token == OMNI.image]]
     for frame, image in zip([1, 2], [VIDEO[0], IMAGE[:28, :56]], strict=True):
-        wanted = media.patches(image[None], 14, 2, 2)[0].reshape(-1, 4 * 1176)
+        wanted = patches(image[None], 14, 2, 2)[0].reshape(-1, 4 * 1176)
         own = slice(sum(tokens[:frame]), sum(tokens[: frame + 1]))
         np.testing.assert_array_equal(seen[own], wanted)
 
@@ -198,7 +200,7 @@ def test_every_picture_token_finds_the_patches_of_its_cell(side):
     prompt = prompt_of(layout, video=VIDEO, fps=2.0, image=IMAGE)
     assert prompt.patch.shape[1] % (4 * side * side) == 0
     cells = prompt.patch.reshape(-1, 4, 1176)[prompt.place[np.isin(prompt.token, MEDIA[:2])]]
-    wanted = [media.patches(frames, 14, 2, 2)[0] for frames in (VIDEO, IMAGE[None])]
+    wanted = [patches(frames, 14, 2, 2)[0] for frames in (VIDEO, IMAGE[None])]
     np.testing.assert_array_equal(cells, np.concatenate(wanted).reshape(-1, 4, 1176))
     for kind in MEDIA[:2]:
         inside = prompt.token == kind
@@ -226,7 +228,7 @@ def test_sound_is_cut_into_chunks_and_its_tokens_pair_convolved_frames():
     prompt = prompt_of(audio=sound)
     assert prompt.sound.shape == (2, 200, 128)
     assert prompt.sound_length.tolist() == [200, 3]  # 100 and 2 convolved frames
-    np.testing.assert_array_equal(prompt.sound.reshape(400, 128)[:203], media.log_mel(sound))
+    np.testing.assert_array_equal(prompt.sound.reshape(400, 128)[:203], log_mel(sound))
     assert not prompt.sound[1, 3:].any()
     assert prompt.sound_pair.tolist() == [[2 * q, 2 * q + 1] for q in range(51)]
     assert prompt.place[prompt.token == OMNI.audio].tolist() == list(range(51))
@@ -246,8 +248,8 @@ def test_a_film_file_brings_its_sound_and_is_read_like_arrays(tmp_path):
     path = str(write_film(tmp_path / 'a.mp4', frames=16, sound=True))
     bounds = (56 * 56, 56 * 84)
     found = prompt_of(video=path, pixels=bounds)
-    frames, fps = media.read_video(path, 2.0, 768, bounds)
-    wanted = prompt_of(video=frames, fps=fps, audio=media.read_audio(path))
+    frames, fps = read_video(path, 2.0, 768, bounds)
+    wanted = prompt_of(video=frames, fps=fps, audio=read_audio(path))
     for name in ('token', 'position', 'patch', 'sound', 'place'):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     assert OMNI.audio in found.token and OMNI.video in found.token

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mer_jax.data.loader import Damages
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
 from mer_jax.run.setting import Setting, choose_clips, size_class
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mer_jax.data.clips import read_manifest
-from mer_jax.data.media.video import read_audio, read_video
+from mer_jax.data.media.sound import read_audio
+from mer_jax.data.media.video import read_video
 from mer_jax.data.stage import stage
 from mer_jax.data.stage.face import frames
 from mer_jax.data.stage.scene import CONTRADICTION, annotate, draw_scene

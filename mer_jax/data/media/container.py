@@ -1,0 +1,93 @@
+"""Media files of any kind: errors that name the file, opening a container, the kind of a file."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+
+import av
+from PIL import Image, UnidentifiedImageError
+
+MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
+# No playlists: they can name other files, network addresses, or themselves.
+CONTAINERS = (
+    'aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,gif,ivf,matroska,mov,mp3,mpeg,mpegts,nut,ogg,'
+    'w64,wav'
+)
+IMAGES = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # none that starts a program
+
+
+class MediaError(ValueError):
+    """A file or array that cannot be used; the message names it and says why."""
+
+
+@contextlib.contextmanager
+def naming_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns every error of the block into a MediaError that begins with the path.
+
+    A path that is missing, empty, or no regular file is refused before the block runs.
+    """
+    if not os.path.exists(path):
+        raise MediaError(f'{path}: there is no such file')
+    if not os.path.isfile(path):
+        raise MediaError(f'{path}: is a folder or a device, not a file')
+    if not os.path.getsize(path):
+        raise MediaError(f'{path}: is empty, 0 bytes')
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(f'{path}: {error}') from error
+    except UnidentifiedImageError as error:
+        raise MediaError(f'{path}: cannot be decoded, it is none of {", ".join(IMAGES)}') from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(f'{path}: has more than {MOST_PIXELS} pixels; make it smaller') from error
+    except av.error.FFmpegError as error:
+        raise MediaError(f'{path}: cannot be decoded ({error.strerror})') from error
+    except Exception as error:  # decoders of damaged files raise errors of any class
+        raise MediaError(f'{path}: cannot be decoded ({error})') from error
+
+
+def open_container(path: str | os.PathLike) -> av.container.InputContainer:
+    """An open container, of a format that reads from this one file alone."""
+    options = {
+        'format_whitelist': CONTAINERS,
+        'protocol_whitelist': 'file',
+        'max_pixels': str(MOST_PIXELS),
+    }
+    try:
+        return av.open(os.fspath(path), options=options, metadata_errors='replace')
+    except av.error.ArgumentError as error:
+        raise MediaError(f'cannot be decoded, it is none of {CONTAINERS}') from error
+
+
+def first_track(streams: Sequence[av.stream.Stream]) -> av.stream.Stream | None:
+    """The first of these tracks, cover pictures aside; None if there is none."""
+    cover = av.stream.Disposition.attached_pic
+    stream = next((stream for stream in streams if not stream.disposition & cover), None)
+    if stream and stream.codec_context is None:
+        raise MediaError(f'the {stream.type} track has a codec that cannot be decoded')
+    return stream
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Refuses an empty picture and one of more than MOST_PIXELS.
+
+    FFmpeg is given the same bound and reports a size of 0 beyond it.
+    """
+    if not 0 < height * width <= MOST_PIXELS:
+        raise MediaError(f'is empty or has more than {MOST_PIXELS} pixels a frame; make it smaller')
+
+
+def kind_of_file(path: str | os.PathLike) -> str:
+    """'image', 'video' or 'audio', by the content of a file and not by its name.
+
+    An animated picture is an image. MediaError for a file of no such kind.
+    """
+    with naming_errors(path):
+        with contextlib.suppress(UnidentifiedImageError), Image.open(path, formats=IMAGES):
+            return 'image'
+        with open_container(path) as container:
+            if first_track(container.streams.video):
+                return 'video'
+            if first_track(container.streams.audio):
+                return 'audio'
+        raise MediaError('holds neither a picture nor sound')

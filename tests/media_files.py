@@ -1,0 +1,87 @@
+"""Films and sounds written by tests, and the reading of them that several tests share."""
+
+import itertools
+import wave
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.video import read_video
+
+
+def write_film(path, frames=40, fps=8, sound=False):
+    """A film of 96 x 64 pixels, frame i of grey 10 + 5 i, black at the upper left; with a tone."""
+    with av.open(str(path), 'w', options={'movflags': 'faststart'}) as container:
+        stream = container.add_stream('libx264', rate=fps, options={'crf': '10'})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+        if sound:
+            track = container.add_stream('aac', rate=44_100, layout='stereo')
+        for i in range(frames):
+            grey = np.full((64, 96, 3), 10 + 5 * i, np.uint8)
+            grey[:16, :16] = 0
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format='rgb24')))
+        container.mux(stream.encode())
+        if sound:
+            tone = 0.5 * np.sin(np.arange(44_100 * frames // fps) * (2 * np.pi * 440 / 44_100))
+            tone_cn = np.stack([tone, tone]).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(tone_cn, format='fltp', layout='stereo')
+            frame.sample_rate, frame.pts = 44_100, 0
+            container.mux(track.encode(frame))
+            container.mux(track.encode())
+    return path
+
+
+def write_slides(path, times):
+    """A film in which frame i, of grey 8 i, is shown from times[i] ms on, the last for 1 ms."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('ffv1', rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, 'yuv420p'
+        for i, (start, stop) in enumerate(itertools.pairwise([*times, times[-1] + 1])):
+            grey = np.full((32, 32, 3), 8 * i, np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format='rgb24')
+            frame.pts, frame.duration, frame.time_base = start, stop - start, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def slide_numbers(frames):
+    """The numbers of the frames of `write_slides`, from their grey."""
+    return (frames.mean((1, 2, 3)) / 8).round().astype(int).tolist()
+
+
+def write_wave(path, samples_nc, rate):
+    """A WAV file of 16-bit samples, one column a channel."""
+    with wave.open(str(path), 'wb') as file:
+        file.setnchannels(samples_nc.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples_nc.astype('<i2').tobytes())
+    return path
+
+
+def write_bytes(path, data):
+    """A file of these bytes."""
+    path.write_bytes(data)
+    return path
+
+
+def noise(samples=16_000):
+    """16-bit samples of white noise in one column."""
+    return np.random.default_rng(0).integers(-9000, 9000, (samples, 1))
+
+
+def read_at_two(path):
+    """The frames of a film at two a second, and their rate."""
+    return read_video(path, 2.0, 768)
+
+
+def refusal(read, path):
+    """The message with which a file is refused, which must name the file."""
+    with pytest.raises(MediaError) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
