@@ -6,8 +6,9 @@ import pathlib
 import jax
 import numpy as np
 
+from mer_jax.data.collate import batch_prompts
 from mer_jax.data.media.pictures import patches
-from mer_jax.data.prompts import batch_prompts, fill_prompt
+from mer_jax.data.prompts import fill_prompt
 from mer_jax.group import Array, Media, Prompts, Reading
 from mer_jax.models.spec import Spec, TextSpec, read_spec, read_token_ids
 from mer_jax.rl.grow import Sampling

@@ -10,12 +10,14 @@ import numpy as np
 import tiny_hf
 import torch
 import transformers
-from test_prompts import ID, QUESTION, tiny_tokenizer
+from tiny_prompts import QUESTION
+from tiny_tokenizers import ID, tiny_tokenizer
 
 from mer_jax import group
 from mer_jax.data.clips import Clip
+from mer_jax.data.collate import batch_prompts
 from mer_jax.data.positions import Layout
-from mer_jax.data.prompts import Prompt, batch_prompts, write_prompt
+from mer_jax.data.prompts import Prompt, write_prompt
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
 from mer_jax.models.spec import Spec, read_spec, read_token_ids

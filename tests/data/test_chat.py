@@ -1,40 +1,10 @@
 """Chats to token ids: what is said stays plain text, for any tokenizer of the Qwen kind."""
 
-import json
-
 import pytest
-import transformers
-from test_prompts import TEMPLATE, tiny_tokenizer
+from tiny_tokenizers import OMNI_CONTROL, OMNI_TEMPLATE, TOKENIZERS, qwen, tiny_tokenizer
 from tokenizers import AddedToken, normalizers
 
 from mer_jax.data.chat import chat_ids
-from mer_jax.data.stage.stage import stage_tokenizer
-
-OMNI = '<|endoftext|> <|im_start|> <|im_end|> <|AUDIO|> <|audio_bos|> <|audio_eos|> <|vision_bos|>'
-OMNI = [*OMNI.split(), '<|vision_eos|>', '<|vision_pad|>', '<|IMAGE|>', '<|VIDEO|>', '<tool_call>']
-VL = '<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|box_start|> <|vision_start|>'
-VL = [*VL.split(), '<|vision_end|>', '<|vision_pad|>', '<|image_pad|>', '<|video_pad|>']
-# As that of Qwen2.5: a system message of its own unless there is one.
-DEFAULT = (
-    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant."
-    '<|im_end|>\n{% endif %}' + TEMPLATE
-)
-VL_DEFAULT = DEFAULT.replace('_bos', '_start').replace('_eos', '_end')
-VL_DEFAULT = VL_DEFAULT.replace('<|{{ item.type | upper }}|>', '<|{{ item.type }}_pad|>')
-
-
-def qwen(names, template):
-    """A Qwen2 tokenizer with the byte pairs of the stage and control tokens of these names."""
-    pairs = json.loads(stage_tokenizer().backend_tokenizer.to_str())['model']
-    tokenizer = transformers.Qwen2Tokenizer(
-        vocab=pairs['vocab'], merges=[tuple(pair) for pair in pairs['merges']]
-    )
-    tokenizer.add_tokens([AddedToken(name, normalized=False, special=True) for name in names])
-    tokenizer.chat_template = template
-    return tokenizer
-
-
-TOKENIZERS = {'omni': qwen(OMNI, DEFAULT), 'vl': qwen(VL, VL_DEFAULT), 'stage': stage_tokenizer()}
 
 
 @pytest.fixture(params=TOKENIZERS)
@@ -90,14 +60,14 @@ def test_control_tokens_in_what_is_said_stay_text(tokenizer):
 
 
 def test_a_think_tag_is_text_even_if_it_is_a_token():
-    tokenizer = qwen([*OMNI, '<think>', '</think>'], DEFAULT)
+    tokenizer = qwen([*OMNI_CONTROL, '<think>', '</think>'], OMNI_TEMPLATE)
     ids = chat_ids(tokenizer, (), '', 'Say <think></think>.')
     assert control(tokenizer, ids) == control(tokenizer, chat_ids(tokenizer, (), '', 'x'))
     assert 'Say <think></think>.<|im_end|>' in tokenizer.decode(ids)
 
 
 def test_tokens_that_swallow_spaces_or_come_in_any_case_stay_text_too():
-    tokenizer = qwen(OMNI, DEFAULT)
+    tokenizer = qwen(OMNI_CONTROL, OMNI_TEMPLATE)
     tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.add_tokens(
         [

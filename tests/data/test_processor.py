@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 import transformers  # noqa: E402, after torch is known to be there
-from test_chat import TOKENIZERS  # noqa: E402
+from tiny_tokenizers import TOKENIZERS  # noqa: E402
 
 from mer_jax.data.clips import Clip  # noqa: E402
 from mer_jax.data.positions import Layout  # noqa: E402

@@ -1,85 +1,39 @@
-"""Clips to prompts: chat layout, places of media, batches, and what is refused."""
+"""Clips to prompts: chat layout, places of media, and what is refused."""
 
 import dataclasses
 
 import av
 import numpy as np
 import pytest
-import transformers
 from media_files import write_film, write_wave
 from PIL import Image
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tiny_prompts import (
+    DEAF,
+    DRAW,
+    IMAGE,
+    MEDIA,
+    OMNI,
+    QUESTION,
+    SEEN,
+    SOUND,
+    TOKENIZER,
+    VIDEO,
+    prompt_of,
+)
+from tiny_tokenizers import CONTROL, ID, tiny_tokenizer
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.pictures import patches
 from mer_jax.data.media.sound import log_mel, read_audio
 from mer_jax.data.media.video import read_video
-from mer_jax.data.positions import Layout
 from mer_jax.data.prompts import (
     FAST_OPENING,
     SLOW_OPENING,
-    batch_prompts,
     fast_text,
     slow_text,
     write_prompt,
 )
-
-CONTROL = (
-    '<|endoftext|> <|im_start|> <|im_end|> <|AUDIO|> <|audio_bos|> <|audio_eos|> '
-    '<|vision_bos|> <|vision_eos|> <|IMAGE|> <|VIDEO|>'
-).split()
-TEMPLATE = (
-    '{% for message in messages %}<|im_start|>{{ message.role }}\n'
-    '{% if message.content is string %}{{ message.content }}{% else %}'
-    '{% for item in message.content %}'
-    "{% if item.type == 'text' %}{{ item.text }}"
-    "{% elif item.type == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
-    '{% else %}<|vision_bos|><|{{ item.type | upper }}|><|vision_eos|>{% endif %}'
-    '{% endfor %}{% endif %}<|im_end|>\n{% endfor %}'
-    '{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
-)
-QUESTION = 'What does this person feel?'
-
-
-def tiny_tokenizer(template=TEMPLATE):
-    """One token a byte, one a pair of line ends, and the control tokens: id 257 + i."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: i for i, letter in enumerate([*alphabet, 'ĊĊ'])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [('Ċ', 'Ċ')]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in CONTROL])
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, chat_template=template, clean_up_tokenization_spaces=False
-    )
-
-
-TOKENIZER = tiny_tokenizer()
-ID = {name: 257 + i for i, name in enumerate(CONTROL)}
-OMNI = Layout(
-    family='omni',
-    image=ID['<|IMAGE|>'],
-    video=ID['<|VIDEO|>'],
-    audio=ID['<|AUDIO|>'],
-    vision_start=ID['<|vision_bos|>'],
-    vision_end=ID['<|vision_eos|>'],
-    audio_start=ID['<|audio_bos|>'],
-    audio_end=ID['<|audio_eos|>'],
-)
-DEAF = dataclasses.replace(OMNI, family='vl', audio=None, audio_start=None, audio_end=None)
-DRAW = np.random.default_rng(0)
-VIDEO = DRAW.integers(0, 256, (4, 56, 84, 3), np.uint8)
-IMAGE = DRAW.integers(0, 256, (140, 196, 3), np.uint8)
-SOUND = DRAW.normal(0, 0.1, 16_000).astype(np.float32)  # 100 log-mel frames, 25 tokens
-SEEN = {'video': VIDEO, 'fps': 2.0}
-MEDIA = (OMNI.video, OMNI.image, OMNI.audio)
-
-
-def prompt_of(layout=OMNI, subtitle='', **options):
-    names = {'video', 'audio', 'image', 'fps', 'words', 'reasoning', 'answer'} & set(options)
-    clip = Clip('c7', subtitle=subtitle, **{name: options.pop(name) for name in names})
-    return write_prompt(clip, TOKENIZER, layout, QUESTION, **options)
 
 
 def runs(prompt):
@@ -335,69 +289,6 @@ def test_a_film_whose_sound_is_too_short_is_shown_without_and_that_is_said_once(
         prompt = prompt_of(video=str(path))
         assert (prompt.token == ID['<|VIDEO|>']).any() and not len(prompt.sound)
     assert caplog.text.count(f'clip c7: is shown without its sound of {samples} samples') == 1
-
-
-def shown(patch, sound_pair, place, token):
-    """What each placeholder token of a prompt shows: its four patches, or its pair of frames."""
-    rows = patch.shape[0] * patch.shape[1] // 4
-    cells = patch.reshape(rows, 4 * 1176)
-    return [
-        cells[at] if at < rows else sound_pair[at - rows]
-        for at, one in zip(place, token, strict=True)
-        if one in MEDIA
-    ]
-
-
-@pytest.mark.parametrize('pad', ['left', 'right'])
-@pytest.mark.parametrize(
-    'sizes', [{}, {'frames': 9, 'patches': 256, 'chunks': 4, 'audio_tokens': 60}]
-)
-def test_in_a_batch_every_token_shows_what_it_showed_alone(pad, sizes):
-    prompts = [
-        prompt_of(subtitle='one', audio=SOUND, **SEEN),
-        prompt_of(image=IMAGE, audio=SOUND[:5000]),
-        prompt_of(subtitle='nothing to see'),
-    ]
-    t = max(len(prompt.token) for prompt in prompts) + 3
-    gold = np.ones((3, 2, 5), bool)
-    batch = batch_prompts(prompts, t, gold, ID['<|endoftext|>'], pad, **sizes)
-    seen = batch.media
-    assert seen.patch.shape == (3, sizes.get('frames', 2), sizes.get('patches', 256), 1176)
-    assert seen.patch_mask.shape == seen.patch.shape[:3]
-    assert seen.sound.shape[1] == seen.sound_length.shape[1] == sizes.get('chunks', 1)
-    assert seen.sound_pair.shape == (3, sizes.get('audio_tokens', 25), 2)
-    assert batch.gold is gold and batch.start.tolist() == [prompts[0].start] * 3
-    for i, prompt in enumerate(prompts):
-        mask = batch.mask[i]
-        length = len(prompt.token)
-        assert mask.sum() == length and mask[0 if pad == 'right' else -1]
-        np.testing.assert_array_equal(batch.token[i, mask], prompt.token)
-        np.testing.assert_array_equal(batch.position[i][:, mask], prompt.position)
-        assert (batch.token[i, ~mask] == ID['<|endoftext|>']).all()
-        assert (seen.place[i, ~mask] == -1).all()
-        assert batch.next_position[i] == prompt.next_position
-        alone = shown(prompt.patch, prompt.sound_pair, prompt.place, prompt.token)
-        place = seen.place[i, mask]
-        for a, b in zip(
-            alone, shown(seen.patch[i], seen.sound_pair[i], place, prompt.token), strict=True
-        ):
-            np.testing.assert_array_equal(a, b)
-
-
-def test_a_batch_of_text_has_no_media_at_all():
-    seen = batch_prompts([prompt_of()] * 2, 90, np.ones((2, 1, 1), bool), 0).media
-    assert seen.patch.shape == (2, 0, 0, 1176) and seen.sound.shape == (2, 0, 200, 128)
-    assert (seen.place == -1).all()
-
-
-def test_a_prompt_that_is_too_long_and_an_unknown_side_are_refused():
-    prompt, gold = prompt_of(**SEEN), np.ones((1, 1, 1), bool)
-    length = len(prompt.token)
-    batch_prompts([prompt], length, gold, 0)
-    with pytest.raises(ValueError, match=f'clip c7: .* {length} tokens, .* t={length - 1}'):
-        batch_prompts([prompt], length - 1, gold, 0)
-    with pytest.raises(ValueError, match="pad='middle' must be"):
-        batch_prompts([prompt], length, gold, 0, 'middle')
 
 
 def test_openings_and_gold_texts_join_to_the_tagged_answers():
