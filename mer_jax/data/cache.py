@@ -11,7 +11,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mer_jax.data.clips import Clip, file_stat
+from mer_jax.data.clips import Clip
+from mer_jax.data.fingerprint import file_stat
 from mer_jax.data.prompts import Prompt
 
 log = logging.getLogger(__name__)

@@ -44,15 +44,6 @@ class Clip:
         return tuple(medium for medium in found if medium is not None)
 
 
-def file_stat(file: str) -> tuple[str, int, int] | tuple[str]:
-    """A file with its size and time, which tell it from a changed one; alone if it is not there."""
-    try:
-        stat = os.stat(file)
-    except OSError:
-        return (file,)
-    return (file, stat.st_size, stat.st_mtime_ns)
-
-
 def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
 

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import logging
 import pathlib
-import zlib
 from collections.abc import Callable, Sequence
 
 import grain
@@ -13,31 +12,8 @@ import grain
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.prompts import Prompt
-from mer_jax.data.stage.stage import draw
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class StageClips(Sequence):
-    """Clips 0 … count − 1 of a split of the embedded stage, drawn when asked for."""
-
-    seed: int
-    split: str
-    count: int
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        return draw(self.seed, self.split, int(index))
-
-
-def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and clips held out; a clip's side depends on its id alone."""
-    held = [zlib.crc32(clip.id.encode()) / 2**32 < share for clip in clips]
-    kept = [clip for clip, out in zip(clips, held, strict=True) if not out]
-    return kept, [clip for clip, out in zip(clips, held, strict=True) if out]
 
 
 @dataclasses.dataclass(frozen=True)

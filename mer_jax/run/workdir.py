@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import pathlib
-import zlib
 from collections.abc import Sequence
 
 import jax
 
-from mer_jax.data.clips import Clip, file_stat
+from mer_jax.data.clips import Clip
+from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.models.checkpoint.safetensors import read_json
 from mer_jax.models.spec import Spec
 from mer_jax.run.config_rules import flat
@@ -62,15 +62,6 @@ def claim_workdir(
                 'another --workdir, or give the value that it began with'
             )
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
-
-
-def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
-    """Eight hex digits that change with clips and their words; with sizes and times of `files`."""
-    crc = 0
-    for clip in clips:
-        stats = [file_stat(file) for file in clip.media if files and isinstance(file, str)]
-        crc = zlib.crc32(repr((clip.id, clip.subtitle, clip.words, stats)).encode(), crc)
-    return f'{crc:08x}'
 
 
 def read_config(run: pathlib.Path) -> dict:

@@ -1,4 +1,4 @@
-"""Batches of clips: order, shares of processes, going on after a stop, damage, held-out clips."""
+"""Batches of clips: order, shares of processes, going on after a stop, damage."""
 
 import itertools
 import json
@@ -11,8 +11,6 @@ from mer_jax.data.loader import (
     Damaged,
     Damages,
     Example,
-    StageClips,
-    hold_out,
     prepare_or_name,
     training_batches,
 )
@@ -152,21 +150,3 @@ def test_a_file_that_cannot_be_opened_is_damage_and_a_mistake_of_ours_is_not():
     assert prepare_or_name(missing, Clip('c')) == Damaged('c', 'no c')
     with pytest.raises(TypeError):
         prepare_or_name(mistaken, Clip('c'))
-
-
-def test_held_out_clips_are_near_their_share_and_stay_held_out():
-    clips = clips_of(4000)
-    kept, held = hold_out(clips, 0.2)
-    assert len(kept) + len(held) == 4000
-    assert abs(len(held) / 4000 - 0.2) < 0.03
-    # Neither other clips nor their order move a clip, and a larger share only adds.
-    assert set(hold_out(clips[::-3], 0.2)[1]) == set(held) & set(clips[::-3])
-    assert set(held) < set(hold_out(clips, 0.4)[1])
-    # Nor does another release: a clip that was held out must never be trained on.
-    assert [clip.id for clip in held[:6]] == ['c0', 'c4', 'c8', 'c11', 'c15', 'c19']
-
-
-def test_clips_of_the_stage_are_drawn_by_their_number():
-    clips = StageClips(3, 'test', 5)
-    assert len(clips) == 5
-    assert clips[np.int64(2)].id == clips[2].id == 'test-3-000002'

@@ -1,0 +1,30 @@
+"""Sequences of clips to train on and to evaluate: the embedded stage, and a split of a manifest."""
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+from mer_jax.data.clips import Clip
+from mer_jax.data.stage.stage import draw
+
+
+@dataclasses.dataclass(frozen=True)
+class StageClips(Sequence):
+    """Clips 0 … count − 1 of a split of the embedded stage, each drawn when it is indexed."""
+
+    seed: int
+    split: str
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Clip:
+        return draw(self.seed, self.split, int(index))
+
+
+def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip]]:
+    """Clips to train on and clips held out, split by a hash of each clip's id alone."""
+    held = [zlib.crc32(clip.id.encode()) / 2**32 < share for clip in clips]
+    kept = [clip for clip, out in zip(clips, held, strict=True) if not out]
+    return kept, [clip for clip, out in zip(clips, held, strict=True) if out]

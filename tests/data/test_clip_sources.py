@@ -1,0 +1,24 @@
+"""Sources of clips: the held-out split of a manifest, and clips of the stage by number."""
+
+import numpy as np
+
+from mer_jax.data.clip_sources import StageClips, hold_out
+from mer_jax.data.clips import Clip
+
+
+def test_held_out_clips_are_near_their_share_and_stay_held_out():
+    clips = [Clip(f'c{i}') for i in range(4000)]
+    kept, held = hold_out(clips, 0.2)
+    assert len(kept) + len(held) == 4000
+    assert abs(len(held) / 4000 - 0.2) < 0.03
+    # Neither other clips nor their order move a clip, and a larger share only adds.
+    assert set(hold_out(clips[::-3], 0.2)[1]) == set(held) & set(clips[::-3])
+    assert set(held) < set(hold_out(clips, 0.4)[1])
+    # Nor does another release: a clip that was held out must never be trained on.
+    assert [clip.id for clip in held[:6]] == ['c0', 'c4', 'c8', 'c11', 'c15', 'c19']
+
+
+def test_clips_of_the_stage_are_drawn_by_their_number():
+    clips = StageClips(3, 'test', 5)
+    assert len(clips) == 5
+    assert clips[np.int64(2)].id == clips[2].id == 'test-3-000002'

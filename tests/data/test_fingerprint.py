@@ -1,0 +1,58 @@
+"""Digests of clips: each part that counts changes them, and nothing else does."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from mer_jax.data.clips import Clip
+from mer_jax.data.fingerprint import content_of_clips, file_stat
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A clip of a film and an image, both files."""
+    for name in ('a.mp4', 'a.png'):
+        (tmp_path / name).write_text(name)
+    media = {'video': str(tmp_path / 'a.mp4'), 'image': str(tmp_path / 'a.png')}
+    return Clip('a', **media, subtitle='Oh.', words=('sad',))
+
+
+def test_the_digest_of_given_clips_stays_the_same_in_every_release():
+    clips = [Clip('a', subtitle='Oh.', words=('sad', 'lonely')), Clip('b', words=('happy',))]
+    assert content_of_clips([]) == '00000000'
+    assert content_of_clips(clips) == content_of_clips(clips, files=True) == '5d32b7da'
+
+
+@pytest.mark.parametrize('change', [{'id': 'b'}, {'subtitle': 'Ah.'}, {'words': ('sad', 'lonely')}])
+def test_an_id_a_subtitle_and_a_gold_word_change_the_digest(clip, change):
+    changed = dataclasses.replace(clip, **change)
+    assert content_of_clips([changed]) != content_of_clips([clip])
+
+
+def test_the_order_and_the_number_of_clips_change_the_digest(clip):
+    other = dataclasses.replace(clip, id='b')
+    digests = {content_of_clips(clips) for clips in ([clip], [clip] * 2, [clip, other])}
+    assert len(digests | {content_of_clips([other, clip])}) == 4
+
+
+def test_a_changed_file_counts_only_where_files_are_asked_for(clip):
+    before = content_of_clips([clip]), content_of_clips([clip], files=True)
+    os.utime(clip.image, (1, 1))
+    after = content_of_clips([clip]), content_of_clips([clip], files=True)
+    assert before[0] == after[0] and before[1] != after[1]
+
+
+def test_media_in_arrays_do_not_count(clip):
+    array = dataclasses.replace(clip, video=None, image=np.zeros((2, 2, 3), np.uint8))
+    bare = dataclasses.replace(clip, video=None, image=None)
+    assert content_of_clips([array], files=True) == content_of_clips([bare], files=True)
+
+
+def test_a_file_is_known_by_its_size_and_time_and_a_missing_one_by_its_path(tmp_path):
+    path = tmp_path / 'a.mp4'
+    assert file_stat(str(path)) == (str(path),)
+    path.write_text('abc')
+    os.utime(path, ns=(5, 7))
+    assert file_stat(str(path)) == (str(path), 3, 7)
