@@ -1,6 +1,4 @@
 import json
-import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -10,42 +8,9 @@ import time
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from programs import ROOT, SMALL, command, environment
 
 from mer_jax.data.stage import stage
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-SMALL = (
-    'steps=6',
-    'prompts_per_step=2',
-    'cold_start.steps=6',
-    'cold_start.prompts_per_step=2',
-    'rollout.group=2',
-    'evaluate.clips=4',
-    'evaluate.batch=2',
-    'every.save=2',
-    'data.clips=64',
-    'model.text.hidden_size=32',
-    'model.text.num_hidden_layers=2',
-    'model.text.intermediate_size=48',
-    'model.vision.hidden_size=24',
-    'model.vision.intermediate_size=32',
-    'model.audio.d_model=24',
-    'model.audio.encoder_ffn_dim=32',
-)
-
-
-def command(workdir, *changes, config='configs/mer_r1.py'):
-    flags = [f'--config.{change}' for change in changes]
-    program = [sys.executable, '-m', 'mer_jax.main', f'--config={config}']
-    return [*program, f'--workdir={workdir}', *flags]
-
-
-def environment(devices=1):
-    flags = f'--xla_force_host_platform_device_count={devices}'
-    return os.environ | {
-        'JAX_PLATFORMS': 'cpu',
-        'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flags}',
-    }
 
 
 def run(workdir, *changes, devices=1, **options):

@@ -5,7 +5,7 @@ import json
 import matplotlib
 import pytest
 import small
-from test_main import ROOT
+from programs import ROOT
 
 NOTEBOOKS = sorted((ROOT / 'notebooks').glob('*.ipynb'))
 

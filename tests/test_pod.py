@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from test_main import ROOT, SMALL, command, environment
+from programs import ROOT, SMALL, command, environment
 
 
 def start(workdir, *changes):

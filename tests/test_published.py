@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from test_main import ROOT, environment
+from programs import ROOT, environment
 
 from mer_jax.data.stage import stage
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from test_checkpoints import shapes_of_state
+from tiny_state import shapes_of_state
 
 from mer_jax.models.layers import constant, weight
 from mer_jax.run.checkpoints import by_path

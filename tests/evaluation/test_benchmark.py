@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from test_main import ROOT, environment
+from programs import ROOT, environment
 
 from mer_jax.data.clips import read_manifest
 from mer_jax.data.loader import Damages

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tiny
-from test_checkpoints import SPEC
+from tiny_state import SPEC
 
 from mer_jax.models.decoder import prefill
 from mer_jax.models.omni import make_omni, perceive, read_prompts

@@ -1,0 +1,41 @@
+"""Programs that tests start: command lines of small runs, and the environment of a process."""
+
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SMALL = (
+    'steps=6',
+    'prompts_per_step=2',
+    'cold_start.steps=6',
+    'cold_start.prompts_per_step=2',
+    'rollout.group=2',
+    'evaluate.clips=4',
+    'evaluate.batch=2',
+    'every.save=2',
+    'data.clips=64',
+    'model.text.hidden_size=32',
+    'model.text.num_hidden_layers=2',
+    'model.text.intermediate_size=48',
+    'model.vision.hidden_size=24',
+    'model.vision.intermediate_size=32',
+    'model.audio.d_model=24',
+    'model.audio.encoder_ffn_dim=32',
+)
+
+
+def command(workdir, *changes, config='configs/mer_r1.py'):
+    """The command line of a run, with these keys of its config changed."""
+    flags = [f'--config.{change}' for change in changes]
+    program = [sys.executable, '-m', 'mer_jax.main', f'--config={config}']
+    return [*program, f'--workdir={workdir}', *flags]
+
+
+def environment(devices=1):
+    """The environment of a program that sees so many CPU devices and no others."""
+    flags = f'--xla_force_host_platform_device_count={devices}'
+    return os.environ | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flags}',
+    }
