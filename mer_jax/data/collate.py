@@ -9,7 +9,6 @@ from mer_jax.data.prompts import CELL, Prompt
 def batch_prompts(
     prompts: list[Prompt],
     t: int,
-    gold: np.ndarray,
     pad_token: int,
     pad: str = 'left',
     *,
@@ -57,7 +56,6 @@ def batch_prompts(
             place=place,
             feature=_stack_features(prompts, t),
         ),
-        gold=gold,
     )
 
 

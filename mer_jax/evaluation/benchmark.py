@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from mer_jax.data.benchmarks import BENCHMARKS, published
 from mer_jax.data.clips import Clip, read_manifest
+from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.data.loader import Damages
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.wheels.wheel import Wheels, load_wheels
@@ -36,7 +37,6 @@ from mer_jax.run.held_out import answer_blocks, summary
 from mer_jax.run.origin import config_of
 from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting, answering
-from mer_jax.run.workdir import content_of_clips
 
 MANIFEST = 'manifest'
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.media.video import MediaError, kind_of_file
+from mer_jax.data.media.container import MediaError, kind_of_file
 from mer_jax.evaluation.answers import MODES, grow_answers
 from mer_jax.methods.mer_r1_answers import answer_confidence, by_category
 from mer_jax.models.omni import Omni

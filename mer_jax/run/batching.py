@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from mer_jax.data.collate import batch_prompts
 from mer_jax.data.loader import Example
-from mer_jax.data.prompts import Prompt, batch_prompts
+from mer_jax.data.prompts import Prompt
 from mer_jax.group import Prompts
 from mer_jax.models.spec import Spec
 from mer_jax.run.examples import ExampleWriter

@@ -3,8 +3,8 @@
 import logging
 
 from mer_jax.data.benchmarks import BENCHMARKS
+from mer_jax.data.clip_sources import StageClips, hold_out
 from mer_jax.data.clips import Clip, read_manifest
-from mer_jax.data.loader import StageClips, hold_out
 
 log = logging.getLogger(__name__)
 

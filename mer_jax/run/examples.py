@@ -6,7 +6,7 @@ import dataclasses
 from mer_jax.data.cache import FeatureCache
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Example
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
 from mer_jax.data.prompts import Prompt, write_prompt
 from mer_jax.methods.method import Method
 

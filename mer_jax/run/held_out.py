@@ -14,7 +14,7 @@ import tqdm
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Damaged, prepare_or_name
-from mer_jax.data.media.video import MediaError
+from mer_jax.data.media.container import MediaError
 from mer_jax.evaluation.answers import MODES, answerer
 from mer_jax.models.omni import Omni
 from mer_jax.run.feature_cache import open_cache

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import json
+import runpy
 import time
 
 import av
@@ -11,11 +12,11 @@ import numpy as np
 import pytest
 from desk import KEY, desks
 from PIL import Image
+from programs import ROOT
 
 from mer_jax.data.clips import Clip
 from mer_jax.evaluation import benchmark, judge
 from mer_jax.evaluation.answers import MODES
-from mer_jax.evaluation.defaults import mer_unibench
 from mer_jax.evaluation.endpoint import Endpoint, ask
 
 SLOW = '<score>Step 1: 1/1, Step 2: 0/1, Step 3: 1/2</score>'  # recognition 1/2, reasoning 1/2
@@ -52,7 +53,7 @@ def questions(count):
 @pytest.fixture
 def asked(omni_folder, tmp_path):
     """An evaluation of two sets of MME-Emotion whose clips have been answered."""
-    c = mer_unibench()
+    c = runpy.run_path(str(ROOT / 'configs' / 'eval_mer_unibench.py'))['get_config']()
     c.model.checkpoint, c.data.root = str(omni_folder), str(tmp_path)
     c.benchmarks, c.clips = ('mme_sa', 'mme_ml_er'), 3
     c.mesh.data, c.mesh.tensor = 1, -1
