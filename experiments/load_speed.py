@@ -74,7 +74,7 @@ def write_random(folder: pathlib.Path, gigabytes: float) -> None:
     rng = np.random.default_rng(0)
     plans = [
         dataclasses.replace(plan, make=functools.partial(random_weights, rng, plan.shape))
-        for plan in planned(abstract(spec, 'bfloat16'), spec, '', None)
+        for plan in planned(abstract(spec, 'bfloat16'), '', None)
     ]
     write_folder(folder, plans, shard_bytes=gigabytes * 1e9 / 3)
     ids = dict.fromkeys(TOKEN_IDS['vl'], 0)

@@ -34,9 +34,9 @@ def export_policy(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
         if origin.root is None:
             setting.tokenizer.save_pretrained(held)
             config, beside = hf_config(spec, origin.ids), sorted(pathlib.Path(held).iterdir())
-            save_omni(folder, policy, spec, config, dtype=spec.dtype, beside=beside)
+            save_omni(folder, policy, config, dtype=spec.dtype, beside=beside)
         else:
-            export(folder, policy, spec, origin.root, dtype=spec.dtype, more=[asked])
+            export(folder, policy, origin.root, dtype=spec.dtype, more=[asked])
 
 
 def export_anew(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:

@@ -61,7 +61,6 @@ KINDS = {
 def export(
     folder: pathlib.Path,
     omni: Omni,
-    spec: Spec,
     source: pathlib.Path,
     dtype: str | None = None,
     more: Iterable[pathlib.Path] = (),
@@ -83,13 +82,12 @@ def export(
     entries = scan(source)
     unread = view(entries[UNREAD]) if UNREAD in entries else None
     prefix = 'thinker.' if full else ''
-    save_omni(folder, omni, spec, config, prefix, dtype=dtype, beside=beside, unread=unread)
+    save_omni(folder, omni, config, prefix, dtype=dtype, beside=beside, unread=unread)
 
 
 def save_omni(
     folder: pathlib.Path,
     omni: Omni,
-    spec: Spec,
     config: dict,
     prefix: str = '',
     dtype: str | None = None,
@@ -108,8 +106,9 @@ def save_omni(
     refuse_held(folder)
     if dtype not in (None, *map(str, CODES)):
         raise ValueError(f'dtype={dtype!r} must be one of {", ".join(map(str, CODES))}')
+    spec = omni.spec
     config = settled(config, spec, dtype or stored_dtype(omni))
-    plans = [*planned(omni, spec, prefix, dtype)]
+    plans = [*planned(omni, prefix, dtype)]
     if spec.audio:
         plans.append(plan_unread(spec, prefix, plans[0].dtype, unread))
     if jax.process_index():
@@ -185,14 +184,14 @@ def sections(config: dict) -> list[dict]:
     return found + [inner for section in found for inner in sections(section)]
 
 
-def planned(omni: Omni, spec: Spec, prefix: str, dtype: str | None) -> Iterable[Plan]:
+def planned(omni: Omni, prefix: str, dtype: str | None) -> Iterable[Plan]:
     """Every weight as the tensors that a release has of it, in its shapes."""
     for _, module, own in parts(omni):
         for path, weight in weights(module):
             names = stored_names(path, weight, prefix + own)
             layers = range(len(names)) if is_stacked(path) else [None]
             shape = weight.shape[1:] if is_stacked(path) else weight.shape
-            shape = released_shape(path, shape, weight.inputs, spec.vision)
+            shape = released_shape(path, shape, weight.inputs, omni.spec.vision)
             kind = np.dtype(dtype or weight.dtype)
             for name, layer in zip(names, layers, strict=True):
                 make = functools.partial(to_host, weight, layer, kind, shape)

@@ -174,7 +174,7 @@ def test_a_wrong_shape_is_named_with_both_shapes(tiny, checkpoint, name, found, 
 def stored():
     """The tensors of a Thinker under their released names, in bfloat16."""
     rng, found = np.random.default_rng(0), {}
-    for plan in planned(like(), SPEC, '', None):
+    for plan in planned(like(), '', None):
         found[plan.name] = rng.normal(size=plan.shape).astype(jnp.bfloat16)
     return found
 

@@ -94,7 +94,7 @@ def test_an_export_has_every_bit_of_its_source_and_the_same_logits(source, tmp_p
     wanted = reference_logits(model)
     found = our_logits(loaded.decoder, spec.text)
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
-    export(tmp_path / 'out', loaded, spec, folder)
+    export(tmp_path / 'out', loaded, folder)
     assert_same(tensors(tmp_path / 'out'), tensors(folder))
     assert read_spec(tmp_path / 'out') == spec
     again = reference_logits(reloaded(thinker_class(spec), tmp_path / 'out'))
@@ -106,7 +106,7 @@ def test_a_model_without_a_source_gets_a_config_of_its_own(source, tmp_path, nam
     folder, model = source(name)
     loaded, spec = load(folder)
     ids = read_token_ids(folder)
-    save_omni(tmp_path / 'out', loaded, spec, hf_config(spec, ids))
+    save_omni(tmp_path / 'out', loaded, hf_config(spec, ids))
     assert_same(tensors(tmp_path / 'out'), tensors(folder), but=[UNREAD])
     assert (read_spec(tmp_path / 'out'), read_token_ids(tmp_path / 'out')) == (spec, ids)
     again = reloaded(thinker_class(spec), tmp_path / 'out')
@@ -119,7 +119,7 @@ def test_a_model_without_a_source_gets_a_config_of_its_own(source, tmp_path, nam
 def test_a_full_omni_is_read_by_both_classes_of_transformers(source, tmp_path, name):
     folder, model = source(name)
     loaded, spec = load(folder)
-    export(tmp_path / 'out', loaded, spec, folder)
+    export(tmp_path / 'out', loaded, folder)
     assert_same(
         load_file(tmp_path / 'out/model.safetensors'), load_file(folder / 'model.safetensors')
     )
@@ -133,7 +133,7 @@ def test_a_full_omni_is_read_by_both_classes_of_transformers(source, tmp_path, n
 def test_files_hold_what_is_allowed_and_transformers_finds_all(omni, source, tmp_path):
     loaded, spec, folder = omni
     ids = read_token_ids(folder)
-    save_omni(tmp_path / 'out', loaded, spec, hf_config(spec, ids), shard_bytes=160_000)
+    save_omni(tmp_path / 'out', loaded, hf_config(spec, ids), shard_bytes=160_000)
     files = sorted((tmp_path / 'out').glob('*.safetensors'))
     assert len(files) > 2
     sizes = [sum(array.nbytes for array in load_file(path).values()) for path in files]
