@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from experiments.workloads import Workload
-from mer_jax.models.decoder import Decoder, pieces
+from mer_jax.models.attention import pieces
+from mer_jax.models.decoder import Decoder
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.models.vision import window_patches
 

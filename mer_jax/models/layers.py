@@ -1,4 +1,4 @@
-"""The pieces that decoder and towers share: weights, projections, norms, rotation, attention."""
+"""The pieces that decoder and towers share: weights, projections, norms, rotation."""
 
 import functools
 
@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-
-MASKED = -1e30  # finite, so that a row without any key gives a mean and no NaN
 
 
 def weight(
@@ -60,49 +58,6 @@ def _gradients(inputs, dtype, kept, dy):
 product.defvjp(_product, _gradients)
 
 
-@jax.custom_vjp
-def scores(query, key):
-    """Scores f[..., m, t] in float32 of queries f[..., m, h] with keys f[..., t, h].
-
-    As in `product`, the gradients contract the narrow operand with the scores in this order, so
-    that the scores, which are wide, are never transposed.
-    """
-    return jnp.einsum('...mh,...th->...mt', query, key, preferred_element_type=jnp.float32)
-
-
-def _scores(query, key):
-    return scores(query, key), (query, key)
-
-
-def _scores_gradients(kept, ds):
-    query, key = kept
-    ds = ds.astype(query.dtype)
-    by_key = jnp.einsum('...mh,...mt->...ht', query, ds)
-    return jnp.einsum('...mt,...th->...mh', ds, key), by_key.swapaxes(-1, -2)
-
-
-scores.defvjp(_scores, _scores_gradients)
-
-
-@jax.custom_vjp
-def mix(chance, value):
-    """Sums f[..., m, h] of values f[..., t, h], weighted by f[..., m, t]."""
-    return jnp.einsum('...mt,...th->...mh', chance, value)
-
-
-def _mix(chance, value):
-    return mix(chance, value), (chance, value)
-
-
-def _mix_gradients(kept, dy):
-    chance, value = kept
-    by_value = jnp.einsum('...mh,...mt->...ht', dy, chance)
-    return jnp.einsum('...mh,...th->...mt', dy, value), by_value.swapaxes(-1, -2)
-
-
-mix.defvjp(_mix, _mix_gradients)
-
-
 class Projection(nnx.Module):
     """y = x·W + b; a checkpoint's (out, in) matrix is transposed, then reshaped to `shape`.
 
@@ -153,22 +108,6 @@ def rotate(x, cos, sin):
     half = x.shape[-1] // 2
     turned = jnp.concatenate([-x[..., half:], x[..., :half]], -1)
     return x * cos + turned * sin
-
-
-def attend_within(query, key, value, mask, block: int):
-    """Attention f[..., t, n, h] of tokens to the valid tokens of their own block of `block` tokens.
-
-    query, key and value are f[..., t, n, h], mask bool[..., t]; softmax in float32. A block without
-    any valid token gives a mean and no NaN.
-    """
-    blocks = (-1, block, *query.shape[-2:])
-    mixed = jax.nn.dot_product_attention(
-        query.reshape(blocks),
-        key.reshape(blocks),
-        value.reshape(blocks),
-        mask=mask.reshape(-1, 1, 1, block),
-    )
-    return mixed.reshape(query.shape)
 
 
 def stack(make, rngs: nnx.Rngs, depth: int):

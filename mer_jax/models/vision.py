@@ -8,7 +8,8 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array
-from mer_jax.models.layers import Projection, RMSNorm, attend_within, rotate, stack
+from mer_jax.models.attention import attend_within
+from mer_jax.models.layers import Projection, RMSNorm, rotate, stack
 from mer_jax.models.spec import VisionSpec
 
 EPS = 1e-6  # of every norm of the tower; no checkpoint says otherwise

@@ -1,0 +1,145 @@
+"""Attention of the decoder and of the towers, in plain XLA."""
+
+import jax
+import jax.numpy as jnp
+
+from mer_jax.group import Keys
+
+MASKED = -1e30  # finite, so that a row without any key gives a mean and no NaN
+SHORTEST_PIECE = 128  # tokens of a prompt whose attention is made at a time
+
+
+@jax.custom_vjp
+def scores(query, key):
+    """Scores f[..., m, t] in float32 of queries f[..., m, h] with keys f[..., t, h].
+
+    As in `product`, the gradients contract the narrow operand with the scores in this order, so
+    that the scores, which are wide, are never transposed.
+    """
+    return jnp.einsum('...mh,...th->...mt', query, key, preferred_element_type=jnp.float32)
+
+
+def _scores(query, key):
+    return scores(query, key), (query, key)
+
+
+def _scores_gradients(kept, ds):
+    query, key = kept
+    ds = ds.astype(query.dtype)
+    by_key = jnp.einsum('...mh,...mt->...ht', query, ds)
+    return jnp.einsum('...mt,...th->...mh', ds, key), by_key.swapaxes(-1, -2)
+
+
+scores.defvjp(_scores, _scores_gradients)
+
+
+@jax.custom_vjp
+def mix(chance, value):
+    """Sums f[..., m, h] of values f[..., t, h], weighted by f[..., m, t]."""
+    return jnp.einsum('...mt,...th->...mh', chance, value)
+
+
+def _mix(chance, value):
+    return mix(chance, value), (chance, value)
+
+
+def _mix_gradients(kept, dy):
+    chance, value = kept
+    by_value = jnp.einsum('...mh,...mt->...ht', dy, chance)
+    return jnp.einsum('...mh,...th->...mt', dy, value), by_value.swapaxes(-1, -2)
+
+
+mix.defvjp(_mix, _mix_gradients)
+
+
+def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
+    """Branches over [shared prompt block | own block] in one softmax: f[b, g, s, n, h].
+
+    prompt holds f[b, k, t, h], own f[b, k, g, u, h] of one layer. The prompt's block is read by all
+    branches in one matrix product per key head; nothing of it is copied.
+    """
+    b, g, s, n, h = query_bgsnh.shape
+    k = prompt.k.shape[1]
+    # The narrow operands are transposed, for then the wide scores need not be.
+    query = (query_bgsnh * h**-0.5).reshape(b, g, s, k, n // k, h).transpose(0, 3, 1, 2, 4, 5)
+    sizes = b, k, g, s, n // k, -1
+    by_prompt, by_branch = query.reshape(b, k, -1, h), query.reshape(b, k, g, -1, h)
+    shared = scores(by_prompt, prompt.k)
+    shared = jnp.where(mask_bt[:, None, None], shared, MASKED).reshape(sizes)
+    alone = scores(by_branch, own.k).reshape(sizes)
+    alone = jnp.where(mask_su[:, None], alone, MASKED)
+    highest = jnp.maximum(shared.max(-1, keepdims=True), alone.max(-1, keepdims=True))
+    highest = jax.lax.stop_gradient(highest)
+    shared, alone = jnp.exp(shared - highest), jnp.exp(alone - highest)
+    total = shared.sum(-1, keepdims=True) + alone.sum(-1, keepdims=True)
+    shared, alone = shared.astype(query.dtype), alone.astype(query.dtype)
+    mixed = mix(shared.reshape(*by_prompt.shape[:3], -1), prompt.v).reshape(sizes)
+    mixed += mix(alone.reshape(*by_branch.shape[:4], -1), own.v).reshape(sizes)
+    mixed = (mixed / total).astype(query.dtype)
+    return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(b, g, s, n, h)
+
+
+def by_head(keys: Keys) -> Keys:
+    """Keys and values f[…, t, k, h] with the head before the token, f[…, k, t, h]."""
+    return jax.tree.map(lambda x: x.swapaxes(-3, -2), keys)
+
+
+def by_head_of_branches(keys: Keys) -> Keys:
+    """Keys and values f[b, g, s, k, h] of branches with the head first, f[b, k, g, s, h]."""
+    return jax.tree.map(lambda x_bgskh: x_bgskh.transpose(0, 3, 1, 2, 4), keys)
+
+
+def attend_before(query_btnh, key_btkh, value_btkh, mask_btu):
+    """Attention f[b, t, n, h] of prompt tokens to those that bool[b, t, u] allows, none behind.
+
+    A long prompt goes in up to four pieces, each over the keys up to its own end: of the scores
+    that the mask would throw away, three quarters are never made.
+    """
+    made = [
+        attend_masked(
+            query_btnh[:, first:end],
+            key_btkh[:, :end],
+            value_btkh[:, :end],
+            mask_btu[:, first:end, :end],
+        )
+        for first, end in pieces(query_btnh.shape[1])
+    ]
+    return made[0] if len(made) == 1 else jnp.concatenate(made, 1)
+
+
+def pieces(t: int) -> list[tuple[int, int]]:
+    """The ends of the pieces in which t prompt tokens attend, none of few tokens."""
+    size = max(SHORTEST_PIECE, -(-t // 4))
+    return [(first, min(first + size, t)) for first in range(0, t, size)]
+
+
+def attend_masked(query_btnh, key_bukh, value_bukh, mask_btu):
+    """Attention f[b, t, n, h] of tokens to those that bool[b, t, u] allows."""
+    b, t, n, h = query_btnh.shape
+    k = key_bukh.shape[2]
+    query = (query_btnh * h**-0.5).reshape(b, t, k, n // k, h).transpose(0, 2, 1, 3, 4)
+    query = query.reshape(b, k, -1, h)
+    score = scores(query, key_bukh.swapaxes(1, 2)).reshape(b, k, t, n // k, -1)
+    score = jnp.where(mask_btu[:, None, :, None], score, MASKED)
+    chance = jnp.exp(score - jax.lax.stop_gradient(score.max(-1, keepdims=True)))
+    total = chance.sum(-1, keepdims=True)
+    chance = chance.astype(query.dtype).reshape(b, k, t * (n // k), -1)
+    mixed = mix(chance, value_bukh.swapaxes(1, 2)).reshape(b, k, t, n // k, h)
+    mixed = (mixed / total).astype(query.dtype)
+    return mixed.transpose(0, 2, 1, 3, 4).reshape(b, t, n, h)
+
+
+def attend_within(query, key, value, mask, block: int):
+    """Attention f[..., t, n, h] of tokens to the valid tokens of their own block of `block` tokens.
+
+    query, key and value are f[..., t, n, h], mask bool[..., t]; softmax in float32. A block without
+    any valid token gives a mean and no NaN.
+    """
+    blocks = (-1, block, *query.shape[-2:])
+    mixed = jax.nn.dot_product_attention(
+        query.reshape(blocks),
+        key.reshape(blocks),
+        value.reshape(blocks),
+        mask=mask.reshape(-1, 1, 1, block),
+    )
+    return mixed.reshape(query.shape)
