@@ -1,4 +1,4 @@
-"""Orbax checkpoints of {state, data iterator}: restore the last good one, or start."""
+"""Orbax checkpoints of {state, data iterator}: save, restore the last one that can be read."""
 
 import logging
 import pathlib
@@ -6,6 +6,8 @@ import pathlib
 import grain
 import jax
 import orbax.checkpoint as ocp
+
+from mer_jax.errors import one_line
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +20,8 @@ class Checkpoints:
     """The checkpoints of one stage in a folder.
 
     A state is any pytree; its leaves are stored under their paths ('policy.decoder…'), so a
-    checkpoint is readable without this package. A checkpoint that a kill cut off is not listed.
+    checkpoint is readable without this package. An unfinished checkpoint, left by a kill, is never
+    listed.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int):
@@ -26,7 +29,11 @@ class Checkpoints:
             max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
         )
         self.folder = folder.absolute()
-        self.manager = ocp.CheckpointManager(self.folder, options=options)
+        handlers = {
+            'state': ocp.PyTreeCheckpointHandler(),
+            'data': grain.checkpoint.CheckpointHandler(),
+        }
+        self.manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def __enter__(self):
         return self
@@ -36,31 +43,31 @@ class Checkpoints:
         self.manager.close()
 
     def save(self, step: int, state, batches=None):
-        """Save the state and where the data iterator stands; a step that is there is left alone."""
-        items = {'state': ocp.args.StandardSave(by_path(state))}
+        """Save the state and the position of the data iterator, once for each step."""
+        items = {'state': ocp.args.PyTreeSave(by_path(state))}
         if batches is not None:
             items['data'] = grain.checkpoint.CheckpointSave(batches)
         self.manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, step: int, like, batches=None):
-        """The state of `step` with the shapes, types and shardings of `like`."""
-        items = {'state': ocp.args.StandardRestore(by_path(like))}
-        if batches is not None:
-            items['data'] = grain.checkpoint.CheckpointRestore(batches)
-        stored = self.manager.restore(step, args=ocp.args.Composite(**items))['state']
-        return jax.tree.unflatten(jax.tree.structure(like), [stored[p] for p in by_path(like)])
+        """The state of `step` with the shapes, types and shardings of `like`.
+
+        Leaves that `like` lacks are not read. ValueError if a leaf is missing or of another shape.
+        """
+        more = {} if batches is None else {'data': grain.checkpoint.CheckpointRestore(batches)}
+        return read_leaves(self.manager, step, by_path(like), like, more)
 
     def restore_last(self, like, batches=None) -> tuple[int, object]:
-        """The last step that can be read, and its state; (0, like) where nothing was saved.
+        """The last step that can be read, and its state; (0, like) if nothing was saved.
 
-        A damaged checkpoint behind it is named and removed: its steps are made again. Raises
-        DamagedCheckpoints, and removes nothing, if none of those that are there can be read.
+        Later checkpoints, which are damaged, are named and removed: the run repeats their updates.
+        Raises DamagedCheckpoints, and removes nothing, if no checkpoint can be read.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
         for number, step in enumerate(steps):
             try:
                 state = self.restore(step, like, batches)
-            except Exception as error:  # whatever a storage library makes of damage
+            except Exception as error:  # Orbax raises errors of many types for damaged files
                 reason = one_line(error)
                 log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, reason)
                 continue
@@ -92,27 +99,45 @@ def load_policy(run: pathlib.Path, like):
         if step is None:
             continue
         if folder.name == 'cold_start':
-            log.warning('%s: no update of training is saved; this is the cold start', run)
-        item = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
-        wanted = ocp.args.PyTreeRestore(
-            item, ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
-        )
+            log.warning(
+                '%s: holds no checkpoint of train; the policy of its cold start is used', run
+            )
+        wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
         try:
-            stored = manager.restore(step, args=ocp.args.Composite(state=wanted))['state']
-        except Exception as error:  # whatever a storage library makes of damage
+            return read_leaves(manager, step, wanted, like)
+        except Exception as error:  # Orbax raises errors of many types for damaged files
             raise DamagedCheckpoints(
                 f'{folder / str(step)}: cannot be read ({one_line(error)}); restore it from a '
                 'copy, or remove it so that the one before is taken'
             ) from None
-        return jax.tree.unflatten(jax.tree.structure(like), [stored[path] for path in item])
     raise ValueError(
-        f'{run}: no checkpoint of a run is there; name the --workdir of a run that has saved one'
+        f'{run}: holds no checkpoint of a run; name the --workdir of a run that has saved one'
     )
 
 
-def one_line(error: Exception) -> str:
-    """What an error of a library says, on one line that is not too long."""
-    return ' '.join(str(error).split())[:300]
+def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like, more=None):
+    """The leaves that a checkpoint stores under the paths of `wanted`, as a tree like `like`.
+
+    Shapes, types and shardings are those of `wanted`; `more` are other items to restore. Raises
+    ValueError if a leaf is missing or of another shape.
+    """
+    wanted = {
+        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        for path, leaf in wanted.items()
+    }
+    arguments = ocp.args.PyTreeRestore(
+        wanted, ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+    )
+    items = ocp.args.Composite(state=arguments, **(more or {}))
+    stored = manager.restore(step, args=items)['state']
+    # In place of a leaf that is not stored, a partial restore returns the request itself.
+    missing = [path for path in wanted if stored[path] is wanted[path]]
+    if missing:
+        raise ValueError(
+            f'{len(missing)} of {len(wanted)} leaves are missing in the checkpoint, the first is '
+            f'{missing[0]}'
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [stored[path] for path in wanted])
 
 
 def by_path(tree) -> dict:
