@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from mer_jax.group import Branches, Keys, Prompts
-from mer_jax.models.decoder import Decoder, by_head, extend_one
+from mer_jax.models.attention import by_head
+from mer_jax.models.decoder import Decoder, extend_one
 from mer_jax.rl.draw import draw
 from mer_jax.rl.score import Sampling, distribution
 
