@@ -13,7 +13,9 @@ def thrift(texts, clips):
     thoughts = [[text.partition('</think>')[0] for text in row] for row in texts]
     return {
         'short': [[-len(thought.split()) / 100 for thought in row] for row in thoughts],
-        'cue': [[float(any(cue in thought for cue in CUES)) for thought in row] for row in thoughts],
+        'cue': [
+            [float(any(cue in thought for cue in CUES)) for thought in row] for row in thoughts
+        ],
     }
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +22,12 @@ from mer_jax.sharding import named, to_devices, to_host
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The compiled programs of a step; see rl.step for what each takes."""
+    """The compiled programs of a step; their arguments are those of the functions of rl.step."""
 
-    roll_out: object
-    assess: object
-    score_reference: object
-    update: object
+    roll_out: Callable
+    assess: Callable
+    score_reference: Callable
+    update: Callable
 
 
 def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) -> Programs:
@@ -34,13 +35,19 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
     c, method = setting.config, setting.method
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     common = dict(learn=learn, sampling=sampling)
+    by_prompt, everywhere = named(setting.mesh, 'batch'), named(setting.mesh)
     return Programs(
         roll_out=rl.compiled_roll_out(sampling, method.watch),
-        assess=jax.jit(functools.partial(rl.assess, judge=method.judge, **common)),
-        score_reference=jax.jit(functools.partial(rl.score_reference, **common)),
+        assess=jax.jit(
+            functools.partial(rl.assess, judge=method.judge, **common),
+            out_shardings=(by_prompt, by_prompt, everywhere),
+        ),
+        score_reference=jax.jit(
+            functools.partial(rl.score_reference, **common), out_shardings=by_prompt
+        ),
         update=jax.jit(
             functools.partial(rl.update, optimizer=optimizer, **common),
-            out_shardings=(shardings, named(setting.mesh)),
+            out_shardings=(shardings, everywhere),
             donate_argnames='state',
         ),
     )
