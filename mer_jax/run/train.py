@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mer_jax.group import TrainState
 from mer_jax.methods.own_rewards import check_functions, own_terms
 from mer_jax.models.omni import Omni
 from mer_jax.rl import step as rl
@@ -85,7 +86,10 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         with timer('learn'):
             reading, own = to_devices(setting.mesh, (reading, own))
             arrays = prompts, rollout, reading, own
-            state, figures = learn_from(programs, state, reference, *arrays, learn)
+            experience, figures = judge(programs, state.policy, reference, *arrays, learn)
+            del rollout, arrays  # the keys of the prompts are large
+            state, of_updates = learn_from(programs, state, experience, learn)
+            figures = host_figures(of_updates | figures)
         rate = mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
@@ -113,22 +117,20 @@ def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):
     return jax.tree.map(lambda leaf: jnp.array(leaf, dtype), trained_part(policy, learn.train))
 
 
-def learn_from(programs: Programs, state, reference, prompts, rollout, reading, own, learn):
-    """The state after all updates on a rollout, and the figures of the step.
-
-    Figures of several updates are averaged.
-    """
-    policy = state.policy
+def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading, own, learn):
+    """The experience of a rollout, for its updates, and the figures of the rollout."""
     advantage, kept, figures = programs.assess(policy, prompts, rollout, reading, own)
     logp = None
     if reference is not None:
         logp = programs.score_reference(reference, policy, prompts, rollout)
-    experience = rl.gather_experience(prompts, rollout, advantage, kept, logp, learn)
-    of_updates = []
+    return rl.gather_experience(prompts, rollout, advantage, kept, logp, learn), figures
+
+
+def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, learn: rl.Learn):
+    """The state after every update on an experience, and their figures, averaged over updates."""
+    figures = []
     for _ in range(learn.epochs):
         for part in range(learn.minibatches):
             state, of_update = programs.update(state, experience, np.int32(part))
-            of_updates.append(of_update)
-    of_updates = [host_figures(of_update) for of_update in of_updates]
-    means = {k: sum(one[k] for one in of_updates) / len(of_updates) for k in of_updates[0]}
-    return state, means | host_figures(figures)
+            figures.append(of_update)
+    return state, jax.tree.map(lambda *values: sum(values) / len(values), *figures)
