@@ -89,7 +89,7 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
             experience, figures = judge(programs, state.policy, reference, *arrays, learn)
             del rollout, arrays  # the keys of the prompts are large
             state, of_updates = learn_from(programs, state, experience, learn)
-            figures = host_figures(of_updates | figures)
+            figures = of_updates | host_figures(figures)
         rate = mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
@@ -127,10 +127,11 @@ def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading
 
 
 def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, learn: rl.Learn):
-    """The state after every update on an experience, and their figures, averaged over updates."""
+    """The state after every update on an experience, and their figures, fetched and averaged."""
     figures = []
     for _ in range(learn.epochs):
         for part in range(learn.minibatches):
             state, of_update = programs.update(state, experience, np.int32(part))
             figures.append(of_update)
-    return state, jax.tree.map(lambda *values: sum(values) / len(values), *figures)
+    figures = [host_figures(of_update) for of_update in figures]
+    return state, {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
