@@ -52,7 +52,7 @@ class Damages:
             with contextlib.suppress(json.JSONDecodeError, TypeError, KeyError):
                 self.noted.add(json.loads(line)['id'])
 
-    def whole(self, example: Example | Damaged) -> bool:
+    def accept(self, example: Example | Damaged) -> bool:
         """Whether the example can be used; a damaged one is noted once.
 
         Raises MediaError when there are more damaged clips than data.max_bad_clips.
@@ -103,8 +103,8 @@ def training_batches(
     """
     damaged = set()
 
-    def whole(example):
-        if damages.whole(example):
+    def accept(example):
+        if damages.accept(example):
             return True
         damaged.add(example.id)
         if len(damaged) == len(clips):
@@ -119,4 +119,4 @@ def training_batches(
     stream = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)
     )
-    return iter(stream.filter(whole).batch(size, drop_remainder=True, batch_fn=list))
+    return iter(stream.filter(accept).batch(size, drop_remainder=True, batch_fn=list))

@@ -21,7 +21,7 @@ MOST_LABELS = 2000
 
 
 @dataclasses.dataclass(frozen=True)
-class Tally:
+class MetricSums:
     """The sums over items, and which of the items and words they leave out."""
 
     sums_m: np.ndarray  # f[m, ...], by group of items
@@ -85,7 +85,7 @@ def wheel_maps(wheels: Wheels, level: int) -> list[dict[str, int]]:
     ]
 
 
-def open_tally(gold: Words, named: Words, wheels: Wheels) -> Tally:
+def open_sums(gold: Words, named: Words, wheels: Wheels) -> MetricSums:
     """Sums for `open_figures`: f[m, 2 + 2 w, 3].
 
     An item is kept if M1, M2 or any wheel knows a word of its label.
@@ -107,10 +107,10 @@ def open_tally(gold: Words, named: Words, wheels: Wheels) -> Tally:
         kept += int(kept_n.sum())
         unmapped += int((kept_n & ~named_n).sum())
         unknown.update(_unknown(said, wheels.row))
-    return Tally(sums_m, kept, unmapped, unknown)
+    return MetricSums(sums_m, kept, unmapped, unknown)
 
 
-def basic_tally(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 1) -> Tally:
+def basic_sums(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 1) -> MetricSums:
     """Sums for `basic_figures`: f[m, w, 4]; an item is kept if some wheel knows its label."""
     classes = classes_of(wheel_maps(wheels, level))
     candidates = classes.sets([sorted(set(gold))])
@@ -133,10 +133,10 @@ def basic_tally(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 
         kept += int(kept_n.sum())
         unmapped += int((kept_n & ~said_nw.any(-1)).sum())
         unknown.update(_unknown(said, wheels.row))
-    return Tally(sums_m, kept, unmapped, unknown)
+    return MetricSums(sums_m, kept, unmapped, unknown)
 
 
-def sentiment_tally(gold: Sequence[float], named: Sequence[str]) -> Tally:
+def sentiment_sums(gold: Sequence[float], named: Sequence[str]) -> MetricSums:
     """Counts for `sentiment_figures`: f[m, 2, 2]; an item is kept if gold is below or above 0.
 
     What is named is positive, negative or neutral; anything else, the text of an answer or nothing,
@@ -151,10 +151,10 @@ def sentiment_tally(gold: Sequence[float], named: Sequence[str]) -> Tally:
     group_n = groups(len(gold))
     sums_m = np.zeros((_most(group_n), 2, 2))
     np.add.at(sums_m, (group_n, gold_n, named_n), 1)
-    return Tally(sums_m, len(gold), len(unmapped), unknown)
+    return MetricSums(sums_m, len(gold), len(unmapped), unknown)
 
 
-def accuracy_tally(gold: Sequence[str], named: Words) -> Tally:
+def accuracy_sums(gold: Sequence[str], named: Words) -> MetricSums:
     """Counts for `accuracy_figures`: f[m, c, 3]; classes are the words that are gold somewhere.
 
     An answer is right if it is the one gold word; of several words none counts. An item without a
@@ -175,7 +175,7 @@ def accuracy_tally(gold: Sequence[str], named: Words) -> Tally:
     np.add.at(sums_m[..., 0], (group_n[right_n], gold_n[right_n]), 1)
     np.add.at(sums_m[..., 1], (group_n, gold_n), 1)
     np.add.at(sums_m[..., 2], (group_n[known_n], named_n[known_n]), 1)
-    return Tally(sums_m, len(gold), int((~known_n).sum()), _unknown(named, classes))
+    return MetricSums(sums_m, len(gold), int((~known_n).sum()), _unknown(named, classes))
 
 
 def _refuse_many(labels: Mapping[str, int]) -> None:
@@ -187,7 +187,7 @@ def _refuse_many(labels: Mapping[str, int]) -> None:
         )
 
 
-def multilabel_tally(gold: Words, named: Words) -> Tally:
+def multilabel_sums(gold: Words, named: Words) -> MetricSums:
     """Sums for `multilabel_figures`: f[m, 6 + 3 c]; labels are the words that are gold somewhere.
 
     Words are compared as they are. An item without a label is not kept.
@@ -217,7 +217,7 @@ def multilabel_tally(gold: Words, named: Words) -> Tally:
             np.add.at(counts_m[..., k], (group_n[block][item[known]], word[known]), 1)
         unmapped += len(gold[block]) - len(np.unique(item[known]))  # of what is named, the last k
     sums_m = np.concatenate([sums_m, counts_m.reshape(len(sums_m), 3 * len(labels))], -1)
-    return Tally(sums_m, len(gold), unmapped, _unknown(named, labels))
+    return MetricSums(sums_m, len(gold), unmapped, _unknown(named, labels))
 
 
 def _where(chosen: Iterable, *lists: Sequence) -> list[list]:

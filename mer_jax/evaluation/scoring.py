@@ -15,15 +15,13 @@ import json
 import math
 import pathlib
 import re
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mer_jax.data.wheels.wheel import Wheels, load_wheels
-from mer_jax.evaluation import metric_sums as tally
-from mer_jax.evaluation import metrics
+from mer_jax.evaluation import metric_sums, metrics
 from mer_jax.evaluation.label_files import (
     ANSWERS,
     Column,
@@ -31,6 +29,7 @@ from mer_jax.evaluation.label_files import (
     published_words,
     read_column,
 )
+from mer_jax.evaluation.metric_sums import MetricSums
 from mer_jax.evaluation.valence import is_known, valence
 
 LABELS = {
@@ -72,25 +71,25 @@ def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
             f'({_shown(next(iter(predictions.values)))!r} and not '
             f'{_shown(next(iter(labels.values)))!r}): both files name items alike'
         )
-    counted = _tally(task, labels, predictions, paired)
+    sums = _usable_sums(task, labels, predictions, paired)
     figures = _figures(task)
-    values = _numbers(figures(counted.sums_m.sum(0)))
+    values = _numbers(figures(sums.sums_m.sum(0)))
     n = len(labels.values)
-    return _nested(task, values, counted) | {
+    return _nested(task, values, sums) | {
         'task': task.name,
         'n': n,
-        'kept': counted.kept,
-        'skipped': n - counted.kept,
+        'kept': sums.kept,
+        'skipped': n - sums.kept,
         'missing': n - len(paired),
-        'unlabelled': len(paired) - counted.kept,
+        'unlabelled': len(paired) - sums.kept,
         'extra': len(predictions.values) - len(paired),
         'repeated': labels.repeated + predictions.repeated,
-        'unmapped': counted.unmapped,
+        'unmapped': sums.unmapped,
         'unmapped_words': {
             _shown(word): times
-            for word, times in collections.Counter(counted.unknown).most_common(SHOWN_WORDS)
+            for word, times in collections.Counter(sums.unknown).most_common(SHOWN_WORDS)
         },
-        'ci': metrics.intervals(counted.sums_m, figures),
+        'ci': metrics.intervals(sums.sums_m, figures),
     }
 
 
@@ -107,42 +106,44 @@ def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[s
             f'{second.path}: answers no item of {labels.path} that {first.path} answers: there is '
             'nothing to compare'
         )
-    sums = [_tally(task, labels, column, both).sums_m for column in (first, second)]
+    first_m, second_m = (
+        _usable_sums(task, labels, column, both).sums_m for column in (first, second)
+    )
     figures = _figures(task)
-    before, after = (_numbers(figures(sums_m.sum(0))) for sums_m in sums)
+    before, after = (_numbers(figures(sums_m.sum(0))) for sums_m in (first_m, second_m))
     difference = {name: after[name] - before[name] for name in before}
-    ci = metrics.difference_intervals(*sums, figures)
+    ci = metrics.difference_intervals(first_m, second_m, figures)
     return scores | {'difference': {'n': len(both)} | difference | {'ci': ci}}
 
 
-def _tally(task: Task, labels: Column, predictions: Column, names: list[str]) -> tally.Tally:
+def _usable_sums(task: Task, labels: Column, predictions: Column, names: list[str]) -> MetricSums:
     """The sums over the named items, of which one at least must count."""
-    counted = _counted(task, labels, predictions, names)
-    if not counted.kept:
+    sums = _task_sums(task, labels, predictions, names)
+    if not sums.kept:
         raise ValueError(
             f'{labels.path}: none of the {len(names)} labels that are answered can be used for '
             f'{task.name}: is {labels.key!r} the right column?'
         )
-    return counted
+    return sums
 
 
-def _counted(task: Task, labels: Column, predictions: Column, names: list[str]) -> tally.Tally:
+def _task_sums(task: Task, labels: Column, predictions: Column, names: list[str]) -> MetricSums:
     """The sums of the task."""
     emotion = functools.partial(_emotion, emotions=task.emotions)
     if task.name == 'sentiment':
         read = functools.partial(_sentiment, read=task.read, named=predictions.key == SENTIMENT)
         named = _Cells(predictions, names, read)
-        return tally.sentiment_tally(_Cells(labels, names, _value)[:], named[:])
+        return metric_sums.sentiment_sums(_Cells(labels, names, _value)[:], named[:])
     answers = _Cells(predictions, names, task.read)
     if task.name == 'open':
-        return tally.open_tally(_Cells(labels, names, task.read), answers, task.wheels)
+        return metric_sums.open_sums(_Cells(labels, names, task.read), answers, task.wheels)
     if task.name == 'basic':
         gold = _Cells(labels, names, emotion)[:]
-        return tally.basic_tally(gold, answers, task.wheels, task.level)
+        return metric_sums.basic_sums(gold, answers, task.wheels, task.level)
     if task.name == 'multilabel':
-        return tally.multilabel_tally(_Cells(labels, names, task.read)[:], answers[:])
+        return metric_sums.multilabel_sums(_Cells(labels, names, task.read)[:], answers[:])
     one = _Cells(labels, names, lambda cell: _one(task.read(emotion(cell))))
-    return tally.accuracy_tally(one[:], answers[:])
+    return metric_sums.accuracy_sums(one[:], answers[:])
 
 
 def _figures(task: Task) -> Callable[..., metrics.Figures]:
@@ -234,12 +235,12 @@ def _numbers(figures: metrics.Figures) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items()}
 
 
-def _nested(task: Task, values: dict[str, float], counted: tally.Tally) -> dict[str, Any]:
+def _nested(task: Task, values: dict[str, float], sums: MetricSums) -> dict[str, Any]:
     """The figures; of open answers those of each wheel stand in `wheels`."""
     if task.name != 'open':
         return values
     wheels: dict[str, dict] = {name: {} for name in task.wheels.names}
-    kept = iter(counted.sums_m[:, 2:, 0].sum(0).astype(int).tolist())
+    kept = iter(sums.sums_m[:, 2:, 0].sum(0).astype(int).tolist())
     for level in (1, 2):
         for name, levels in wheels.items():
             letters = {letter: values[f'{name}.level{level}.{letter}'] for letter in 'FPR'}
@@ -291,7 +292,7 @@ def _table(values: dict[str, float], ci: dict[str, list[float]]) -> list[str]:
     return rows
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; those that cannot be met end with a message."""
     parser = argparse.ArgumentParser(prog='mer_jax.score', description=__doc__.partition('\n')[0])
     parser.add_argument('--task', required=True, choices=tuple(LABELS))
@@ -329,7 +330,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    asked = parse(arguments)
+    asked = read_flags(arguments)
     try:
         scored = run(asked)
     except (ValueError, OSError) as error:
@@ -342,8 +343,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(difference_as_text(scored['difference']))
     else:
         print(as_text(scored))
-
-
-if __name__ == '__main__':
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave early
-    main()

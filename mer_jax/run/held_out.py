@@ -61,7 +61,7 @@ def answer_blocks(
             own = first + jax.process_index() * share
             mine = range(min(own, len(clips)), min(own + share, len(clips)))
             examples = [prepare_or_name(prepare, clips[number]) for number in mine]
-            usable = [example for example in examples if setting.damages.whole(example)]
+            usable = [example for example in examples if setting.damages.accept(example)]
             damaged = [
                 dataclasses.asdict(example) for example in examples if isinstance(example, Damaged)
             ]

@@ -120,23 +120,23 @@ def test_one_good_clip_is_enough(tmp_path):
 
 def test_a_new_start_counts_what_is_still_damaged_and_notes_it_once(damages):
     for name in ('a', 'b'):
-        assert not damages.whole(Damaged(name, 'why'))
+        assert not damages.accept(Damaged(name, 'why'))
     again = Damages(damages.path, 2)  # b was mended since
-    assert not again.whole(Damaged('a', 'why')) and not again.whole(Damaged('c', 'why'))
+    assert not again.accept(Damaged('a', 'why')) and not again.accept(Damaged('c', 'why'))
     assert [json.loads(line)['id'] for line in damages.path.read_text().splitlines()] == [*'abc']
     with pytest.raises(MediaError, match='3 damaged clips, the last one d'):
-        again.whole(Damaged('d', 'why'))
+        again.accept(Damaged('d', 'why'))
 
 
 @pytest.mark.parametrize('torn', ['{"id": "b", "rea', '{"id": "b", "reason": "{0}', '[1]', ''])
 def test_a_line_that_a_kill_tore_is_passed_over(damages, torn):
-    damages.whole(Damaged('a', 'why'))
+    damages.accept(Damaged('a', 'why'))
     with damages.path.open('a') as file:
         file.write(torn)
     again = Damages(damages.path, 9)
     assert again.noted == {'a'}
-    again.whole(Damaged('b', 'why'))
-    again.whole(Damaged('c', 'why'))
+    again.accept(Damaged('b', 'why'))
+    again.accept(Damaged('c', 'why'))
     assert Damages(damages.path, 9).noted == {'a', 'b', 'c'}
 
 

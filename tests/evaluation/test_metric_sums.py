@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mer_jax.data.wheels.wheel import load_wheels
-from mer_jax.evaluation import metric_sums as tally
-from mer_jax.evaluation import metrics
+from mer_jax.evaluation import metric_sums, metrics
 
 TREE = """level1,level2,level3
 joyful,happy,glad
@@ -38,8 +37,9 @@ def answers(wheels, count, seed):
     ]
 
 
-def sums_of(tallied):
-    return tallied.sums_m.sum(0)
+def total(sums):
+    """The sums of all groups together."""
+    return sums.sums_m.sum(0)
 
 
 def slow_figures(gold, named, classes_of):
@@ -53,9 +53,9 @@ def slow_figures(gold, named, classes_of):
 
 @pytest.mark.parametrize('block', [7, 2**13])
 def test_open_sums_are_those_of_sets_one_by_one(wheels, monkeypatch, block):
-    monkeypatch.setattr(tally, 'BLOCK', block)
+    monkeypatch.setattr(metric_sums, 'BLOCK', block)
     gold, named = answers(wheels, 300, 0), answers(wheels, 300, 1)
-    tallied = tally.open_tally(gold, named, wheels)
+    sums = metric_sums.open_sums(gold, named, wheels)
     maps = [
         lambda words: {wheels.base[word] for word in words if word in wheels.base},
         lambda words: {wheels.synonym[word] for word in words if word in wheels.synonym},
@@ -67,17 +67,17 @@ def test_open_sums_are_those_of_sets_one_by_one(wheels, monkeypatch, block):
                     {wheels.category(word, level)[wheel] for word in words} - {None}
                 )
             )
-    for sums, classes_of in zip(sums_of(tallied), maps, strict=True):
+    for terms, classes_of in zip(total(sums), maps, strict=True):
         p, r, kept = slow_figures(gold, named, classes_of)
-        np.testing.assert_allclose(sums, [kept, p * kept, r * kept], rtol=1e-12)
+        np.testing.assert_allclose(terms, [kept, p * kept, r * kept], rtol=1e-12)
     odd = [word for words in named for word in words if word in ('thursday', 'very odd')]
-    assert dict(tallied.unknown) == {word: odd.count(word) for word in odd}
-    assert tallied.kept == sum(any(word in wheels.base for word in words) for words in gold)
+    assert dict(sums.unknown) == {word: odd.count(word) for word in odd}
+    assert sums.kept == sum(any(word in wheels.base for word in words) for words in gold)
 
 
 def test_more_classes_than_bits_are_told_apart():
     words = [f'word{n}' for n in range(200)]
-    classes = tally.classes_of([{word: n for n, word in enumerate(words)}, {'word7': 0}])
+    classes = metric_sums.classes_of([{word: n for n, word in enumerate(words)}, {'word7': 0}])
     sets = classes.sets([words[:150], [], ['word7', 'word7', 'odd'], words[100:]])
     np.testing.assert_array_equal(classes.sizes(sets), [[150, 1], [0, 0], [1, 1], [100, 0]])
     common = classes.sizes(sets[:1] & sets[3:])
@@ -87,7 +87,7 @@ def test_more_classes_than_bits_are_told_apart():
 def test_the_cells_of_wheels_are_those_that_are_counted(wheels):
     said = answers(wheels, 50, 2)
     for level in (1, 2):
-        classes = tally.classes_of(tally.wheel_maps(wheels, level))
+        classes = metric_sums.classes_of(metric_sums.wheel_maps(wheels, level))
         cells = wheels.cells(said, level)
         np.testing.assert_array_equal(classes.sizes(classes.sets(said)), cells.sum(-1))
 
@@ -95,47 +95,47 @@ def test_the_cells_of_wheels_are_those_that_are_counted(wheels):
 def test_kept_and_unmapped_items_are_counted(small):
     gold = [['glad'], ['glad'], ['thursday'], []]
     named = [['sad'], ['odd', 'odd'], ['sad'], ['sad']]
-    tallied = tally.open_tally(gold, named, small)
-    assert (tallied.kept, tallied.unmapped, dict(tallied.unknown)) == (2, 1, {'odd': 2})
+    sums = metric_sums.open_sums(gold, named, small)
+    assert (sums.kept, sums.unmapped, dict(sums.unknown)) == (2, 1, {'odd': 2})
 
 
 def test_basic_items_by_hand(small):
     gold = ['glad', 'glad', 'sad', 'neutral']
     named = [['happy', 'lonely'], ['lonely'], [], ['happy']]
-    tallied = tally.basic_tally(gold, named, small)
+    sums = metric_sums.basic_sums(gold, named, small)
     # The neutral item is left out: the wheel does not know it.
-    np.testing.assert_array_equal(sums_of(tallied), [[3, 1, 0.5, 0.5]])
-    assert (tallied.kept, tallied.unmapped) == (3, 1)
+    np.testing.assert_array_equal(total(sums), [[3, 1, 0.5, 0.5]])
+    assert (sums.kept, sums.unmapped) == (3, 1)
     # What is no label of the set does not lower m, and at level 2 lonely is none.
-    narrow = sums_of(tally.basic_tally(['glad', 'glad'], named[:2], small, level=2))
+    narrow = total(metric_sums.basic_sums(['glad', 'glad'], named[:2], small, level=2))
     np.testing.assert_array_equal(narrow, [[2, 1, 1, 0.5]])
 
 
 def test_sentiment_items_by_hand():
     gold = [1.5, -0.2, 0.0, float('nan'), -3, 2]
     named = ['positive', 'neutral', 'positive', 'positive', 'positive', 'mixed']
-    tallied = tally.sentiment_tally(gold, named)
-    np.testing.assert_array_equal(sums_of(tallied), [[1, 1], [1, 1]])
-    assert (tallied.kept, tallied.unmapped, dict(tallied.unknown)) == (4, 1, {'mixed': 1})
+    sums = metric_sums.sentiment_sums(gold, named)
+    np.testing.assert_array_equal(total(sums), [[1, 1], [1, 1]])
+    assert (sums.kept, sums.unmapped, dict(sums.unknown)) == (4, 1, {'mixed': 1})
 
 
 def test_one_answer_out_of_several_classes_by_hand():
     gold = ['awe', 'fear', 'awe', '', 'fear']
     named = [['awe'], ['awe'], ['awe', 'fear'], ['awe'], ['odd']]
-    tallied = tally.accuracy_tally(gold, named)
-    np.testing.assert_array_equal(sums_of(tallied), [[1, 2, 2], [0, 2, 0]])
-    assert (tallied.kept, tallied.unmapped, dict(tallied.unknown)) == (4, 2, {'odd': 1})
+    sums = metric_sums.accuracy_sums(gold, named)
+    np.testing.assert_array_equal(total(sums), [[1, 2, 2], [0, 2, 0]])
+    assert (sums.kept, sums.unmapped, dict(sums.unknown)) == (4, 2, {'odd': 1})
 
 
 @pytest.mark.parametrize('block', [2, 2**13])
 def test_labels_are_counted_as_sets_are_one_by_one(monkeypatch, block):
-    monkeypatch.setattr(tally, 'BLOCK', block)
+    monkeypatch.setattr(metric_sums, 'BLOCK', block)
     draw = np.random.default_rng(3)
     words = np.array(list('abcdefg'))
     gold, named = (
         [list(draw.choice(words[:most], draw.integers(4))) for _ in range(60)] for most in (5, 7)
     )
-    tallied = tally.multilabel_tally(gold, named)
+    sums = metric_sums.multilabel_sums(gold, named)
     pairs = [(set(a), set(b)) for a, b in zip(gold, named, strict=True) if a]
     labels = list(dict.fromkeys(word for words in gold for word in words))
     f1 = [2 * len(a & b) / (len(a) + len(b)) for a, b in pairs]
@@ -143,7 +143,7 @@ def test_labels_are_counted_as_sets_are_one_by_one(monkeypatch, block):
     p = [len(a & b) / len(b) if b else 0 for a, b in pairs]
     r = [len(a & b) / len(a) for a, b in pairs]
     terms = [len(pairs), sum(p), sum(r), sum(f1), sum(jaccard), sum(a == b for a, b in pairs)]
-    np.testing.assert_allclose(sums_of(tallied)[:6], terms, rtol=1e-12)
+    np.testing.assert_allclose(total(sums)[:6], terms, rtol=1e-12)
     counts = [
         [sum(word in side for side in sides) for sides in (both, right, said)]
         for word in labels
@@ -151,23 +151,23 @@ def test_labels_are_counted_as_sets_are_one_by_one(monkeypatch, block):
             ([a & b for a, b in pairs], [a for a, _ in pairs], [b for _, b in pairs])
         ]
     ]
-    np.testing.assert_array_equal(sums_of(tallied)[6:], np.ravel(counts))
-    assert tallied.kept == len(pairs)
-    assert tallied.unmapped == sum(not b & set(labels) for _, b in pairs)
+    np.testing.assert_array_equal(total(sums)[6:], np.ravel(counts))
+    assert sums.kept == len(pairs)
+    assert sums.unmapped == sum(not b & set(labels) for _, b in pairs)
 
 
 def test_sums_do_not_hang_on_the_groups(wheels, monkeypatch):
     gold, named = answers(wheels, 90, 4), answers(wheels, 90, 5)
-    single = tally.open_tally(gold, named, wheels).sums_m
+    single = metric_sums.open_sums(gold, named, wheels).sums_m
     monkeypatch.setattr(metrics, 'MOST_GROUPS', 8)
-    grouped = tally.open_tally(gold, named, wheels).sums_m
+    grouped = metric_sums.open_sums(gold, named, wheels).sums_m
     assert (len(single), len(grouped)) == (90, 8)
     np.testing.assert_allclose(grouped.sum(0), single.sum(0), rtol=1e-12)
 
 
 def test_nothing_at_all_is_kept_nowhere(small):
-    assert tally.open_tally([], [], small).kept == 0
-    assert tally.basic_tally([''], [['sad']], small).kept == 0
-    assert tally.sentiment_tally([0.0], ['positive']).kept == 0
-    assert tally.accuracy_tally([''], [['sad']]).kept == 0
-    assert tally.multilabel_tally([[]], [['sad']]).kept == 0
+    assert metric_sums.open_sums([], [], small).kept == 0
+    assert metric_sums.basic_sums([''], [['sad']], small).kept == 0
+    assert metric_sums.sentiment_sums([0.0], ['positive']).kept == 0
+    assert metric_sums.accuracy_sums([''], [['sad']]).kept == 0
+    assert metric_sums.multilabel_sums([[]], [['sad']]).kept == 0

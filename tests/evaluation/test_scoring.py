@@ -10,7 +10,7 @@ import pytest
 
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation.label_files import Column, published_words, read_column
-from mer_jax.evaluation.scoring import LABELS, Task, compare, main, parse, run, score
+from mer_jax.evaluation.scoring import LABELS, Task, compare, main, read_flags, run, score
 
 FIELD = pathlib.Path(
     os.environ.get('MER_JAX_FIELD_DATA', pathlib.Path(__file__).parents[3] / 'shared' / 'data')
@@ -240,7 +240,7 @@ def test_two_files_are_compared_over_what_both_answer(capsys, saved, wheel):
     apart = saved('d.jsonl', 'answer', {'39': 'sad'})
     assert 'there is nothing to compare' in refusal(*flags, first, apart)
     with pytest.raises(SystemExit):
-        parse([*flags, first, second, second])
+        read_flags([*flags, first, second, second])
     main([*flags, first, second])
     shown = capsys.readouterr().out
     assert 'second - first, over the 36 items that both answer' in shown
@@ -323,5 +323,5 @@ def test_what_is_shown_moves_no_cursor_and_stays_short(capsys, saved, wheel):
 def test_a_score_repeats(saved, wheel):
     labels = saved('a.jsonl', 'openset', {f'{k}': ['happy', 'sad'][k % 2] for k in range(40)})
     said = saved('b.jsonl', 'answer', {f'{k}': ['happy', 'sad'][k % 3 % 2] for k in range(40)})
-    asked = parse(['--task', 'open', '--wheels', wheel, '--labels', labels, '--predictions', said])
-    assert run(asked) == run(asked)
+    flags = ['--task', 'open', '--wheels', wheel, '--labels', labels, '--predictions', said]
+    assert run(read_flags(flags)) == run(read_flags(flags))
