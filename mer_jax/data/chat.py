@@ -1,62 +1,66 @@
-"""Chats to token ids: what a template lays down is control, what is said in it stays plain text."""
+"""Chats to token ids: a template's control tokens are kept, and user text never becomes one."""
 
 import dataclasses
 import functools
 import itertools
 import re
 
-# Private characters that stand for the system message and the user's text in a rendered template.
+# Private characters that mark the system message and the user's text in a rendered template.
 SYSTEM, USER = '\ue000', '\ue001'
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What a chat puts around the texts that are said in it.
+    """Everything of a rendered chat but its two texts, the system message and the user's.
 
-    The plain text between a text and the nearest control token on either side is tokenised with it,
-    as it would be in one piece; all else is token ids already.
+    The plain text between a text and the nearest control token on either side is tokenised together
+    with the text, as in the whole chat; the rest is token ids already.
     """
 
-    around: tuple[tuple[list[int], str, str], ...]  # ids, plain text before it, and behind it
-    after: list[int]  # the last text
-    control: frozenset[int]  # all added tokens
+    around: tuple[tuple[list[int], str, str], ...]  # ids before a text, plain text on either side
+    after: list[int]  # ids after the last text
+    control: frozenset[int]  # ids of all added tokens
 
 
 def chat_ids(tokenizer, kinds: tuple[str, ...], system: str, text: str) -> list[int]:
-    """Token ids of a chat whose user shows media of `kinds`, then says `text`, up to the answer.
+    """Token ids of a chat up to the answer; the user shows media of `kinds`, then says `text`.
 
     `kinds` are 'video', 'image' and 'audio', each of which becomes one placeholder. `system` is the
-    system message; if it is empty, the template's own, if any, is left. What looks like a control
-    token in a text is torn apart, so a subtitle cannot end the turn or show a picture.
+    system message; if it is empty, the template's own is kept, if it has one. Control tokens
+    written in a text are cut apart, so a subtitle can neither end the turn nor show a picture.
     """
     if not tokenizer.chat_template:
         raise ValueError(
             'the tokenizer has no chat template; set tokenizer.chat_template to that of Qwen2.5'
         )
+    texts = (system, text) if system else (text,)
     frame = _frame(tokenizer, tokenizer.chat_template, kinds, bool(system))
     ids = []
-    for said, (before, head, tail) in zip((system, text)[not system :], frame.around, strict=True):
+    for said, (before, head, tail) in zip(texts, frame.around, strict=True):
         ids += before + _plain(tokenizer, head + said + tail, frame.control)
     return ids + frame.after
 
 
 @functools.lru_cache(maxsize=64)
-def _frame(tokenizer, template, kinds, instructed):
+def _frame(tokenizer, template: str, kinds: tuple[str, ...], instructed: bool) -> Frame:
     """The frame of a chat with media of `kinds`, and with a system message if `instructed`."""
     content = [{'type': kind} for kind in kinds] + [{'type': 'text', 'text': USER}]
-    turns = [{'role': 'system', 'content': SYSTEM}, {'role': 'user', 'content': content}]
+    turns = [{'role': 'user', 'content': content}]
+    marks = {USER: 'text of the user'}
+    if instructed:
+        turns = [{'role': 'system', 'content': SYSTEM}, *turns]
+        marks = {SYSTEM: 'message of the system'} | marks
     chat = tokenizer.apply_chat_template(
-        turns[not instructed :],
+        turns,
         chat_template=template,
         add_generation_prompt=True,
         tokenize=False,
     )
-    marks = {SYSTEM: 'message of the system', USER: 'text of the user'}
-    for mark in list(marks)[not instructed :]:
+    for mark, name in marks.items():
         if chat.count(mark) != 1:
             raise ValueError(
-                f'the chat template renders the {marks[mark]} {chat.count(mark)} times; it must '
-                'accept content as a list of items and render each once'
+                f'the chat template renders the {name} {chat.count(mark)} times; it must accept '
+                'content as a list of items and render each once'
             )
     control = frozenset(tokenizer.get_added_vocab().values())
     cut = [_cut(tokenizer, part, control) for part in re.split(f'[{SYSTEM}{USER}]', chat)]
@@ -68,8 +72,11 @@ def _frame(tokenizer, template, kinds, instructed):
     return Frame(around, _code(tokenizer, ''.join(cut[-1][1:]), control)[0], control)
 
 
-def _cut(tokenizer, part, control):
-    """A part of a chat before its first control token, up to the end of the last, and the rest."""
+def _cut(tokenizer, part: str, control: frozenset[int]) -> tuple[str, str, str]:
+    """A part of a chat in three: before the first control token, to the end of the last, the rest.
+
+    A part without control tokens is all rest.
+    """
     _, spans = _code(tokenizer, part, control)
     if not spans:
         return '', '', part
@@ -77,11 +84,11 @@ def _cut(tokenizer, part, control):
     return part[:first], part[first:last], part[last:]
 
 
-def _plain(tokenizer, text, control):
+def _plain(tokenizer, text: str, control: frozenset[int]) -> list[int]:
     """Token ids of a text, none of them in `control`.
 
-    What is a control token, the tokenizer says itself, in whatever case or with spaces around; each
-    is cut behind its first character, and the pieces are looked at again.
+    Which spans are control tokens is asked of the tokenizer, because it may ignore case or swallow
+    spaces. Each is cut after its first character, and the pieces are tokenised in the same way.
     """
     ids, spans = _code(tokenizer, text, control)
     if not spans or len(text) == 1:
@@ -91,10 +98,10 @@ def _plain(tokenizer, text, control):
     return [one for piece in pieces for one in _plain(tokenizer, piece, control)]
 
 
-def _code(tokenizer, text, control):
-    """Token ids of a text, and where in it those in `control` stand: [(start, end)].
+def _code(tokenizer, text: str, control: frozenset[int]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of a text, and the (start, end) of each token in `control`.
 
-    A lone surrogate is no letter and becomes '?'.
+    A lone surrogate cannot be encoded and becomes '?'.
     """
     text = text.encode(errors='replace').decode()
     coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
