@@ -21,7 +21,7 @@ OMNI = Layout(
     audio_start=ID['<|audio_bos|>'],
     audio_end=ID['<|audio_eos|>'],
 )
-DEAF = dataclasses.replace(OMNI, family='vl', audio=None, audio_start=None, audio_end=None)
+WITHOUT_SOUND = dataclasses.replace(OMNI, family='vl', audio=None, audio_start=None, audio_end=None)
 DRAW = np.random.default_rng(0)
 VIDEO = DRAW.integers(0, 256, (4, 56, 84, 3), np.uint8)
 IMAGE = DRAW.integers(0, 256, (140, 196, 3), np.uint8)

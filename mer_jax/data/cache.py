@@ -1,4 +1,4 @@
-"""What frozen towers make of media files, kept on disk: later epochs neither decode nor look."""
+"""Features that frozen towers computed from media files, kept on disk for later epochs."""
 
 import dataclasses
 import hashlib
@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class FeatureCache:
-    """Prompts with the features of their media, a file each, named after all they depend on.
+    """Prompts with the features of their media, one file each, named by a hash of their origin.
 
-    `identity` says what the features depend on besides the clip: the weights of the towers and how
-    prompts are written. A media file that changes its size or time counts as another file.
+    The hash covers the clip and `identity`, which must name everything else that the features
+    depend on: the weights of the towers and the settings of prompts. A media file whose size or
+    time has changed counts as another file.
     """
 
     def __init__(self, folder: str | os.PathLike, identity: str):
@@ -30,7 +31,7 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, clip: Clip) -> pathlib.Path | None:
-        """Where the prompt of a clip is kept; None for one that is not all files."""
+        """The cache file of a clip; None if it has no media, or media in arrays."""
         if not clip.media or any(isinstance(medium, np.ndarray) for medium in clip.media):
             return None
         about = [file_stat(file) for file in clip.media]
@@ -38,7 +39,7 @@ class FeatureCache:
         return self.folder / f'{name[:32]}.safetensors'
 
     def load(self, clip: Clip) -> Prompt | None:
-        """The prompt of a clip with its features, None if there is none that can be read."""
+        """The prompt of a clip with its features; None if it is not kept or cannot be read."""
         try:
             path = self.path(clip)
             if path is None or not path.exists():
@@ -46,7 +47,7 @@ class FeatureCache:
             held = safetensors.numpy.load_file(path)
             start, next_position = held['ends'].tolist()
         except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
-            log.warning('clip %s: its features are computed anew (%s)', clip.id, error)
+            log.warning('clip %s: its features are computed again (%s)', clip.id, error)
             return None
         shown = held['shown']
         return dataclasses.replace(
@@ -61,7 +62,7 @@ class FeatureCache:
         )
 
     def save(self, clip: Clip, prompt: Prompt, feature_rd: np.ndarray) -> None:
-        """Keep the prompt of a clip and the features of its media tokens, in their order."""
+        """Keeps the prompt of a clip and the features of its media tokens, in their order."""
         path = self.path(clip)
         if path is None:
             return

@@ -1,4 +1,4 @@
-"""A clip, the example that everything starts from, and manifests: JSON lines, one clip a line."""
+"""Clips, and the manifests that list them: JSON lines, one clip a line."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ LISTS = ('words', 'cues', 'answer')
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What was recorded of a person, and what annotators made of it."""
+    """A recording of a person: its media, its subtitle and its annotations."""
 
     id: str
     video: np.ndarray | str | None = None  # uint8[n, height, width, 3], or a path
@@ -26,9 +26,9 @@ class Clip:
     fps: float | None = None  # of the video array
     subtitle: str = ''
     words: tuple[str, ...] = ()  # gold emotion words
-    cues: tuple[str, ...] = ()  # sentences on what is seen, heard and said
+    cues: tuple[str, ...] = ()  # sentences about face, voice and words
     reasoning: str = ''  # gold reasoning trace
-    answer: tuple[str, ...] = ()  # gold emotion words of a reader who reasons first
+    answer: tuple[str, ...] = ()  # gold emotion words after the reasoning
 
     @property
     def images(self) -> tuple[np.ndarray | str, ...]:
@@ -39,7 +39,7 @@ class Clip:
 
     @property
     def media(self) -> tuple[np.ndarray | str, ...]:
-        """All media that there are."""
+        """The media of the clip, in the order video, audio, images."""
         found = (self.video, self.audio, *self.images)
         return tuple(medium for medium in found if medium is not None)
 
@@ -59,13 +59,13 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
         where = f'{path}:{number}'
         try:
             record = json.loads(line)
-            json.dumps(record, ensure_ascii=False).encode()  # a lone surrogate is no text
+            json.dumps(record, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{where}: each line must be one JSON object: {error}') from None
         clip = _clip(record, path.parent, where)
         if clip.id in line_of:
             raise ValueError(
-                f'{where}: id={clip.id!r} must be unique; line {line_of[clip.id]} has it'
+                f'{where}: id={clip.id!r} must be unique; line {line_of[clip.id]} has it too'
             )
         line_of[clip.id] = number
         clips.append(clip)
@@ -75,7 +75,7 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
 
 
 def write_manifest(path: str | os.PathLike, clips: Iterable[Clip]) -> None:
-    """Writes what `read_manifest` reads; a clip whose media is an array must be saved before."""
+    """Writes clips as `read_manifest` reads them; media in arrays must be saved to files first."""
     path = Path(path)
     records = {}
     for clip in clips:
@@ -89,7 +89,7 @@ def write_manifest(path: str | os.PathLike, clips: Iterable[Clip]) -> None:
 
 
 def _record(clip: Clip, folder: Path, where: str) -> dict:
-    """The JSON object of a clip, without its empty keys."""
+    """The JSON object of a clip, empty keys left out."""
     record = {'id': clip.id}
     for key in MEDIA:
         value = getattr(clip, key)
@@ -108,7 +108,7 @@ def _record(clip: Clip, folder: Path, where: str) -> dict:
 
 
 def _clip(record: object, folder: Path, where: str) -> Clip:
-    """The clip of a JSON object; ValueError where it breaks a rule."""
+    """The clip of a JSON object; ValueError if it breaks a rule."""
     if not isinstance(record, dict):
         raise ValueError(f'{where}: each line must be one JSON object, not {record!r}')
     keys = ('id', *MEDIA, *TEXTS, *LISTS)
@@ -138,7 +138,7 @@ def _clip(record: object, folder: Path, where: str) -> Clip:
 
 
 def _images(value: object, folder: Path, where: str) -> str | tuple[str, ...] | None:
-    """The path of an image, or those of several, or None where there is none."""
+    """The path of one image, the paths of several, or None."""
     if not isinstance(value, list):
         return _inside(value, folder, where)
     if not value or None in value:
@@ -147,12 +147,12 @@ def _images(value: object, folder: Path, where: str) -> str | tuple[str, ...] | 
 
 
 def _inside(value: object, folder: Path, where: str) -> str | None:
-    """The path of a media file below the manifest's folder, or None where there is none."""
+    """The path of a media file below the folder of the manifest, or None."""
     if value is None:
         return None
     if not isinstance(value, str) or not value:
         raise ValueError(f'{where}={value!r} must be a path, or be left out')
-    # By name only: a link that leads elsewhere was put there by the folder's owner.
+    # Links are not resolved: one that leads elsewhere was put there by the owner of the folder.
     inner = os.path.normpath(value)
     if os.path.isabs(value) or inner.split(os.sep)[0] == os.pardir:
         raise ValueError(f'{where}={value!r} must stay below the folder of the manifest')

@@ -1,4 +1,4 @@
-"""Clips to batches with Grain: shuffled, shared between processes, resumable, damage counted."""
+"""Batches of clips with Grain: shuffled, split between processes, resumable; damage is counted."""
 
 import contextlib
 import dataclasses
@@ -30,30 +30,32 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Damaged:
-    """A clip that could not be read, and why."""
+    """A clip that could not be read, and the reason."""
 
     id: str
     reason: str
 
 
 class Damages:
-    """Names and counts damaged clips in a file of the run; past the budget the run ends.
+    """Names damaged clips in a file of the run, and ends the run when they exceed a budget.
 
-    What an earlier start of the run found counts again only where it is still damaged. Each
+    A clip that an earlier start of the run found damaged counts again only if it still is. Each
     process has a file and a budget of its own.
     """
 
     def __init__(self, path: pathlib.Path, budget: int):
         self.path, self.budget = path, budget
         text = path.read_text() if path.exists() else ''
-        self.gap = '\n' if text and not text.endswith('\n') else ''  # ends what a kill tore off
+        self.gap = (
+            '\n' if text and not text.endswith('\n') else ''
+        )  # ends a line that a kill cut short
         self.noted, self.ids = set(), set()
         for line in text.splitlines():
             with contextlib.suppress(json.JSONDecodeError, TypeError, KeyError):
                 self.noted.add(json.loads(line)['id'])
 
     def accept(self, example: Example | Damaged) -> bool:
-        """Whether the example can be used; a damaged one is noted once.
+        """Whether the example can be used; a damaged one is written to the file once.
 
         Raises MediaError when there are more damaged clips than data.max_bad_clips.
         """
@@ -79,7 +81,7 @@ class Damages:
 
 
 def prepare_or_name(prepare: Callable[[Clip], Example], clip: Clip) -> Example | Damaged:
-    """prepare(clip), or what is wrong with the clip's files."""
+    """The prepared clip or, if its files cannot be read, its id and the reason."""
     try:
         return prepare(clip)
     except (MediaError, OSError) as error:
@@ -99,7 +101,7 @@ def training_batches(
     """An endless iterator over lists of `size` examples of this process; Orbax can save it.
 
     Every epoch is a new permutation of all clips, of which a process takes every `processes`-th.
-    It ends in a MediaError when no clip can be used, whatever data.max_bad_clips says.
+    MediaError if no clip at all can be used, whatever data.max_bad_clips says.
     """
     damaged = set()
 

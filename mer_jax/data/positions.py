@@ -1,4 +1,4 @@
-"""Where the tokens of a prompt stand: placeholders spread out, positions in time and space."""
+"""Placeholders of a prompt repeated for the tokens of their media, and positions of all tokens."""
 
 import dataclasses
 import itertools
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The numbers of a checkpoint that prompts depend on; a deaf family has no audio ids."""
+    """The numbers of a checkpoint that prompts depend on; audio ids are None if it cannot hear."""
 
     family: str  # 'omni' or 'vl'
     image: int  # token ids
@@ -22,12 +22,14 @@ class Layout:
     merge: int = 2  # a cell is merge x merge patches and becomes one token
     temporal_patch: int = 2  # frames
     window: int = 4  # cells along a side of an attention window: window_size // merge // patch
-    chunk: int = 200  # log-mel frames heard together: 2 · n_window
+    chunk: int = 200  # log-mel frames encoded together: 2 · n_window
     bands: int = 128
     position_id_per_seconds: int = 25  # temporal positions, 'omni'
-    seconds_per_chunk: int = 2  # of video, then of its sound, in turns
+    seconds_per_chunk: int = 2  # of video, then of its sound, alternately
     tokens_per_second: int = 2  # temporal positions, 'vl'
-    max_rule: bool = True  # 'vl': text goes on after all positions of a video, not after its sides
+    max_rule: bool = (
+        True  # 'vl': after a video, count from its largest position, not its longer side
+    )
 
 
 def picture_tokens(grid, layout):
@@ -45,16 +47,16 @@ def expand(ids, grids, seconds_per_grid, audio_lengths, layout, audio_in_video):
     """Token ids i[t] in which each placeholder is repeated as often as its medium has tokens.
 
     `grids` (t, rows, columns in patches) and `seconds_per_grid` hold one entry for each image or
-    video in order of appearance (an image's seconds are not read), `audio_lengths` the log-mel
-    frames of each sound. With `audio_in_video` every video takes the next sound along, and the two
-    take turns between a pair of audio tokens, start and end.
+    video in order of appearance (the seconds of an image are ignored), `audio_lengths` the log-mel
+    frames of each sound. With `audio_in_video` every video takes the next sound, and their tokens
+    alternate between an audio start token and an audio end token.
     """
     ids = np.asarray(ids)
     places = _placeholders(ids, layout)
     kinds = ids[places]
     sounds = np.sum(kinds == layout.audio) + audio_in_video * np.sum(kinds == layout.video)
-    _same('placeholders of images and videos', np.sum(kinds != layout.audio), len(grids))
-    _same('placeholders of sounds', sounds, len(audio_lengths))
+    _require_equal('placeholders of images and videos', np.sum(kinds != layout.audio), len(grids))
+    _require_equal('placeholders of sounds', sounds, len(audio_lengths))
     pictures, lengths = zip(grids, seconds_per_grid, strict=True), iter(audio_lengths)
     pieces = np.split(ids, np.stack([places, places + 1], 1).ravel())  # text, placeholder, text, …
     for i, kind in enumerate(kinds):
@@ -73,17 +75,17 @@ def expand(ids, grids, seconds_per_grid, audio_lengths, layout, audio_in_video):
 def positions(ids, grids, seconds_per_grid, audio_lengths, layout):
     """The (time, height, width) position of each token of one expanded, unpadded prompt: i[3, t].
 
-    Text and sound count on, the three axes alike; a picture spans a box, and what follows goes on
-    behind it. That a video has its sound inside is seen by its start tokens; the other arguments
-    are those of `expand`. Equals `get_rope_index` of `transformers` for the Omni Thinker and, with
-    max_rule off, for Qwen2.5-VL since 5.3.
+    Text and sound count up by one, equally on the three axes; a picture fills a box, and counting
+    continues after it. A video with its sound inside is recognised by its start tokens; the other
+    arguments are those of `expand`. Equals `get_rope_index` of `transformers` for the Omni Thinker
+    and, with max_rule off, for Qwen2.5-VL since 5.3.
     """
     ids = np.asarray(ids)
     places = _placeholders(ids, layout)
     heard = np.sum(ids == layout.audio)
-    _same('tokens of sounds', heard, sum(map(audio_tokens, audio_lengths)))
+    _require_equal('tokens of sounds', heard, sum(map(audio_tokens, audio_lengths)))
     cells = sum(picture_tokens(grid, layout) for grid in grids)
-    _same('tokens of images and videos', len(places) - heard, cells)
+    _require_equal('tokens of images and videos', len(places) - heard, cells)
     pictures, lengths = zip(grids, seconds_per_grid, strict=True), iter(audio_lengths)
     blocks, done, free = [], 0, 0
     while (ahead := np.searchsorted(places, done)) < len(places):
@@ -107,12 +109,12 @@ def positions(ids, grids, seconds_per_grid, audio_lengths, layout):
 
 
 def _placeholders(ids, layout):
-    """The places in ids of all image, video and audio tokens."""
+    """The indices of all image, video and audio tokens in ids."""
     kinds = [layout.image, layout.video]
     return np.flatnonzero(np.isin(ids, kinds if layout.audio is None else [*kinds, layout.audio]))
 
 
-def _same(what, found, wanted):
+def _require_equal(what, found, wanted):
     if found != wanted:
         raise ValueError(f'the prompt has {found} {what}, but media for {wanted} were given')
 
@@ -128,7 +130,7 @@ def _sound(free, mel_frames):
 
 
 def _picture(free, grid, seconds, layout):
-    """The box of an image or video, frame by frame in raster order, and the position behind it."""
+    """The box of an image or video, frame by frame in raster order, and the position after it."""
     t, rows, columns = grid[0], grid[1] // layout.merge, grid[2] // layout.merge
     box = np.indices((t, rows, columns)).reshape(3, -1)
     box[0] = _times(t, seconds, layout)[box[0]]
@@ -139,8 +141,8 @@ def _picture(free, grid, seconds, layout):
 def _film(free, grid, seconds, mel_frames, layout):
     """A video with its sound inside, from the second start token to the second end token.
 
-    The two start tokens share a position and so do the two end tokens, which stand behind the last
-    turn, though an earlier one may hold a larger position.
+    The two start tokens share a position, and so do the two end tokens. These follow the last turn,
+    though an earlier turn may hold a larger position.
     """
     together = np.concatenate(
         [_picture(free, grid, seconds, layout)[0], _sound(free, mel_frames)[0]], 1
@@ -154,7 +156,8 @@ def _film(free, grid, seconds, mel_frames, layout):
 def _times(t, seconds, layout):
     """The temporal position of each temporal patch: i[t].
 
-    In float32 and in this order of factors, for then they are truncated: float64 gives others.
+    Computed in float32 and in this order of factors, because the products are truncated: float64
+    would give other integers.
     """
     patch, seconds = np.arange(t, dtype=np.float32), np.float32(seconds)
     if layout.family == 'omni':
@@ -163,7 +166,7 @@ def _times(t, seconds, layout):
 
 
 def _turns(grid, seconds, mel_frames, layout):
-    """Video and sound cut into spans of `seconds_per_chunk` that take turns: a list of indices.
+    """Video and sound cut into alternating spans of `seconds_per_chunk`: a list of indices.
 
     The indices count the tokens of the video, then those of the sound.
     """
@@ -176,10 +179,10 @@ def _turns(grid, seconds, mel_frames, layout):
 
 
 def _spans(times, span):
-    """The indices of the rising `times`, cut where a further `span` is reached.
+    """The indices of the rising `times`, cut at each multiple of `span`.
 
-    A token closes at most one span. So where frames lie more than a span apart, the second token of
-    the frame closes the next one and the frame is torn: this is how the checkpoints were trained.
+    A token closes at most one span. If frames lie more than a span apart, the second token of a
+    frame closes the next span and splits the frame: the checkpoints were trained this way.
     """
     cuts = [int(np.searchsorted(times, span))]
     while cuts[-1] < len(times):

@@ -17,14 +17,15 @@ from mer_jax.data.positions import Layout, expand, positions
 log = logging.getLogger(__name__)
 
 CELL = 4  # patches of a cell, the square that becomes a token
-SHORTEST = 2 * HOP + 1  # samples of a sound that becomes a token
+SHORTEST = 2 * HOP + 1  # samples of the shortest sound that has a token
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """The prompt of one clip, unpadded; its last token is `start`, with which branches begin.
+    """The prompt of one clip, unpadded; its last token is held apart as `start`.
 
-    Media are laid out as in `group.Media`, and `place` as if the prompt were a batch of its own.
+    Branches begin with `start`. Media and `place` are those of `group.Media` for a batch of this
+    prompt alone.
     """
 
     id: str  # of the clip
@@ -39,7 +40,7 @@ class Prompt:
     sound_length: np.ndarray  # i[j]
     sound_pair: np.ndarray  # i[q, 2]
     place: np.ndarray  # i[t]
-    feature: np.ndarray | None = None  # f[r, d], in place of media that the towers have seen before
+    feature: np.ndarray | None = None  # f[r, d], from a cache, in place of the media
 
 
 def write_prompt(
@@ -54,18 +55,19 @@ def write_prompt(
     pixels: tuple[int, int] | None = None,
     max_frames: int = 768,
 ) -> Prompt:
-    """The user turn about a clip and the opening of the answer: media read, text tokenised.
+    """Reads the media of a clip and tokenises the chat about it, up to the start of the answer.
 
-    The turn holds video (with `audio_in_video` its sound inside), images, sound, then the subtitle
-    and the question, whichever there are. `system` is the system message; if it is empty, the one
-    that the chat template brings, if any. Frames of a video file are sampled at `fps`; an array is
-    taken as it is, at `clip.fps`. A video file brings its own sound if the clip names no other and
-    it is long enough for a token; a deaf family gets none. `pixels` (min, max) bounds the area of a
-    frame, None leaves frames as they are. MediaError for media that cannot be used.
+    The user turn holds the clip's video (with `audio_in_video`, its sound inside), images, sound
+    and subtitle, as far as it has them, and the question. `system` is the system message; if it is
+    empty, the chat template's own is kept, if it has one. Frames of a video file are sampled at
+    `fps`; a video array keeps its frames, at `clip.fps`. A video file gives its own sound if the
+    clip names no other and it is long enough for a token. A family that cannot hear gets no sound.
+    `pixels` (min, max) bounds the area of a frame; None keeps its size. MediaError for media that
+    cannot be used.
     """
     try:
-        pictures, seconds = _look(clip, layout, fps, pixels, max_frames)
-        sounds = _listen(clip, layout)
+        pictures, seconds = _read_pictures(clip, layout, fps, pixels, max_frames)
+        sounds = _read_sound(clip, layout)
     except MediaError as error:
         raise MediaError(f'clip {clip.id}: {error}') from error
     together = audio_in_video and clip.video is not None and len(sounds) > 0
@@ -83,17 +85,17 @@ def write_prompt(
 def fill_prompt(
     name: str, chat: list[int], pictures, seconds, sounds, layout: Layout, together: bool
 ) -> Prompt:
-    """The prompt whose token ids hold a placeholder for each medium.
+    """The prompt of a chat in token ids with one placeholder for each medium.
 
-    `pictures` are (patches, grid) of `pictures.patches`, with the `seconds` of a temporal patch of
-    each (0 in an image), `sounds` log-mels; both in order of appearance. With `together` a video
-    holds the next sound.
+    `pictures` are the (patches, grid) of `pictures.patches`, `seconds` the length of a temporal
+    patch of each (0 for an image), `sounds` log-mels; all are in order of appearance. With
+    `together` a video holds the next sound.
     """
     grids, lengths = [grid for _, grid in pictures], [len(sound) for sound in sounds]
     token = expand(chat, grids, seconds, lengths, layout, together)
     position = positions(token, grids, seconds, lengths, layout)
-    patch, patch_mask, patch_row_col, seen = _arrange(pictures, layout)
-    sound, sound_length, sound_pair = _cut(sounds, layout)
+    patch, patch_mask, patch_row_col, seen = _arrange_patches(pictures, layout)
+    sound, sound_length, sound_pair = _chunk_sounds(sounds, layout)
     place = np.full(len(token), -1, np.int32)
     place[(token == layout.video) | (token == layout.image)] = seen
     place[token == layout.audio] = patch_mask.size // CELL + np.arange(len(sound_pair))
@@ -113,8 +115,10 @@ def fill_prompt(
     )
 
 
-def _look(clip, layout, fps, pixels, max_frames):
-    """Video and images as (patches, grid), and the seconds of a temporal patch (0 in an image)."""
+def _read_pictures(
+    clip: Clip, layout: Layout, fps: float, pixels: tuple[int, int] | None, max_frames: int
+) -> tuple[list[tuple[np.ndarray, tuple]], list[float]]:
+    """Video and images as (patches, grid), and the seconds of a temporal patch (0 for an image)."""
     pictures, seconds = [], []
     if isinstance(clip.video, np.ndarray):
         if not clip.fps or clip.fps <= 0:
@@ -135,8 +139,10 @@ def _look(clip, layout, fps, pixels, max_frames):
     return pictures, seconds
 
 
-def _patches(name, frames, layout, pixels):
-    """The patches of frames u8[n, H, W, 3], resized if there are bounds on their pixels."""
+def _patches(
+    name: str, frames: np.ndarray, layout: Layout, pixels: tuple[int, int] | None
+) -> tuple[np.ndarray, tuple]:
+    """The patches of frames u8[n, H, W, 3], resized if `pixels` bounds their area."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise MediaError(
             f'{name}: frames must be uint8[n, height, width, 3], not {frames.dtype}'
@@ -152,18 +158,18 @@ def _patches(name, frames, layout, pixels):
         raise MediaError(f'{name}: {error}') from error
 
 
-def _listen(clip, layout):
-    """The log-mel of the clip's sound, if any: a list of at most one f[frames, m]."""
+def _read_sound(clip: Clip, layout: Layout) -> list[np.ndarray]:
+    """The log-mel of the clip's sound in a list, which is empty without sound: [f[frames, m]]."""
     if layout.audio is None:
         others = clip.video is not None or clip.images or clip.subtitle
         if clip.audio is not None and not others:
-            raise MediaError(f'it has sound only, and the family {layout.family!r} is deaf')
+            raise MediaError(f'it has sound only, which the family {layout.family!r} cannot hear')
         return []
     name, sound = 'audio', clip.audio
     if sound is None and clip.video is not None and not isinstance(clip.video, np.ndarray):
         sound = read_audio(clip.video)
         if sound is not None and len(sound) < SHORTEST:
-            _tell_silent(clip.id, len(sound))
+            _warn_of_short_sound(clip.id, len(sound))
             return []
     elif sound is not None and not isinstance(sound, np.ndarray):
         name, sound = clip.audio, read_audio(clip.audio)
@@ -176,22 +182,26 @@ def _listen(clip, layout):
             f'{name}: samples must be finite float32[samples], not {sound.dtype}{list(sound.shape)}'
         )
     if len(sound) < SHORTEST:
-        raise MediaError(f'{name}: has {len(sound)} samples of sound, a token takes {SHORTEST}')
+        raise MediaError(f'{name}: has {len(sound)} samples of sound; a token takes {SHORTEST}')
     return [log_mel(sound, layout.bands)]
 
 
 @functools.cache
-def _tell_silent(name, samples):
-    """Says once that a film is shown as if it had no sound."""
-    told = 'clip %s: is shown without its sound of %d samples, for a token takes %d'
-    log.warning(told, name, samples, SHORTEST)
+def _warn_of_short_sound(name: str, samples: int) -> None:
+    """Warns, once a clip, that a film is shown without its sound."""
+    log.warning(
+        'clip %s: is shown without its sound of %d samples; a token takes %d',
+        name,
+        samples,
+        SHORTEST,
+    )
 
 
-def _arrange(pictures, layout):
-    """Patches in window order, frames padded alike, and the row of each cell in the features.
+def _arrange_patches(pictures: list, layout: Layout) -> tuple[np.ndarray, ...]:
+    """Patches in window order, all frames padded to one size, and the feature row of each cell.
 
-    Returns f[z, p, x], bool[z, p], i[z, p, 2] (row, column) and i[cells], which follows the tokens:
-    picture by picture, frame by frame, cells in raster order.
+    Returns f[z, p, x], bool[z, p], i[z, p, 2] (row, column) and i[cells] in the order of the
+    tokens: picture by picture, frame by frame, cells in raster order.
     """
     side = layout.window
     windows = [
@@ -220,11 +230,11 @@ def _arrange(pictures, layout):
 
 
 @functools.cache
-def _window_order(rows, columns, side):
-    """Where each cell of a frame goes, i[cells], and its patches' rows and columns, i[cells, 4, 2].
+def _window_order(rows: int, columns: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The slot of each cell of a frame, i[cells], and its patches' (row, column), i[cells, 4, 2].
 
-    Windows of side x side cells follow in raster order, cells inside a window as well; windows at
-    the right and lower border keep their empty places.
+    Windows of side x side cells come in raster order, and so do the cells of a window. Windows at
+    the right and lower border keep slots that stay empty.
     """
     row, column = np.divmod(np.arange(rows * columns), columns)
     window = row // side * -(-columns // side) + column // side
@@ -233,11 +243,11 @@ def _window_order(rows, columns, side):
     return slot, corner + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 
 
-def _cut(sounds, layout):
-    """Log-mels in chunks f[j, f, m], their valid lengths i[j], and frame pairs of tokens i[q, 2].
+def _chunk_sounds(sounds: list[np.ndarray], layout: Layout) -> tuple[np.ndarray, ...]:
+    """Log-mels in chunks f[j, f, m], their valid lengths i[j], and the frames of tokens i[q, 2].
 
-    A chunk belongs to one sound. The pairs run over the convolved frames (half as many) of a whole
-    sound; an odd last one is dropped.
+    A chunk belongs to one sound. A token takes two convolved frames, which are half as many as the
+    log-mel frames; pairs run on from chunk to chunk of a sound, and an odd last frame is dropped.
     """
     chunks, lengths, pairs = [], [], [np.zeros((0, 2), np.int32)]
     for sound in sounds:

@@ -1,4 +1,4 @@
-"""Features kept on disk: the same prompts, the same answers, and nothing stale."""
+"""Features kept on disk: they equal computed ones, and stale or damaged ones are not used."""
 
 import dataclasses
 import os
@@ -34,12 +34,12 @@ def policy(module_config):
 
 
 def seen(setting, policy, examples):
-    """Prompts of examples, and what the towers make of them."""
+    """The prompts of examples, and the features of their media."""
     prompts = setting.collate(examples)
     return prompts, perceive(policy, prompts.media)
 
 
-def test_a_kept_prompt_gives_the_very_keys_that_its_media_gave(setting, policy, clips):
+def test_a_kept_prompt_gives_the_same_keys_as_its_media(setting, policy, clips):
     cache = setting.open_cache(policy)
     examples = [setting.example(clip, cache) for clip in clips]
     assert [example.prompt.feature for example in examples] == [None] * 3
@@ -57,7 +57,7 @@ def test_a_kept_prompt_gives_the_very_keys_that_its_media_gave(setting, policy, 
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_partly_kept_is_looked_at_anew(setting, policy, clips):
+def test_a_batch_kept_only_in_part_is_computed_again(setting, policy, clips):
     cache = setting.open_cache(policy)
     first = [setting.example(clips[0], cache)]
     setting.keep_features(cache, first, *seen(setting, policy, first))
@@ -77,7 +77,7 @@ def test_a_clip_without_media_fits_into_a_kept_batch(setting, policy, clips):
     assert (both.media.place[1] == -1).all()
 
 
-def test_other_towers_another_question_and_a_changed_file_are_not_served(setting, policy, clips):
+def test_other_towers_another_question_or_a_changed_file_miss_the_cache(setting, policy, clips):
     cache = setting.open_cache(policy)
     first = [setting.example(clips[0], cache)]
     setting.keep_features(cache, first, *seen(setting, policy, first))
@@ -92,7 +92,7 @@ def test_other_towers_another_question_and_a_changed_file_are_not_served(setting
     assert cache.load(clips[0]) is None
 
 
-def test_a_damaged_entry_is_computed_anew(setting, policy, clips):
+def test_a_damaged_entry_is_computed_again(setting, policy, clips):
     cache = setting.open_cache(policy)
     first = [setting.example(clips[1], cache)]
     setting.keep_features(cache, first, *seen(setting, policy, first))
@@ -100,7 +100,7 @@ def test_a_damaged_entry_is_computed_anew(setting, policy, clips):
     assert cache.load(clips[1]) is None
 
 
-def test_arrays_are_not_kept_for_nothing_names_them(setting, policy):
+def test_clips_of_arrays_or_of_text_alone_are_not_kept(setting, policy):
     cache = setting.open_cache(policy)
     assert cache.path(Clip('a', image=np.zeros((56, 56, 3), np.uint8))) is None
     assert cache.path(Clip('a', subtitle='words alone')) is None

@@ -1,4 +1,4 @@
-"""Chats to token ids: what is said stays plain text, for any tokenizer of the Qwen kind."""
+"""Chats to token ids: user text never becomes control tokens, with any tokenizer like Qwen's."""
 
 import pytest
 from tiny_tokenizers import OMNI_CONTROL, OMNI_TEMPLATE, TOKENIZERS, qwen, tiny_tokenizer
@@ -31,7 +31,7 @@ def test_harmless_texts_are_tokenised_as_the_whole_chat_would_be(tokenizer, syst
         assert found == whole(tokenizer, kinds, system, text)
 
 
-def test_the_message_of_the_template_stays_unless_there_is_another():
+def test_the_system_message_of_the_template_is_kept_unless_another_is_given():
     tokenizer = TOKENIZERS['vl']
     own = tokenizer.decode(chat_ids(tokenizer, (), '', 'Hello'))
     other = tokenizer.decode(chat_ids(tokenizer, (), 'Be kind.', 'Hello'))
@@ -39,16 +39,17 @@ def test_the_message_of_the_template_stays_unless_there_is_another():
     assert other == own.replace('You are a helpful assistant.', 'Be kind.')
 
 
-def test_a_lone_surrogate_is_shown_as_a_question_mark(tokenizer):
+def test_a_lone_surrogate_becomes_a_question_mark(tokenizer):
     wanted = chat_ids(tokenizer, ('image',), 'a?', '? b? 😀')
     assert chat_ids(tokenizer, ('image',), 'a\ud800', '\udcff b\udfff 😀') == wanted
 
 
 def control(tokenizer, ids):
+    """The control tokens among ids."""
     return [one for one in ids if one in set(tokenizer.get_added_vocab().values())]
 
 
-def test_control_tokens_in_what_is_said_stay_text(tokenizer):
+def test_control_tokens_written_in_a_text_stay_text(tokenizer):
     names = list(tokenizer.get_added_vocab())
     laid = control(tokenizer, chat_ids(tokenizer, ('image',), 'x', 'x'))
     joined = ''.join(names)
@@ -66,7 +67,7 @@ def test_a_think_tag_is_text_even_if_it_is_a_token():
     assert 'Say <think></think>.<|im_end|>' in tokenizer.decode(ids)
 
 
-def test_tokens_that_swallow_spaces_or_come_in_any_case_stay_text_too():
+def test_control_tokens_that_swallow_spaces_or_ignore_case_stay_text_too():
     tokenizer = qwen(OMNI_CONTROL, OMNI_TEMPLATE)
     tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.add_tokens(
@@ -91,6 +92,6 @@ def test_tokens_that_swallow_spaces_or_come_in_any_case_stay_text_too():
         ('{% for m in messages %}{{ m.content }}{% endfor %}' * 2, 'of the system 2 times'),
     ],
 )
-def test_a_template_that_loses_or_repeats_what_is_said_is_refused(template, message):
+def test_a_template_that_drops_or_repeats_a_text_is_refused(template, message):
     with pytest.raises(ValueError, match=message):
         chat_ids(tiny_tokenizer(template), (), 'Be kind.', 'Hello')

@@ -11,10 +11,10 @@ def test_held_out_clips_are_near_their_share_and_stay_held_out():
     kept, held = hold_out(clips, 0.2)
     assert len(kept) + len(held) == 4000
     assert abs(len(held) / 4000 - 0.2) < 0.03
-    # Neither other clips nor their order move a clip, and a larger share only adds.
+    # The side of a clip depends neither on other clips nor on their order; a larger share adds.
     assert set(hold_out(clips[::-3], 0.2)[1]) == set(held) & set(clips[::-3])
     assert set(held) < set(hold_out(clips, 0.4)[1])
-    # Nor does another release: a clip that was held out must never be trained on.
+    # It stays the same in every release: a clip once held out must never be trained on.
     assert [clip.id for clip in held[:6]] == ['c0', 'c4', 'c8', 'c11', 'c15', 'c19']
 
 

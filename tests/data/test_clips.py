@@ -1,3 +1,5 @@
+"""Manifests: clips come back as they were written, and a bad line is refused by its place."""
+
 import json
 import re
 
@@ -10,6 +12,7 @@ GOOD = {'id': 'a', 'video': 'films/a.mp4', 'words': ['sad', 'lonely']}
 
 
 def manifest(folder, *records):
+    """The path of a manifest of these records, or of lines that are no records."""
     lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
     path = folder / 'manifest.jsonl'
     path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
@@ -48,13 +51,13 @@ def test_several_images_are_written_as_a_list(tmp_path):
     assert record == {'id': 'a', 'image': ['b.png', 'films/a.png'], 'words': ['sad']}
 
 
-def test_one_image_several_or_none_are_all_a_tuple():
+def test_the_images_of_a_clip_are_a_tuple_of_none_one_or_several():
     assert Clip('a').images == ()
     assert Clip('a', image='b.png').images == ('b.png',)
     assert Clip('a', image=('b.png', 'c.png')).images == ('b.png', 'c.png')
 
 
-def test_blank_lines_and_null_media_are_passed_over(tmp_path):
+def test_blank_lines_and_null_media_are_skipped(tmp_path):
     path = manifest(tmp_path, GOOD | {'audio': None}, '', '   ')
     assert read_manifest(path) == [
         Clip(id='a', video=str(tmp_path / 'films/a.mp4'), words=('sad', 'lonely'))
@@ -98,7 +101,7 @@ def test_a_bad_line_is_refused_with_file_line_key_and_value(tmp_path, record, sa
         read_manifest(path)
 
 
-def test_bytes_that_are_no_text_are_refused_with_file_and_line(tmp_path):
+def test_bytes_that_are_not_utf_8_are_refused_with_file_and_line(tmp_path):
     path = tmp_path / 'manifest.jsonl'
     path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "\xff"}\n')
     with pytest.raises(ValueError, match=re.escape(f'{path}:2: ')):
@@ -120,7 +123,7 @@ def test_an_empty_manifest_is_refused(tmp_path):
         ([Clip(id='a', video='/elsewhere/a.mp4', words=('sad',))], 'must stay below'),
     ],
 )
-def test_what_could_not_be_read_back_is_not_written(tmp_path, clips, said):
+def test_clips_that_could_not_be_read_back_are_not_written(tmp_path, clips, said):
     with pytest.raises(ValueError, match=said):
         write_manifest(tmp_path / 'manifest.jsonl', clips)
     assert not (tmp_path / 'manifest.jsonl').exists()

@@ -9,7 +9,7 @@ from mer_jax.data.collate import batch_prompts
 
 
 def shown(patch, sound_pair, place, token):
-    """What each placeholder token of a prompt shows: its four patches, or its pair of frames."""
+    """The four patches, or the pair of frames, that each placeholder token of a prompt shows."""
     rows = patch.shape[0] * patch.shape[1] // 4
     cells = patch.reshape(rows, 4 * 1176)
     return [
@@ -23,7 +23,7 @@ def shown(patch, sound_pair, place, token):
 @pytest.mark.parametrize(
     'sizes', [{}, {'frames': 9, 'patches': 256, 'chunks': 4, 'audio_tokens': 60}]
 )
-def test_in_a_batch_every_token_shows_what_it_showed_alone(pad, sizes):
+def test_every_token_of_a_batch_shows_the_same_as_in_its_own_prompt(pad, sizes):
     prompts = [
         prompt_of(subtitle='one', audio=SOUND, **SEEN),
         prompt_of(image=IMAGE, audio=SOUND[:5000]),
@@ -55,7 +55,7 @@ def test_in_a_batch_every_token_shows_what_it_showed_alone(pad, sizes):
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_batch_of_text_has_no_media_at_all():
+def test_a_batch_of_text_alone_has_no_media():
     seen = batch_prompts([prompt_of()] * 2, 90, np.ones((2, 1, 1), bool), 0).media
     assert seen.patch.shape == (2, 0, 0, 1176) and seen.sound.shape == (2, 0, 200, 128)
     assert (seen.place == -1).all()

@@ -1,4 +1,4 @@
-"""Batches of clips: order, shares of processes, going on after a stop, damage."""
+"""Batches of clips: order, shares of processes, resuming, and damage."""
 
 import itertools
 import json
@@ -68,7 +68,7 @@ def test_processes_share_each_epoch_without_overlap(damages):
         assert len(mine | theirs) == 12
 
 
-def test_a_saved_iterator_goes_on_with_the_very_next_batch(tmp_path, damages):
+def test_a_saved_iterator_continues_with_the_next_batch(tmp_path, damages):
     clips = clips_of(10, bad=(2, 5))  # batches end inside epochs, and damage shifts them
     stream = batches(clips, damages)
     take(stream, 4)
@@ -99,13 +99,13 @@ def test_more_damage_than_the_budget_ends_the_run_with_the_key_and_the_value(dam
         assert part in message
 
 
-def test_a_budget_of_none_allows_no_damage(tmp_path):
+def test_a_budget_of_zero_allows_no_damage(tmp_path):
     with pytest.raises(MediaError, match='data.max_bad_clips=0'):
         take(batches(clips_of(4, bad=(2,)), Damages(tmp_path / 'bad.jsonl', 0)), 4)
 
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_without_a_single_good_clip_the_run_ends_whatever_the_budget(tmp_path, processes):
+def test_without_a_good_clip_the_run_ends_at_any_budget(tmp_path, processes):
     damages = Damages(tmp_path / 'bad.jsonl', 1000)
     stream = batches(clips_of(4, bad=range(4)), damages, processes=processes)
     with pytest.raises(MediaError, match='none of the 4 clips') as raised:
@@ -118,10 +118,10 @@ def test_one_good_clip_is_enough(tmp_path):
     assert take(batches(clips_of(4, bad=(0, 1, 2)), damages), 3) == ['c3'] * 9
 
 
-def test_a_new_start_counts_what_is_still_damaged_and_notes_it_once(damages):
+def test_a_new_start_counts_the_clips_still_damaged_and_names_each_once(damages):
     for name in ('a', 'b'):
         assert not damages.accept(Damaged(name, 'why'))
-    again = Damages(damages.path, 2)  # b was mended since
+    again = Damages(damages.path, 2)  # b was repaired since
     assert not again.accept(Damaged('a', 'why')) and not again.accept(Damaged('c', 'why'))
     assert [json.loads(line)['id'] for line in damages.path.read_text().splitlines()] == [*'abc']
     with pytest.raises(MediaError, match='3 damaged clips, the last one d'):
@@ -129,7 +129,7 @@ def test_a_new_start_counts_what_is_still_damaged_and_notes_it_once(damages):
 
 
 @pytest.mark.parametrize('torn', ['{"id": "b", "rea', '{"id": "b", "reason": "{0}', '[1]', ''])
-def test_a_line_that_a_kill_tore_is_passed_over(damages, torn):
+def test_a_line_cut_short_by_a_kill_is_skipped(damages, torn):
     damages.accept(Damaged('a', 'why'))
     with damages.path.open('a') as file:
         file.write(torn)
@@ -140,7 +140,7 @@ def test_a_line_that_a_kill_tore_is_passed_over(damages, torn):
     assert Damages(damages.path, 9).noted == {'a', 'b', 'c'}
 
 
-def test_a_file_that_cannot_be_opened_is_damage_and_a_mistake_of_ours_is_not():
+def test_a_file_that_cannot_be_opened_is_damage_and_a_programming_error_is_not():
     def missing(clip):
         raise FileNotFoundError(f'no {clip.id}')
 

@@ -22,11 +22,11 @@ VL = Layout(family='vl', image=90, video=91, vision_start=93, vision_end=94)
 IMAGE, VIDEO, AUDIO = [93, 90, 94], [93, 91, 94], [95, 92, 96]
 
 
-def test_text_counts_on_the_three_axes_alike():
+def test_text_counts_up_equally_on_the_three_axes():
     assert positions([1, 2, 3], [], [], [], OMNI).tolist() == [[0, 1, 2]] * 3
 
 
-def test_an_image_spans_a_box_and_text_goes_on_behind_its_longer_side():
+def test_an_image_fills_a_box_and_text_continues_after_its_longer_side():
     ids = expand([1, *IMAGE, 2], [(1, 4, 6)], [0.0], [], OMNI, False)
     assert ids.tolist() == [1, 93, *[90] * 6, 94, 2]
     assert positions(ids, [(1, 4, 6)], [0.0], [], OMNI).tolist() == [
@@ -36,7 +36,7 @@ def test_an_image_spans_a_box_and_text_goes_on_behind_its_longer_side():
     ]
 
 
-def test_a_video_of_one_second_steps_moves_25_positions_a_patch_and_sound_one_a_token():
+def test_a_patch_of_one_second_advances_25_positions_and_a_token_of_sound_one():
     ids = expand([*VIDEO, *AUDIO], [(2, 2, 2)], [1.0], [8], OMNI, False)
     assert ids.tolist() == [93, 91, 91, 94, 95, 92, 92, 96]
     assert positions(ids, [(2, 2, 2)], [1.0], [8], OMNI).tolist() == [
@@ -46,20 +46,20 @@ def test_a_video_of_one_second_steps_moves_25_positions_a_patch_and_sound_one_a_
     ]
 
 
-def test_sound_in_a_video_shares_start_and_end_positions_and_takes_turns_of_two_seconds():
+def test_sound_in_a_video_alternates_with_it_every_two_seconds_and_shares_start_and_end():
     ids = expand([1, *VIDEO, 2], [(2, 2, 2)], [2.0], [204], OMNI, True)
     assert ids.tolist() == [1, 93, 95, 91, *[92] * 50, 91, 92, 96, 94, 2]
     time = positions(ids, [(2, 2, 2)], [2.0], [204], OMNI)[0]
     assert time.tolist() == [0, 1, 1, 2, *range(2, 52), 52, 52, 53, 53, 54]
 
 
-def test_end_tokens_stand_behind_the_last_turn_even_if_the_video_reaches_further():
+def test_end_tokens_follow_the_last_turn_even_if_the_video_reaches_further():
     ids = expand(VIDEO, [(2, 2, 2)], [1.9], [40], OMNI, True)  # 10 tokens of sound: 0 … 9
     time = positions(ids, [(2, 2, 2)], [1.9], [40], OMNI)[0]
     assert time.tolist() == [0, 0, 1, 48, *range(1, 11), 11, 11]
 
 
-def test_a_frame_is_torn_where_frames_lie_two_spans_apart():
+def test_a_frame_is_split_if_frames_lie_two_spans_apart():
     ids = expand(VIDEO, [(2, 2, 4)], [4.0], [480], OMNI, True)  # at 0 and 100; 120 of sound
     turns = [91] * 2 + [92] * 50 + [91] + [92] * 50 + [91] + [92] * 20
     assert ids.tolist() == [93, 95, *turns, 96, 94]
@@ -87,7 +87,7 @@ def test_without_the_max_rule_text_after_a_long_vl_video_overlaps_it():
         (AUDIO, [(1, 2, 2)], [9], False, '0 placeholders of images and videos, but media for 1'),
     ],
 )
-def test_media_without_placeholder_or_the_reverse_are_refused(
+def test_media_without_a_placeholder_and_a_placeholder_without_media_are_refused(
     ids, grids, lengths, together, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -102,7 +102,7 @@ def test_positions_refuse_a_prompt_that_was_not_expanded():
 
 
 def scene(draw, family):
-    """A random row: ids with placeholders and what they show, in order of appearance."""
+    """A random row: ids with placeholders, and the sizes of their media in order of appearance."""
     together = family == 'omni' and bool(draw.integers(2))
     kinds = [IMAGE, VIDEO] + ([AUDIO] if family == 'omni' else [])
     ids, grids, seconds, lengths = [], [], [], []
@@ -119,7 +119,7 @@ def scene(draw, family):
 
 
 def by_kind(torch, ids, grids, seconds):
-    """Image grids, video grids and video seconds of an unexpanded row, as `transformers` asks."""
+    """Image grids, video grids and video seconds of an unexpanded row, for `transformers`."""
     kinds = [token for token in ids if token in (90, 91)]
     shown = list(zip(kinds, grids, seconds, strict=True))
     image = [grid for kind, grid, _ in shown if kind == 90]
@@ -130,7 +130,7 @@ def by_kind(torch, ids, grids, seconds):
 
 
 def tiny():
-    """Sizes for a reference model that is never computed: only its index code runs."""
+    """Sizes for a reference model of which only the index code runs."""
     vision = {'depth': 1, 'hidden_size': 16, 'num_heads': 2, 'fullatt_block_indexes': [0]}
     text = {'vocab_size': 97, 'hidden_size': 16, 'num_hidden_layers': 1, 'bos_token_id': 1}
     heads = {'num_attention_heads': 2, 'num_key_value_heads': 1, 'intermediate_size': 16}

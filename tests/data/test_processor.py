@@ -1,7 +1,7 @@
 """Whole prompts against the processors of `transformers`: token ids, patches, log-mel, grids.
 
-Their video processors need torchvision, so a stand-in cuts patches out of what the image processor
-makes of each frame; every other step is theirs.
+Their video processors need torchvision, so a stand-in joins the patches that the image processor
+gives for single frames; every other step is theirs.
 """
 
 import types
@@ -43,7 +43,7 @@ class Films:
 
 
 def processor(kind, tokenizer, names):
-    """A processor that was not constructed, for that would look for torchvision."""
+    """A processor made without its constructor, which would look for torchvision."""
     made = object.__new__(kind)
     made.tokenizer, made.image_processor, made.video_processor = tokenizer, IMAGES, Films()
     for name, token in names.items():
@@ -92,7 +92,7 @@ def sound(samples):
 
 
 def both(family, clip, system='', together=False):
-    """The prompt of a clip, and what the processor makes of the same chat."""
+    """The prompt of a clip, and the inputs that the processor makes of the same chat."""
     made, layout = FAMILIES[family]
     prompt = write_prompt(
         clip,
@@ -120,7 +120,7 @@ def both(family, clip, system='', together=False):
 
 
 def cells(prompt, kind):
-    """The patches that tokens of a kind show, in order: f[cells, 4 * x]."""
+    """The patches shown by the tokens of a kind, in order: f[cells, 4 * x]."""
     return prompt.patch.reshape(-1, 4 * 1176)[prompt.place[prompt.token == kind]]
 
 
@@ -143,7 +143,7 @@ HEARD = [Clip('sound', audio=sound(24_777)), Clip('film, then sound', **FILM, au
     [('omni', clip) for clip in CLIPS + HEARD] + [('vl', clip) for clip in CLIPS],
     ids=lambda value: value if isinstance(value, str) else value.id,
 )
-def test_a_prompt_is_what_the_processor_makes_of_the_chat(family, clip, system):
+def test_a_prompt_equals_that_of_the_processor(family, clip, system):
     prompt, wanted = both(family, clip, system)
     layout = FAMILIES[family][1]
     assert [*prompt.token, prompt.start] == wanted['input_ids'][0]
@@ -160,7 +160,7 @@ def test_a_prompt_is_what_the_processor_makes_of_the_chat(family, clip, system):
 
 @pytest.mark.parametrize('fps', [2.0, 1.0, 0.5])
 @pytest.mark.parametrize('samples', [7_777, 40_001, 100_000])
-def test_sound_inside_a_film_takes_turns_as_the_processor_says(fps, samples):
+def test_sound_inside_a_film_alternates_as_in_the_processor(fps, samples):
     clip = Clip(
         'c', video=picture(56, 84, 11), fps=fps, audio=sound(samples), image=picture(56, 56)
     )
@@ -168,7 +168,7 @@ def test_sound_inside_a_film_takes_turns_as_the_processor_says(fps, samples):
     assert [*prompt.token, prompt.start] == wanted['input_ids'][0]
 
 
-def test_what_is_seen_in_a_vl_film_lasts_as_the_processor_says():
+def test_the_temporal_patches_of_a_vl_film_last_as_long_as_in_the_processor():
     clip = Clip('c', video=picture(56, 84, 6), fps=0.8)
     prompt, wanted = both('vl', clip)
     steps = np.unique(prompt.position[0, prompt.token == FAMILIES['vl'][1].video])

@@ -8,7 +8,6 @@ import pytest
 from media_files import write_film, write_wave
 from PIL import Image
 from tiny_prompts import (
-    DEAF,
     DRAW,
     IMAGE,
     MEDIA,
@@ -18,6 +17,7 @@ from tiny_prompts import (
     SOUND,
     TOKENIZER,
     VIDEO,
+    WITHOUT_SOUND,
     prompt_of,
 )
 from tiny_tokenizers import CONTROL, ID, tiny_tokenizer
@@ -46,7 +46,7 @@ def runs(prompt):
 
 
 @pytest.mark.parametrize(
-    ('media_of_clip', 'together', 'shown'),
+    ('media', 'together', 'shown'),
     [
         ({}, True, ''),
         ({'image': IMAGE}, True, '<|vision_bos|>I35<|vision_eos|>'),
@@ -66,10 +66,8 @@ def runs(prompt):
         ),
     ],
 )
-def test_a_turn_shows_video_image_and_sound_then_says_subtitle_and_question(
-    media_of_clip, together, shown
-):
-    prompt = prompt_of(subtitle='Oh no.', audio_in_video=together, **media_of_clip)
+def test_a_turn_holds_video_image_sound_subtitle_and_question_in_this_order(media, together, shown):
+    prompt = prompt_of(subtitle='Oh no.', audio_in_video=together, **media)
     said = f'<|im_start|>user\n{shown}Oh no.\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n'
     assert runs(prompt) == said
 
@@ -90,7 +88,7 @@ def test_several_images_keep_their_order_and_sizes(tmp_path, pixels):
         np.testing.assert_array_equal(seen[own], wanted)
 
 
-@pytest.mark.parametrize('layout', [OMNI, DEAF])
+@pytest.mark.parametrize('layout', [OMNI, WITHOUT_SOUND])
 @pytest.mark.parametrize(
     ('only', 'shown'),
     [
@@ -99,11 +97,11 @@ def test_several_images_keep_their_order_and_sizes(tmp_path, pixels):
         ({'image': IMAGE}, '<|vision_bos|>I35<|vision_eos|>'),
     ],
 )
-def test_one_modality_is_enough_for_either_family(layout, only, shown):
+def test_a_clip_of_one_modality_is_enough_for_either_family(layout, only, shown):
     assert runs(prompt_of(layout, **only)).startswith(f'<|im_start|>user\n{shown}{QUESTION}')
 
 
-def test_a_system_message_goes_before_the_turn():
+def test_a_system_message_comes_before_the_turn():
     said = '<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWhat'
     assert runs(prompt_of(system='Be kind.', **SEEN)).startswith(said[:-4] + '<|vision_bos|>V12')
     assert runs(prompt_of(system='Be kind.')).startswith(said)
@@ -113,7 +111,7 @@ def test_without_a_subtitle_only_the_question_is_asked():
     assert runs(prompt_of()).startswith(f'<|im_start|>user\n{QUESTION}<|im_end|>')
 
 
-def test_the_last_token_is_the_start_and_its_position_the_next():
+def test_the_last_token_is_held_apart_as_the_start_with_its_position():
     prompt = prompt_of(**SEEN)
     assert TOKENIZER.decode([prompt.start]) == '\n'
     assert prompt.position.shape == (3, len(prompt.token)) and len(prompt.place) == len(
@@ -149,7 +147,7 @@ def test_a_tokenizer_without_template_or_with_one_that_drops_the_text_is_refused
 
 
 @pytest.mark.parametrize('side', [1, 2, 3, 4])
-def test_every_picture_token_finds_the_patches_of_its_cell(side):
+def test_the_place_of_every_picture_token_is_that_of_its_patches(side):
     layout = dataclasses.replace(OMNI, window=side)
     prompt = prompt_of(layout, video=VIDEO, fps=2.0, image=IMAGE)
     assert prompt.patch.shape[1] % (4 * side * side) == 0
@@ -165,7 +163,7 @@ def test_every_picture_token_finds_the_patches_of_its_cell(side):
 
 
 @pytest.mark.parametrize('side', [1, 2, 3, 4])
-def test_a_window_is_a_block_of_patches_and_holds_all_of_its_own(side):
+def test_a_window_is_a_block_of_patches_that_holds_all_its_cells(side):
     prompt = prompt_of(dataclasses.replace(OMNI, window=side), image=IMAGE)  # 5 x 7 cells
     mask = prompt.patch_mask[0].reshape(-1, 4 * side * side)
     windows = prompt.patch_row_col[0].reshape(-1, 4 * side * side, 2) // (2 * side)
@@ -177,7 +175,7 @@ def test_a_window_is_a_block_of_patches_and_holds_all_of_its_own(side):
     assert mask.sum() == 4 * 5 * 7
 
 
-def test_sound_is_cut_into_chunks_and_its_tokens_pair_convolved_frames():
+def test_sound_is_cut_into_chunks_and_a_token_is_two_convolved_frames():
     sound = DRAW.normal(0, 0.1, 203 * 160).astype(np.float32)
     prompt = prompt_of(audio=sound)
     assert prompt.sound.shape == (2, 200, 128)
@@ -188,7 +186,7 @@ def test_sound_is_cut_into_chunks_and_its_tokens_pair_convolved_frames():
     assert prompt.place[prompt.token == OMNI.audio].tolist() == list(range(51))
 
 
-def test_pairs_of_an_odd_window_straddle_chunks_and_an_odd_last_frame_is_dropped():
+def test_pairs_of_frames_run_on_over_odd_chunks_and_an_odd_last_frame_is_dropped():
     layout = dataclasses.replace(OMNI, chunk=10)
     prompt = prompt_of(layout, audio=SOUND[: 23 * 160])  # 5 + 5 + 2 convolved frames
     assert prompt.sound_length.tolist() == [10, 10, 3]
@@ -198,7 +196,7 @@ def test_pairs_of_an_odd_window_straddle_chunks_and_an_odd_last_frame_is_dropped
     assert len(prompt_of(layout, audio=SOUND[: 13 * 160]).sound_pair) == 3  # 5 + 2, one dropped
 
 
-def test_a_film_file_brings_its_sound_and_is_read_like_arrays(tmp_path):
+def test_a_film_file_gives_the_prompt_of_its_frames_and_its_sound(tmp_path):
     path = str(write_film(tmp_path / 'a.mp4', frames=16, sound=True))
     bounds = (56 * 56, 56 * 84)
     found = prompt_of(video=path, pixels=bounds)
@@ -207,11 +205,11 @@ def test_a_film_file_brings_its_sound_and_is_read_like_arrays(tmp_path):
     for name in ('token', 'position', 'patch', 'sound', 'place'):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     assert OMNI.audio in found.token and OMNI.video in found.token
-    assert OMNI.audio not in prompt_of(DEAF, video=path, pixels=bounds).token
+    assert OMNI.audio not in prompt_of(WITHOUT_SOUND, video=path, pixels=bounds).token
 
 
 @pytest.mark.parametrize('together', [True, False])
-def test_the_sound_of_a_film_stands_inside_or_behind_it(tmp_path, together):
+def test_the_tokens_of_the_sound_of_a_film_come_inside_the_video_or_after_it(tmp_path, together):
     path = str(write_film(tmp_path / 'a.mp4', frames=16, sound=True))  # 2 s, 2 x 2 x 3 cells
     prompt = prompt_of(video=path, pixels=(28 * 28, 56 * 84), audio_in_video=together)
     heard = sum(prompt.token == OMNI.audio)
@@ -223,11 +221,11 @@ def test_the_sound_of_a_film_stands_inside_or_behind_it(tmp_path, together):
     assert runs(prompt).startswith(f'<|im_start|>user\n{shown[together]}{QUESTION}')
 
 
-def test_a_deaf_family_is_not_given_sound_and_cannot_hear_a_clip_of_sound_only():
-    both = prompt_of(DEAF, audio=SOUND, **SEEN)
-    np.testing.assert_array_equal(both.token, prompt_of(DEAF, **SEEN).token)
-    with pytest.raises(MediaError, match="clip c7: it has sound only, .* 'vl' is deaf"):
-        prompt_of(DEAF, audio=SOUND)
+def test_a_family_without_audio_gets_no_sound_and_refuses_a_clip_of_sound_only():
+    both = prompt_of(WITHOUT_SOUND, audio=SOUND, **SEEN)
+    np.testing.assert_array_equal(both.token, prompt_of(WITHOUT_SOUND, **SEEN).token)
+    with pytest.raises(MediaError, match="clip c7: it has sound only, .* 'vl' cannot hear"):
+        prompt_of(WITHOUT_SOUND, audio=SOUND)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +237,7 @@ def test_a_deaf_family_is_not_given_sound_and_cannot_hear_a_clip_of_sound_only()
         ({'image': IMAGE[:50]}, '50 x 196 pixels: both sides must be multiples'),
         ({'audio': SOUND.astype(np.float64)}, r'audio: .* not float64\[16000\]'),
         ({'audio': SOUND * np.inf}, 'audio: samples must be finite'),
-        ({'audio': SOUND[:320]}, 'audio: has 320 samples of sound, a token takes 321'),
+        ({'audio': SOUND[:320]}, 'audio: has 320 samples of sound; a token takes 321'),
         ({'video': 'none.mp4'}, 'clip c7: none.mp4: there is no such file'),
     ],
 )
@@ -270,7 +268,7 @@ def test_a_sound_file_too_short_for_a_token_is_refused(tmp_path, samples):
 
 
 @pytest.mark.parametrize('samples', [1, 320])
-def test_a_film_whose_sound_is_too_short_is_shown_without_and_that_is_said_once(
+def test_a_film_whose_sound_is_too_short_is_shown_without_it_with_one_warning(
     tmp_path, caplog, samples
 ):
     path = tmp_path / 'a.mkv'
@@ -291,7 +289,7 @@ def test_a_film_whose_sound_is_too_short_is_shown_without_and_that_is_said_once(
     assert caplog.text.count(f'clip c7: is shown without its sound of {samples} samples') == 1
 
 
-def test_openings_and_gold_texts_join_to_the_tagged_answers():
+def test_an_opening_and_its_gold_text_make_a_tagged_answer():
     clip = Clip('c7', words=('sad', 'lonely'), reasoning='eyes down: sad.', answer=('sad',))
     assert SLOW_OPENING + slow_text(clip) == '<think>eyes down: sad.</think><answer>sad</answer>'
     assert FAST_OPENING + fast_text(clip) == '<think></think><answer>sad, lonely</answer>'
