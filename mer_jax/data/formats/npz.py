@@ -1,8 +1,8 @@
-"""Arrays and plain values out of .npz files with pickled members, without running what they name.
+"""Arrays and plain values from .npz files with pickled members, without running any of their code.
 
-A pickle is a program for a small stack machine. The few steps that make numbers, texts, containers
-and NumPy arrays are carried out here by themselves: there is nothing in this machine that could
-import or call what a file asks for.
+A pickle is a program for a small stack machine. This module interprets only the few steps that make
+numbers, texts, containers and NumPy arrays; it has no step that imports or calls anything that a
+file names.
 """
 
 import io
@@ -45,10 +45,10 @@ _MAKERS = {  # the same under the names of NumPy 1 and 2
 def read_npz(path) -> dict[str, Any]:
     """The members of an .npz file: an array each, or the value that a pickled 0-d array holds.
 
-    Raises ValueError, naming the file and the member, for what is no such file or is damaged, for
+    Raises ValueError, naming the file and the member, for a file that is damaged or no .npz, for
     more than MOST_BYTES unpacked, and for a pickle that asks for anything but numbers, texts,
-    lists, tuples, dictionaries, sets and NumPy arrays of those: such a file could run code, and
-    nothing of it is run.
+    lists, tuples, dictionaries, sets and NumPy arrays of those. Such a pickle could run code; none
+    of it is run.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -70,7 +70,7 @@ def unpickle(data: bytes | BinaryIO) -> Any:
     machine = _Machine()
     try:
         with warnings.catch_warnings(action='ignore', category=DeprecationWarning):
-            # Of odd escapes in the names that a pickle asks for; none of them is looked up.
+            # The warnings are about odd escapes in names, none of which is looked up.
             for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
                 if count >= MOST_STEPS:
                     raise ValueError(f'more than {MOST_STEPS} steps')
@@ -108,7 +108,7 @@ def _array_file(data: bytes) -> Any:
 
 
 def _array(shape: tuple, dtype: np.dtype, fortran: bool, data: Any) -> np.ndarray:
-    """An array from its bytes or, where it holds objects, from their list; the number must fit."""
+    """An array from its bytes or, if it holds objects, from a list; their number must fit."""
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple):
         raise ValueError('an array without a type or a shape')
     count = 1
@@ -134,20 +134,21 @@ def _whole(length: Any) -> int:
 
 
 class _Asked:
-    """Something that a pickle names: alone, or called and waiting for its state."""
+    """A function or class that a pickle names: alone, or called and waiting for its state."""
 
     def __init__(self, maker: str, arguments: tuple = ()):
         self.maker, self.arguments, self.place = maker, arguments, None
 
 
 class _Machine:
-    """The stack and the memory of a pickle, and the steps that make plain values of it."""
+    """The stack and the memory of a pickle, and the steps that make plain values."""
 
     def __init__(self):
         self.stack: list[Any] = []
         self.memory: dict[int, Any] = {}
 
     def step(self, name: str, argument: Any) -> None:
+        """Carries out one opcode; ValueError for one that plain values do not need."""
         if name in _LITERALS:
             self.stack.append(argument)
         elif name in ('MEMOIZE', 'BINPUT', 'LONG_BINPUT', 'PUT'):
@@ -173,8 +174,8 @@ class _Machine:
             if asked not in _MAKERS:
                 raise ValueError(
                     f'it asks for {asked.replace(" ", ".")!r:.99}, which could run code; only '
-                    'NumPy arrays and plain containers are read, and nothing was run. Trust it to '
-                    'no unpickler; ask its author for CSV or JSONL'
+                    'NumPy arrays and plain containers are read, and nothing was run. Do not '
+                    'unpickle it elsewhere; ask its author for CSV or JSONL'
                 )
             self.stack.append(_Asked(_MAKERS[asked]))
         elif name == 'REDUCE':
@@ -186,20 +187,21 @@ class _Machine:
             raise ValueError(f'the step {name} is not needed for arrays and plain containers')
 
     def keep(self, place: int) -> None:
+        """Remembers the value on top of the stack."""
         value = self.stack[-1]
         if isinstance(value, _Asked):
             value.place = place
         self.memory[place] = value
 
     def since_mark(self) -> list:
-        """What was stacked after the last mark, taken off with it."""
+        """Takes the values above the last mark off the stack, with the mark."""
         values = []
         while (value := self.stack.pop()) is not _MARK:
             values.append(value)
         return values[::-1]
 
     def gather(self, name: str, values: list) -> None:
-        """Put values into a new container, or into the one on top of the stack."""
+        """Puts values into a new container, or into the one on top of the stack."""
         if name in ('TUPLE', 'LIST', 'DICT'):
             self.stack.append({'TUPLE': tuple, 'LIST': list, 'DICT': dict}[name]())
         top = self.stack[-1]
@@ -215,7 +217,7 @@ class _Machine:
             raise ValueError(f'values for a {type(top).__name__}')
 
     def build(self, state: tuple) -> None:
-        """Finish the array or the type on top of the stack with its state, as NumPy would."""
+        """Gives the array or the type on top of the stack its state, as NumPy would."""
         asked = self.stack[-1]
         if asked.maker == 'dtype':
             kind, order = asked.arguments[0], state[1]
@@ -233,7 +235,7 @@ class _Machine:
 
 
 def _make(maker: str, arguments: tuple) -> Any:
-    """What a pickle calls for; arrays and types wait for their state."""
+    """The value of a call in a pickle; arrays and types wait for their state."""
     if maker in ('dtype', '_reconstruct'):
         return _Asked(maker, arguments)
     if maker == 'scalar':
@@ -250,7 +252,7 @@ def _make(maker: str, arguments: tuple) -> Any:
 
 
 def _key(value: Any) -> Any:
-    """A key of a dictionary: a tuple of tuples could take for ever to hash."""
+    """A key of a dictionary or set; containers are refused, as nested ones could hash for ever."""
     if value is not None and not isinstance(value, str | int | float | bytes):
         raise ValueError(f'a {type(value).__name__} as a key')
     return value

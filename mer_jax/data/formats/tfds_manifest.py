@@ -1,7 +1,7 @@
-"""Manifests as a TensorFlow Datasets data set: splits, a version, array_record, no TensorFlow.
+"""Manifests as a TensorFlow Datasets data set with splits and a version, without TensorFlow.
 
-Media travel as the bytes of their files beside their names, so a prepared data set is whole and can
-be copied; `as_data_source` and `tfds.builder_from_directory` read it without this module.
+The data set holds the bytes of all media files, so it can be copied as a whole. It is read without
+this module by `tfds.builder_from_directory` and `as_data_source`.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import tensorflow_datasets as tfds
 
 from mer_jax.data.clips import LISTS, MEDIA, TEXTS, Clip, read_manifest
 
-_FORMAT = tfds.core.FileFormat.ARRAY_RECORD  # the one that TensorFlow is not needed for
+_FORMAT = tfds.core.FileFormat.ARRAY_RECORD  # the format that needs no TensorFlow
 _FILE = {'name': tfds.features.Text(), 'bytes': tfds.features.Tensor(shape=(), dtype=np.object_)}
 
 
 class Manifest(tfds.core.GeneratorBasedBuilder):
-    """The clips of manifests, a split each; `manifests` maps the name of a split to its file."""
+    """The clips of manifests, one split each; `manifests` maps the name of a split to its file."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Manifest(tfds.core.GeneratorBasedBuilder):
         super().__init__(data_dir=os.fspath(data_dir), file_format=_FORMAT)
 
     def origin(self) -> dict[str, str]:
-        """The digest of each manifest, which the data set keeps as its metadata."""
+        """The digest of each manifest, kept as metadata of the data set."""
         return {
             split: hashlib.sha256(path.read_bytes()).hexdigest()
             for split, path in self.manifests.items()
@@ -46,7 +46,7 @@ class Manifest(tfds.core.GeneratorBasedBuilder):
         columns |= {key: several(text()) for key in LISTS} | {key: several(_FILE) for key in MEDIA}
         return tfds.core.DatasetInfo(
             builder=self,
-            description='Clips of people, and what annotators made of them.',
+            description='Clips of people and their annotations.',
             features=tfds.features.FeaturesDict(columns),
             metadata=tfds.core.MetadataDict(self.origin()),
             disable_shuffling=True,  # clips stay in the order of their manifest
@@ -66,17 +66,17 @@ class Manifest(tfds.core.GeneratorBasedBuilder):
 def prepare(
     manifests: Mapping[str, str | os.PathLike], out: str | os.PathLike, version: str = '1.0.0'
 ) -> Path:
-    """The folder of the data set, `out`/manifest/`version`, made of a manifest for each split.
+    """Writes the data set and returns its folder, `out`/manifest/`version`.
 
-    One that is there already, of the same manifests, is left as it is. ValueError where it is of
-    others, for a manifest that breaks a rule and for a media file that cannot be read; OSError for
-    a manifest that is not there.
+    An existing data set of the same manifests is left as it is. ValueError if it was made of other
+    manifests, if a manifest breaks a rule or a media file cannot be read; OSError for a missing
+    manifest.
     """
     builder = Manifest(manifests=manifests, data_dir=out, version=version)
     builder.download_and_prepare()
     if builder.info.metadata != builder.origin():
         raise ValueError(
-            f'{builder.data_path}: was made of other manifests; give this one another version'
+            f'{builder.data_path}: was made of other manifests; give this data set another version'
         )
     return Path(builder.data_path)
 
@@ -84,8 +84,8 @@ def prepare(
 def read_clips(prepared: str | os.PathLike, split: str, media: str | os.PathLike) -> list[Clip]:
     """The clips of a split ('train', 'train[:10%]', …), their media written into folder `media`.
 
-    A media file is called by the digest of its bytes, with the ending that it had, so a second
-    reading writes nothing.
+    A media file is named by the digest of its bytes and its old ending, so reading a second time
+    writes nothing.
     """
     source = tfds.builder_from_directory(os.fspath(prepared)).as_data_source(split)
     Path(media).mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def read_clips(prepared: str | os.PathLike, split: str, media: str | os.PathLike
 
 
 def _files(clip: Clip, key: str) -> list[dict]:
-    """The media files of a kind that a clip names: their names and bytes."""
+    """The names and bytes of a clip's media files of one kind."""
     paths = clip.images if key == 'image' else (getattr(clip, key),)
     files = []
     for path in paths:
@@ -117,8 +117,8 @@ def _clip(example: dict, media: Path) -> Clip:
 
 
 def _keep(media: Path, name: str, data: bytes) -> str:
-    """The path of a file with these bytes, written if it is not there."""
-    # Of the name, which may say anything, only an ending of letters and digits counts.
+    """The path of a file with these bytes, which is written if it is missing."""
+    # The name may be hostile: only an ending of letters and digits is kept.
     ending = PurePath(name).suffix if PurePath(name).suffix[1:].isalnum() else ''
     path = media / (hashlib.sha256(data).hexdigest()[:32] + ending)
     if not path.exists():
@@ -129,9 +129,9 @@ def _keep(media: Path, name: str, data: bytes) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.data.tfds_manifest', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.data.formats.tfds_manifest', description=__doc__.partition('\n')[0]
     )
     parser.add_argument('--out', type=Path, required=True, help='a TFDS data_dir')
     parser.add_argument('--version', default='1.0.0', help='three numbers (default 1.0.0)')

@@ -1,7 +1,7 @@
 """The first sheet of an Excel workbook as rows of text, read with the standard library alone.
 
-A workbook may come from anywhere: what it unpacks to is bounded, and a document type, which could
-name files or swell, is refused.
+A workbook may come from anywhere: its unpacked size is bounded, and a document type, which could
+name files or expand without end, is refused.
 """
 
 import io
@@ -29,7 +29,7 @@ _COLUMN = re.compile('[A-Z]+')
 def read_sheet(file: PurePath, data: bytes) -> list[dict[str, str]]:
     """The rows below the first, as text under the names of the first; an empty cell is ''.
 
-    `file` only names the workbook in errors: a ValueError where it is not one that can be read.
+    `file` names the workbook in errors. ValueError for a workbook that cannot be read.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as book:
@@ -49,7 +49,7 @@ def read_sheet(file: PurePath, data: bytes) -> list[dict[str, str]]:
 
 
 class _Builder(ElementTree.TreeBuilder):
-    """A tree of elements without a document type."""
+    """A tree of elements that refuses a document type."""
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
         raise ValueError(f'it holds a document type ({name}), which no workbook needs')
@@ -82,20 +82,20 @@ def _shared(book: zipfile.ZipFile) -> list[str]:
 
 
 def _text(item: ElementTree.Element) -> str:
-    """The text of an item in one or several runs, without the reading of East Asian signs."""
+    """The text of an item in one or several runs, phonetic guides left out."""
     parts = item.findall(f'{_MAIN}t') + item.findall(f'{_MAIN}r/{_MAIN}t')
     return ''.join(part.text or '' for part in parts)
 
 
 def _cells(row: ElementTree.Element, shared: list[str]) -> dict[str, str]:
-    """The text of each cell by the letters of its column."""
+    """The text of each cell of a row, by the letters of its column."""
     return {_column(cell): _value(cell, shared) for cell in row.iter(f'{_MAIN}c')}
 
 
 def _column(cell: ElementTree.Element) -> str:
     found = _COLUMN.match(cell.get('r', ''))
     if found is None:
-        raise ValueError('a cell does not say where it stands, such as r="A1"')
+        raise ValueError('a cell has no reference such as r="A1"')
     return found[0]
 
 

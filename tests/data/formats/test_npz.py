@@ -1,4 +1,4 @@
-"""Published .npz files are read as NumPy would read them, and none of them can run code."""
+"""Published .npz files are read as by NumPy, and none of them can run code."""
 
 import io
 import os
@@ -31,7 +31,7 @@ PLAIN = st.recursive(
 
 
 class Call:
-    """Pickled, it asks that a function is called."""
+    """An object whose pickle asks for a call of a function."""
 
     def __init__(self, function, *arguments):
         self.asked = function, arguments
@@ -49,7 +49,7 @@ def write_members(path, members):
 
 
 def object_file(pickled, shape=()):
-    """A .npy file that holds objects, with this pickle behind its header."""
+    """A .npy file of objects: a header and this pickle."""
     file = io.BytesIO()
     about = {'descr': '|O', 'fortran_order': False, 'shape': shape}
     np.lib.format.write_array_header_1_0(file, about)
@@ -77,7 +77,7 @@ def test_members_come_back_as_they_were_saved(tmp_path):
 
 
 @pytest.mark.parametrize('protocol', [2, 3, 4])
-def test_arrays_of_every_protocol_that_numpy_wrote_are_read(protocol):
+def test_arrays_are_read_in_every_protocol_that_numpy_has_written(protocol):
     arrays = [np.arange(4.0, dtype='>f8'), np.array([b'ab']), np.array(['é']), np.float64(2)]
     for array, back in zip(arrays, unpickle(pickle.dumps(arrays, protocol)), strict=True):
         np.testing.assert_array_equal(back, array)
@@ -126,15 +126,15 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, monkey
         b'\x80\x04\x8c\x05numpy\x8c\x0elib.npyio.load\x93.',
     ],
 )
-def test_roundabout_ways_to_run_code_lead_nowhere(tmp_path, monkeypatch, pickled):
+def test_indirect_ways_to_run_code_are_refused(tmp_path, monkeypatch, pickled):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match='cannot be read'):
         unpickle(pickled)
     assert os.listdir() == []
 
 
-def test_what_swells_in_memory_is_refused_before_it_does(tmp_path, monkeypatch):
-    # A place of the memory far out, for which an unpickler would make room.
+def test_a_file_that_would_fill_the_memory_is_refused_before_it_does(tmp_path, monkeypatch):
+    # A far index of the memory, for which an unpickler would reserve room.
     assert unpickle(b'\x80\x02K\x07r\xff\xff\xff\x7f.') == 7
     pairs = b'\x80\x02K\x00' + b'q\x00h\x00\x86' * 60  # a tuple of two, of two, …
     with pytest.raises(ValueError, match='a tuple as a key'):
@@ -152,7 +152,7 @@ def test_what_swells_in_memory_is_refused_before_it_does(tmp_path, monkeypatch):
         read_npz(bomb)
 
 
-def test_a_header_must_tell_the_truth(tmp_path):
+def test_a_header_that_does_not_match_its_data_is_refused(tmp_path):
     file = io.BytesIO()
     about = {'descr': '<f8', 'fortran_order': False, 'shape': (10**12,)}
     np.lib.format.write_array_header_1_0(file, about)
@@ -168,7 +168,7 @@ def test_a_header_must_tell_the_truth(tmp_path):
             read_npz(write_members(tmp_path / 'a.npz', {name: data}))
 
 
-def test_what_is_no_npz_is_said(tmp_path):
+def test_another_file_and_a_missing_one_are_refused(tmp_path):
     (tmp_path / 'a.npz').write_text('name,openset\n')
     with pytest.raises(ValueError, match=r'a\.npz: not a readable \.npz file'):
         read_npz(tmp_path / 'a.npz')
@@ -176,7 +176,7 @@ def test_what_is_no_npz_is_said(tmp_path):
         read_npz(tmp_path / 'none.npz')
 
 
-def test_a_damaged_pickle_gives_an_error_and_nothing_else():
+def test_a_damaged_pickle_raises_value_error_alone():
     whole = pickle.dumps(np.array(CORPUS, object), 3)
     draw = np.random.default_rng(0)
     for end in range(len(whole)):
@@ -194,7 +194,7 @@ def test_a_damaged_pickle_gives_an_error_and_nothing_else():
     assert 1000 < refused < 3000
 
 
-def test_a_damaged_archive_gives_an_error_and_nothing_else(tmp_path):
+def test_a_damaged_archive_raises_value_error_alone(tmp_path):
     np.savez_compressed(tmp_path / 'a.npz', test_corpus=CORPUS, names=np.arange(99))
     whole = (tmp_path / 'a.npz').read_bytes()
     draw = np.random.default_rng(0)
@@ -208,7 +208,7 @@ def test_a_damaged_archive_gives_an_error_and_nothing_else(tmp_path):
             assert 'b.npz' in str(error)
 
 
-def test_a_size_that_lies_does_not_let_more_through(tmp_path):
+def test_a_false_size_does_not_lift_the_bound(tmp_path):
     path = write_members(tmp_path / 'a.npz', {'x': bytes(10**5)})
     raw = path.read_bytes()
     path.write_bytes(raw.replace(struct.pack('<I', 10**5), struct.pack('<I', 10)))

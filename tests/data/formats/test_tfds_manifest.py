@@ -1,3 +1,5 @@
+"""Manifests as TFDS data sets: clips come back with the bytes of their media."""
+
 import subprocess
 import sys
 
@@ -47,14 +49,14 @@ def test_clips_come_back_from_a_prepared_data_set_with_the_bytes_of_their_media(
     assert isinstance(found[3].image, str)
 
 
-def test_what_comes_back_can_be_written_as_a_manifest_again(tmp_path, clips):
+def test_read_clips_can_be_written_as_a_manifest_again(tmp_path, clips):
     prepared = prepare({'train': tmp_path / 'clips' / 'manifest.jsonl'}, tmp_path / 'tfds')
     found = read_clips(prepared, 'train', tmp_path / 'media')
     write_manifest(tmp_path / 'again.jsonl', found)
     assert read_manifest(tmp_path / 'again.jsonl') == found
 
 
-def test_a_data_set_has_splits_parts_of_splits_and_a_version(tmp_path, clips):
+def test_a_data_set_has_splits_slices_of_splits_and_a_version(tmp_path, clips):
     write_manifest(tmp_path / 'test.jsonl', clips[2:])
     manifests = {'train': tmp_path / 'clips' / 'manifest.jsonl', 'test': tmp_path / 'test.jsonl'}
     prepared = prepare(manifests, tmp_path / 'tfds', version='1.2.0')
@@ -118,7 +120,7 @@ def test_a_name_inside_a_data_set_cannot_leave_the_media_folder(tmp_path, monkey
     assert all('.' not in path.rpartition('/')[2] for path in inside)
 
 
-def test_a_missing_media_file_is_named_and_nothing_is_left_half_made(tmp_path, clips):
+def test_a_missing_media_file_is_named_and_no_data_set_is_left(tmp_path, clips):
     (tmp_path / 'clips' / 'a.wav').unlink()
     with pytest.raises(ValueError, match=r"clip 'é': audio=.*a\.wav: No such file"):
         prepare({'train': tmp_path / 'clips' / 'manifest.jsonl'}, tmp_path / 'tfds')

@@ -1,4 +1,4 @@
-"""Sheets: what cells of all kinds read as, and workbooks that no one should open."""
+"""Sheets: cells of all kinds, and refused workbooks."""
 
 import io
 import pathlib
@@ -14,6 +14,7 @@ FILE = pathlib.Path('some.xlsx')
 
 
 def packed(parts):
+    """The bytes of a zip archive of these parts."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, 'w', zipfile.ZIP_DEFLATED) as book:
         for name, text in parts.items():
@@ -22,12 +23,13 @@ def packed(parts):
 
 
 def replaced(data, name, change):
+    """A workbook with one of its parts changed."""
     with zipfile.ZipFile(io.BytesIO(data)) as book:
         parts = {part: book.read(part) for part in book.namelist()}
     return packed(parts | {name: change(parts[name])})
 
 
-def test_rows_stand_under_the_names_of_the_first_and_empty_cells_are_empty():
+def test_rows_are_read_under_the_names_of_the_first_row_and_missing_cells_are_empty():
     data = workbook([['level1', 'level2'], ['Mad', ''], ['', 'b & <c>'], ['', ''], ['d', 'e']])
     assert read_sheet(FILE, data) == [
         {'level1': 'Mad', 'level2': ''},
@@ -36,7 +38,7 @@ def test_rows_stand_under_the_names_of_the_first_and_empty_cells_are_empty():
     ]
 
 
-def test_text_in_runs_inline_text_and_numbers_are_read_and_phonetic_signs_are_not():
+def test_text_in_runs_inline_text_and_numbers_are_read_and_phonetic_guides_are_not():
     main = 'http://schemas.openxmlformats.org/spreadsheetml/2006/main'
     strings = (
         f'<sst xmlns="{main}"><si><t>name</t></si>'
@@ -71,7 +73,7 @@ def test_a_document_type_is_refused_before_its_entities_are_read(encoding, tmp_p
         read_sheet(FILE, data)
 
 
-def test_a_part_that_swells_is_refused(monkeypatch):
+def test_a_part_that_unpacks_to_too_much_is_refused(monkeypatch):
     monkeypatch.setattr(sheet, '_LIMIT', 10_000)
     data = replaced(
         workbook([['a'], ['b']]), 'xl/sharedStrings.xml', lambda text: text + b' ' * 20_000
@@ -94,12 +96,12 @@ def test_a_part_that_swells_is_refused(monkeypatch):
         ),
     ],
 )
-def test_what_is_no_workbook_is_named(data, message):
+def test_another_file_is_refused_by_name(data, message):
     with pytest.raises(ValueError, match=message):
         read_sheet(FILE, data)
 
 
-def test_a_cell_that_names_no_string_is_refused():
+def test_a_cell_that_refers_to_a_missing_string_is_refused():
     data = replaced(
         workbook([['a'], ['b']]),
         'xl/worksheets/sheet1.xml',
