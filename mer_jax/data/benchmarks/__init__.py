@@ -1,4 +1,4 @@
-"""The published benchmarks: `BENCHMARKS[key].read(root)` gives clips and gold labels."""
+"""Published benchmarks: `BENCHMARKS[key].read(root)` gives clips and gold labels."""
 
 from mer_jax.data.benchmarks.published import MER_UNIBENCH, Row, published
 from mer_jax.data.benchmarks.sets import BENCHMARKS, Benchmark, Found

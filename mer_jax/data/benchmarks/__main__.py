@@ -1,4 +1,4 @@
-"""Says which benchmarks lie below a folder, what is missing and where to get it."""
+"""Lists which benchmarks are below a folder, which are missing, and where to get them."""
 
 import argparse
 import dataclasses
@@ -12,11 +12,11 @@ from mer_jax.data.benchmarks.sets import BENCHMARKS, Benchmark, Found
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """The state of one benchmark: found, missing or broken, and its counts."""
+    """The state of one benchmark, its counts, and notes on differences from the published ones."""
 
     title: str
     task: str
-    state: str
+    state: str  # 'found', 'missing' or 'broken'
     expected: int | None
     examples: int = 0
     labelled: int = 0
@@ -31,14 +31,14 @@ class Survey:
 
 
 def survey(benchmark: Benchmark, found: Found) -> Survey:
-    """The counts of what was found, with a note on each that is not as published."""
+    """The survey of a benchmark that was found."""
     examples = len(found.clips) + len(found.absent)
     notes = []
     if benchmark.count not in (None, examples):
         notes.append(f'{examples} examples, {benchmark.count} are published')
     for names, what in (
         (found.absent, 'without a media file'),
-        (found.repeated, 'stand more than once, the first counts'),
+        (found.repeated, 'occur more than once, the first counts'),
         (found.unlisted, 'are gold words outside the label set'),
     ):
         if names:
@@ -61,7 +61,7 @@ def survey(benchmark: Benchmark, found: Found) -> Survey:
 
 
 def look(root: Path, benchmark: Benchmark, gold_folder: Path | None = None) -> Survey:
-    """The survey of one benchmark; its gold labels go into `gold_folder`/KEY.jsonl if given."""
+    """The survey of one benchmark; writes its gold labels to `gold_folder`/KEY.jsonl if given."""
     try:
         found = benchmark.read(root)
     except FileNotFoundError as error:
@@ -84,7 +84,7 @@ def look(root: Path, benchmark: Benchmark, gold_folder: Path | None = None) -> S
 
 
 def write_gold(path: Path, found: Found) -> None:
-    """Writes the gold labels as `mer_jax.score` reads them, one JSON object a line."""
+    """Writes gold labels in the form that `mer_jax.score` reads, one JSON object a line."""
     lines = [
         json.dumps({'name': name, **gold}, ensure_ascii=False) + '\n'
         for name, gold in found.gold.items()
@@ -92,12 +92,12 @@ def write_gold(path: Path, found: Found) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise SystemExit(f'--gold={path.parent}: must be a folder, and this is a file') from None
+        raise SystemExit(f'--gold={path.parent}: must be a folder, not a file') from None
     path.write_text(''.join(lines), encoding='utf-8')
 
 
 def line(key: str, seen: Survey) -> str:
-    """The survey of a benchmark for the terminal."""
+    """A survey as lines for the terminal."""
     if seen.state != 'found':
         return f'{key:15} {seen.state}: {seen.notes[0]}\n{"":16}get it: {seen.get}'
     expected = '?' if seen.expected is None else seen.expected
@@ -115,7 +115,7 @@ def line(key: str, seen: Survey) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m mer_jax.data.benchmarks', description=__doc__.partition('\n')[0]
     )

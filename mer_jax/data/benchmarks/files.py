@@ -1,4 +1,4 @@
-"""What benchmark folders are made of: label files read within bounds, names kept inside, media."""
+"""Files of benchmark folders: bounded label files, names that stay inside, media by name."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ _CODES = re.compile(r'[\0-\x1f]')
 
 
 def first_file(folder: Path, names: Sequence[str]) -> Path:
-    """The first of several files that is there; FileNotFoundError names the place of all."""
+    """The first of these files that exists; FileNotFoundError names the folder and all of them."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -24,7 +24,7 @@ def first_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A label file as text, without a byte order mark; ValueError if too long or not UTF-8."""
+    """A label file as text, without a byte order mark; ValueError if too large or not UTF-8."""
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f'{path}: {size} bytes; a label file has at most {MOST_BYTES}')
@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> list:
-    """The list in a JSON file; ValueError where it is none."""
+    """The list in a JSON file; ValueError if it holds no list."""
     text = read_text(path)
     try:
         value = json.loads(text)
@@ -51,7 +51,7 @@ def read_json(path: Path) -> list:
 def read_table(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
     """The rows of a CSV file by column, each with its place (file:line); '' for a missing cell.
 
-    ValueError where a needed column is missing or a cell has more than 128 KiB.
+    ValueError if a needed column is missing or a cell has more than 128 KiB.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=''), restval='')
     try:
@@ -67,10 +67,10 @@ def read_table(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, s
 
 
 def inside(name: object, where: str) -> str:
-    """A name or relative path out of a label file, normalised; ValueError if it leads outside."""
+    """A name or relative path from a label file, normalised; ValueError if it leads outside."""
     if not isinstance(name, str) or not name.strip() or _CODES.search(name):
         raise ValueError(
-            f'{where}: {name!r:.99} must be a name, not empty, in printable characters'
+            f'{where}: {name!r:.99} must be a name in printable characters, and not empty'
         )
     inner = os.path.normpath(name.strip().replace('\\', '/'))
     if os.path.isabs(inner) or inner.split(os.sep)[0] in (os.pardir, os.curdir):
@@ -78,10 +78,10 @@ def inside(name: object, where: str) -> str:
     return inner
 
 
-def shelve(folder: Path, inner: Sequence[str], endings: Sequence[str]) -> dict[str, str]:
-    """The paths of the files below `folder`/`inner`, at any depth, by name without its ending.
+def files_by_name(folder: Path, inner: Sequence[str], endings: Sequence[str]) -> dict[str, str]:
+    """The paths of the files below the `inner` folders, at any depth, by name without its ending.
 
-    Where two have one name, that of the folder named first counts, then the alphabet.
+    Of two files with one name, that of the earlier inner folder counts, then the alphabet decides.
     """
     found = {}
     for name in inner:

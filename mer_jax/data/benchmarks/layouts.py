@@ -1,4 +1,4 @@
-"""The layouts in which benchmarks are published: a folder becomes entries, a name and gold each."""
+"""Folder layouts of published benchmarks; each yields the labelled entries of a folder."""
 
 import dataclasses
 import math
@@ -12,19 +12,19 @@ from mer_jax.data.benchmarks.files import (
     FILM,
     PICTURE,
     SOUND,
+    files_by_name,
     first_file,
     inside,
     read_json,
     read_table,
     read_text,
-    shelve,
 )
 from mer_jax.data.formats.npz import read_npz
 from mer_jax.data.wheels.affectgpt_wheel import published_list
 
 FILMS = ('subvideo-tgt', 'subvideo_new', 'video_new', 'subvideo', 'video', 'videos')
 SOUNDS = ('subaudio', 'audio')
-SAID = ('english', 'sentence', 'subtitle', 'chinese')  # columns of subtitles, the best first
+SUBTITLES = ('english', 'sentence', 'subtitle', 'chinese')  # columns of subtitles, the best first
 TRANSCRIPT = 'transcription-engchi-polish.csv'
 
 _CODES = re.compile(r'(\d\d)-(\d\d)-(\d\d)(-\d\d){4}')
@@ -33,10 +33,10 @@ Gold = dict[str, str | float | list[str]]
 
 
 class Entry(NamedTuple):
-    """A labelled example: its name, its gold, its media files if any, and what is said in it."""
+    """A labelled example: its name, gold label, media files if any, and subtitle."""
 
     name: str
-    gold: Gold  # {'openset': words}, {'emo': word}, {'val': number}, or {} where it is hidden
+    gold: Gold  # {'openset': words}, {'emo': word}, {'val': number}, or {} if it is hidden
     video: str | None = None
     audio: str | None = None
     image: str | None = None
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """MER-UniBench: an .npz of corpora, name → {emo, val}, beside media folders and a transcript.
+    """MER-UniBench: an .npz of corpora, name → {emo, val}, with media folders and a transcript.
 
     `emo` is a word, or an index into the label set.
     """
@@ -92,14 +92,14 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True)
 class OpenWords:
-    """Open-vocabulary sets: a CSV of names and, where they are published, word lists."""
+    """Open-vocabulary sets: a CSV of names and, if they are published, lists of gold words."""
 
     file: str
     transcript: str
-    start: str = ''  # of the names that belong to the set
+    start: str = ''  # with which the names of the set begin
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
-        """The entries of the table; an empty list of words is `neutral`, as in AffectGPT."""
+        """The entries of the table; an empty list of words means `neutral`, as in AffectGPT."""
         media = _Media(folder, self.transcript)
         for where, row in read_table(first_file(folder, (self.file,)), ('name',)):
             name = inside(row['name'], where)
@@ -116,10 +116,10 @@ class Questions:
     """A task of MME-Emotion: `TASK/question/*.json`, clips by relative path below the task."""
 
     task: str
-    several: bool = False  # a label is a list of words
+    several: bool = False  # a label may be several words
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
-        """The entries of the question file; the task leads the name, for tasks share clips."""
+        """The entries of the question file; names begin with the task, as tasks share clips."""
         file = f'{self.task}/question/{self.task.replace("-", "_")}.json'
         path = first_file(folder, (file,))
         for index, question in enumerate(read_json(path)):
@@ -156,10 +156,10 @@ class ListedImages:
 
 @dataclasses.dataclass(frozen=True)
 class FolderPerClass:
-    """A folder of images for each label, in the first of the inner folders that has any."""
+    """A folder of images for each label, in the first inner folder that has any of them."""
 
     inner: tuple[str, ...]
-    spelt: tuple[tuple[str, str], ...] = ()  # (folder, label) where they differ
+    spelt: tuple[tuple[str, str], ...] = ()  # (folder, label) if they differ
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of all classes, class by class; a name is CLASS/FILE."""
@@ -187,13 +187,13 @@ class FoldList:
     films: tuple[str, ...]
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
-        """The entries of the list; an index counts from 1, films may have leading zeros."""
+        """The entries of the list; indices count from 1, names of films may have leading zeros."""
         path = first_file(folder, self.lists)
-        shelf = shelve(folder, self.films, FILM)
+        paths = files_by_name(folder, self.films, FILM)
         for where, name, label in self._rows(path):
             stem = os.path.splitext(inside(name, where))[0]
             word = int(label) - 1 if label.isdecimal() else label
-            film = shelf.get(stem) or shelf.get(stem.zfill(5))
+            film = paths.get(stem) or paths.get(stem.zfill(5))
             yield Entry(stem, {'emo': _word(word, labels, where)}, film)
 
     def _rows(self, path: Path) -> Iterator[tuple[str, str, str]]:
@@ -214,18 +214,18 @@ class FoldList:
 class CodedNames:
     """RAVDESS: seven two-digit codes make a file name, the third is the emotion.
 
-    Films with sound (first code 01) count; if there is none, sounds (03). Songs (second code 02)
-    do not.
+    Films with sound (first code 01) are read or, if there are none, sounds (03). Songs (second
+    code 02) are left out.
     """
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the files, in the order of their names."""
         for modality, endings in (('01', FILM), ('03', SOUND)):
-            shelf = shelve(folder, ('.',), endings)
-            found = [match for stem in sorted(shelf) if (match := _CODES.fullmatch(stem))]
+            paths = files_by_name(folder, ('.',), endings)
+            found = [match for stem in sorted(paths) if (match := _CODES.fullmatch(stem))]
             found = [match for match in found if match.group(1, 2) == (modality, '01')]
             for match in found:
-                path = shelf[match[0]]
+                path = paths[match[0]]
                 gold = {'emo': _word(int(match[3]) - 1, labels, path)}
                 film, sound = (path, None) if modality == '01' else (None, path)
                 yield Entry(match[0], gold, film, sound)
@@ -240,24 +240,24 @@ Layout = Corpus | OpenWords | Questions | ListedImages | FolderPerClass | FoldLi
 
 
 class _Media:
-    """The films, sounds and subtitles of a folder by name."""
+    """The films, sounds and subtitles of a folder, by name."""
 
     def __init__(self, folder: Path, transcript: str):
-        self.films = shelve(folder, FILMS, FILM)
-        self.sounds = shelve(folder, SOUNDS, SOUND)
-        self.said = {}
+        self.films = files_by_name(folder, FILMS, FILM)
+        self.sounds = files_by_name(folder, SOUNDS, SOUND)
+        self.subtitles = {}
         if (path := folder / transcript).is_file():
             for _, row in read_table(path, ('name',)):
-                column = next((column for column in SAID if row.get(column)), None)
-                self.said[row['name'].strip()] = row[column].strip() if column else ''
+                column = next((column for column in SUBTITLES if row.get(column)), None)
+                self.subtitles[row['name'].strip()] = row[column].strip() if column else ''
 
     def entry(self, name: str, gold: Gold) -> Entry:
         film, sound = self.films.get(name), self.sounds.get(name)
-        return Entry(name, gold, film, sound, subtitle=self.said.get(name, ''))
+        return Entry(name, gold, film, sound, subtitle=self.subtitles.get(name, ''))
 
 
 def _word(label: object, labels: Sequence[str], where: str) -> str:
-    """The word of a label: the word itself, or the one at that index of the label set."""
+    """The word of a label, which is a word or an index into the label set."""
     if isinstance(label, str) and label.strip():
         return label.strip().lower()
     if (

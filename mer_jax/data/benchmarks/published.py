@@ -1,4 +1,4 @@
-"""Rows of published tables, as their papers print them: per cent, and never measured here."""
+"""Rows of published tables, in per cent as their papers print them; none was measured here."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ class Row(NamedTuple):
     """A published figure of a system on a benchmark."""
 
     system: str
-    inputs: str  # A sound, V film, T subtitle, I image; '' where the source does not say
+    inputs: str  # A sound, V film, T subtitle, I image; '' if the source does not say
     metric: str
     percent: float
     source: str
@@ -125,7 +125,7 @@ _OTHERS = {
 
 
 def published(key: str) -> list[Row]:
-    """The published rows of a benchmark, or of `MEAN`; an empty list where none is known."""
+    """The published rows of a benchmark, or of `MEAN`; an empty list if none is known."""
     rows = _unibench(key)
     if key == 'ov_merd':
         rows += [Row(name, '', 'M_avg', score, _OV_MER) for name, score in _OV_MERD.items()]
@@ -147,7 +147,7 @@ def published(key: str) -> list[Row]:
 
 
 def _unibench(key: str) -> list[Row]:
-    """The column of a set in the main table of AffectGPT."""
+    """The rows of a set from its column in the main table of AffectGPT."""
     if key not in _UNIBENCH:
         return []
     metric = {'ov_merd_plus': 'F', MEAN: 'mean'}.get(key, 'waf' if key in _WAF else 'hit')

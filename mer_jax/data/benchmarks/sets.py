@@ -1,4 +1,4 @@
-"""The table of benchmarks: what each measures, how many examples, where it lies, who has it."""
+"""The table of benchmarks: task, metric, label set, count, folders, layout and source of each."""
 
 import dataclasses
 import os
@@ -21,13 +21,13 @@ from mer_jax.data.clips import Clip
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder holds of a benchmark."""
+    """The clips and gold labels in the folder of a benchmark, and the gaps."""
 
     folder: str
-    clips: list[Clip]  # those with something to see or to hear, in the order of the labels
+    clips: list[Clip]  # those with a media file, in the order of the labels
     gold: dict[str, Gold]  # of every labelled name: {'openset': …}, {'emo': …} or {'val': …}
-    absent: list[str]  # names without a media file; they are not among the clips
-    repeated: list[str]  # names that stand more than once; the first one counts
+    absent: list[str]  # names without a media file, which are not among the clips
+    repeated: list[str]  # names that occur more than once; the first one counts
     unlisted: list[str]  # gold words outside the label set, kept as they are
 
 
@@ -39,14 +39,14 @@ class Benchmark:
     title: str
     task: str  # of mer_jax.score: open, basic, sentiment, multilabel or accuracy
     metric: str  # what papers report
-    labels: tuple[str, ...]  # the label set, in the order of its indices; () where words are open
+    labels: tuple[str, ...]  # the label set, in the order of its indices; () if words are open
     count: int | None  # labelled examples as published
-    folders: tuple[str, ...]  # names of its folder below the root, any of them
+    folders: tuple[str, ...]  # possible names of its folder below the root
     layout: Layout
     get: str  # where to get it
 
     def folder(self, root: str | os.PathLike) -> Path:
-        """The benchmark's folder below `root`; FileNotFoundError says what was expected where."""
+        """The benchmark's folder below `root`; FileNotFoundError names the expected folders."""
         for name in self.folders:
             if (Path(root) / name).is_dir():
                 return Path(root) / name
@@ -55,11 +55,11 @@ class Benchmark:
         )
 
     def read(self, root: str | os.PathLike) -> Found:
-        """What lies below `root`, which holds the folders of all benchmarks.
+        """Reads the benchmark below `root`, which holds the folders of all benchmarks.
 
-        Counts that differ from the published ones are left to the reader of `Found`.
-        FileNotFoundError where the folder or its label file is missing, ValueError where that file
-        cannot be read or names something outside its folder.
+        Counts are not compared with the published ones. FileNotFoundError if the folder or its
+        label file is missing, ValueError if that file cannot be read or names a file outside the
+        folder.
         """
         folder = self.folder(root)
         entries, repeated = {}, []
@@ -80,7 +80,7 @@ class Benchmark:
         )
 
     def clips(self, root: str | os.PathLike) -> list[Clip]:
-        """The clips below `root` that have something to see or to hear, gold words included."""
+        """The clips below `root` that have a media file, with their gold words."""
         return self.read(root).clips
 
 
@@ -90,7 +90,7 @@ def _clip(entry: Entry) -> Clip:
 
 
 def _words(entry: Entry) -> tuple[str, ...]:
-    """The gold words of an entry; of a number its sign in a word."""
+    """The gold words of an entry; for a number, the word for its sign."""
     if 'openset' in entry.gold:
         return tuple(entry.gold['openset'])
     if 'val' in entry.gold:
