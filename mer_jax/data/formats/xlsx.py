@@ -12,7 +12,7 @@ import zlib
 from pathlib import PurePath
 from xml.etree import ElementTree
 
-_LIMIT = 32 * 2**20  # bytes of one part, unpacked; the largest published one has 0.2 MB
+MOST_BYTES = 32 * 2**20  # bytes of one part, unpacked; the largest published one has 0.2 MB
 _MAIN = '{http://schemas.openxmlformats.org/spreadsheetml/2006/main}'
 _LINK = '{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id'
 _UNREADABLE = (
@@ -58,9 +58,9 @@ class _Builder(ElementTree.TreeBuilder):
 def _part(book: zipfile.ZipFile, name: str) -> ElementTree.Element:
     """The XML of one part of the workbook."""
     with book.open(name) as file:
-        text = file.read(_LIMIT + 1)
-    if len(text) > _LIMIT:
-        raise ValueError(f'{name} unpacks to more than {_LIMIT} bytes: too large for a wheel')
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f'{name} unpacks to more than {MOST_BYTES} bytes: too large for a wheel')
     return ElementTree.fromstring(text, ElementTree.XMLParser(target=_Builder()))
 
 

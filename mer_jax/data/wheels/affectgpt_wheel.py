@@ -4,8 +4,8 @@ The folder holds `format.csv` (forms of words), `synonym.xlsx` (synonyms of the 
 in several runs) and `wheel1.xlsx` … (three levels; an empty cell repeats the one above). A word is
 a form of one or several bases, each base a synonym of one or several words of the wheels: M1 takes
 the first base of the alphabet (case1), M2 the first synonym of that base (case2), a wheel the first
-synonym of any base that it holds (case3). So `fear` may stand with `fearless`: the numbers that
-papers report contain such places, and they are kept.
+synonym of any base that it holds (case3). So `fear` may share a category with `fearless`: such
+places are kept, because published figures rest on them.
 """
 
 import csv
@@ -18,7 +18,7 @@ import pathlib
 import re
 import tempfile
 
-from mer_jax.data.formats import xlsx as sheet
+from mer_jax.data.formats import xlsx
 from mer_jax.data.wheels.csv_wheel import Tables, Wheel
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ _SPLIT = re.compile(r'[\'",]')
 
 
 def read_folder(folder: str | os.PathLike) -> Tables:
-    """The wheels of a published folder, from the table made of the same files before, if any.
+    """The wheels of a published folder; tables of files that were read before are reused.
 
-    Raises ValueError where a file is missing or is not what the published one is.
+    Raises ValueError if a file is missing or has another form than the published one.
     """
     files = _files(pathlib.Path(folder))
     held = {file.name: file.read_bytes() for file in files}
@@ -42,7 +42,7 @@ def read_folder(folder: str | os.PathLike) -> Tables:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning('%s: the wheels are read anew (%s)', kept, error)
+        log.warning('%s: the wheels are read again (%s)', kept, error)
     tables = _tables(pathlib.Path(folder), held)
     _keep(kept, tables)
     return tables
@@ -51,15 +51,15 @@ def read_folder(folder: str | os.PathLike) -> Tables:
 def published_list(text: str) -> list[str]:
     """The entries of a list as published files write it, in their own case.
 
-    One bracket is taken off each end, and the rest is cut at quotes and commas, so an apostrophe
-    ends a word. The published code stops with an IndexError at a lone `[`; here it is empty.
+    One bracket is removed from each end, and the rest is cut at quotes and commas, so an apostrophe
+    ends a word. The published code raises IndexError for a lone `[`; here it gives an empty list.
     """
     inside = text.strip().removeprefix('[').removesuffix(']')
     return [entry for part in _SPLIT.split(inside) if (entry := part.strip())]
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The files of the folder that count: forms, synonyms, and the wheels by their number."""
+    """The files of the folder that are read: forms, synonyms, and the wheels by their number."""
     wheels = [
         (int(found[1]), file) for file in folder.iterdir() if (found := _WHEEL.fullmatch(file.name))
     ]
@@ -74,7 +74,7 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _tables(folder: pathlib.Path, held: dict[str, bytes]) -> Tables:
-    """What the files make of every form of a word."""
+    """The tables of the published files."""
     bases = _bases(folder / _FORMATS, held[_FORMATS])
     raws = _raws(folder / _SYNONYMS, held[_SYNONYMS])
     lost = sorted(set(itertools.chain.from_iterable(bases.values())) - set(raws))
@@ -100,7 +100,7 @@ def _tables(folder: pathlib.Path, held: dict[str, bytes]) -> Tables:
 
 
 def _bases(file: pathlib.Path, data: bytes) -> dict[str, set[str]]:
-    """The bases of each form, a base being a form of itself."""
+    """The bases of each form; a base is a form of itself."""
     try:
         rows = list(csv.DictReader(data.decode('utf-8-sig').splitlines()))
     except UnicodeDecodeError as error:
@@ -115,8 +115,8 @@ def _bases(file: pathlib.Path, data: bytes) -> dict[str, set[str]]:
 
 
 def _raws(file: pathlib.Path, data: bytes) -> dict[str, set[str]]:
-    """The words of the wheels of which each word is a synonym, itself included, in any run."""
-    rows = sheet.read_sheet(file, data)
+    """The words of the wheels that have a word as a synonym in any run, or are that word."""
+    rows = xlsx.read_sheet(file, data)
     runs = [name[len('word_') :] for name in next(iter(rows), ()) if name.startswith('word_')]
     pairs = [(f'word_{run}', f'synonym_{run}') for run in runs or ['run1']]
     raws: dict[str, set[str]] = {}
@@ -129,16 +129,16 @@ def _raws(file: pathlib.Path, data: bytes) -> dict[str, set[str]]:
 
 
 def _wheel(file: pathlib.Path, data: bytes, pooled: dict[str, list[str]]) -> Wheel:
-    """A wheel and the forms that it knows: those of which some pooled word stands in it."""
+    """A wheel with the place of each form, that of its first `pooled` word in the wheel."""
     tree: dict[str, dict[str, list[str]]] = {}
     above = dict.fromkeys(_LEVELS, '')
-    for row in _with_columns(file, sheet.read_sheet(file, data), _LEVELS):
+    for row in _with_columns(file, xlsx.read_sheet(file, data), _LEVELS):
         above = {level: row[level].strip().lower() or above[level] for level in _LEVELS}
         level1, level2, level3 = above.values()
         tree.setdefault(level1, {}).setdefault(level2, []).append(level3)
     wide = tuple(tree)
     narrow = tuple(dict.fromkeys(itertools.chain.from_iterable(tree.values())))
-    place: dict[str, tuple[int, int]] = {}  # of words that stand twice, the last one counts
+    place: dict[str, tuple[int, int]] = {}  # of a word listed twice, the last place counts
     for level1, branches in tree.items():
         place[level1] = (wide.index(level1), narrow.index(min(branches)))
         for level2, leaves in branches.items():
@@ -154,7 +154,7 @@ def _wheel(file: pathlib.Path, data: bytes, pooled: dict[str, list[str]]) -> Whe
 def _with_columns(
     file: pathlib.Path, rows: list[dict[str, str]], columns: tuple[str, ...]
 ) -> list[dict[str, str]]:
-    """The rows, if there are any and they have these columns."""
+    """The rows; ValueError if there are none or a column is missing."""
     named = tuple(rows[0]) if rows else ()
     missing = [column for column in columns if column not in named]
     if missing:
@@ -166,31 +166,31 @@ def _with_columns(
 
 
 def _cache() -> pathlib.Path:
-    """Where tables are kept, for all runs of a user."""
+    """The folder that keeps tables for all runs of a user."""
     home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
     return pathlib.Path(home) / 'mer_jax' / 'wheels'
 
 
 def _key(held: dict[str, bytes]) -> str:
     """A hash of the files and of the code that reads them."""
-    code = {path: pathlib.Path(path).read_bytes() for path in (__file__, sheet.__file__)}
+    code = {path: pathlib.Path(path).read_bytes() for path in (__file__, xlsx.__file__)}
     about = [(pathlib.Path(name).name, data) for name, data in (code | held).items()]
     return hashlib.sha256(repr(about).encode()).hexdigest()[:32]
 
 
 def _keep(path: pathlib.Path, tables: Tables) -> None:
-    """Keep a table for the next run; a folder that cannot be written costs only time."""
+    """Keeps tables for the next run; a folder that cannot be written costs only time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False) as file:
             json.dump(tables, file)
         os.replace(file.name, path)
     except OSError as error:
-        log.warning('%s: the table of the wheels is not kept (%s)', path, error)
+        log.warning('%s: the tables of the wheels are not kept (%s)', path, error)
 
 
 def _from_json(text: str) -> Tables:
-    """A table that was kept."""
+    """Tables as `_keep` wrote them."""
     wheels, base, synonym = json.loads(text)
     return Tables(
         wheels=tuple(

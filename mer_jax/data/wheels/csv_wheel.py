@@ -1,8 +1,8 @@
-"""Wheels written as CSV files, and the lexicon that lets each of them know more words than it has.
+"""Emotion wheels in CSV files, and the lexicon by which a wheel places words that it does not list.
 
-A wheel has three columns, from few wide categories to many narrow words. `wheels/words.csv` adds
-the forms and the kin of the words, for all wheels: a word that a wheel lacks stands where its other
-forms stand, or else where its kin stands.
+A wheel has three columns, from few wide categories to many narrow words. `words.csv` adds forms and
+kin of words for all wheels: a word that a wheel does not list takes the category of its other forms
+or, failing that, of its kin.
 """
 
 import csv
@@ -20,7 +20,7 @@ _WHEEL_COLUMNS = ('level1', 'level2', 'level3')
 
 
 class Wheel(NamedTuple):
-    """One wheel: its categories, and where each word that it knows stands."""
+    """One wheel: its categories, and the category of each word that it knows."""
 
     name: str
     categories: tuple[tuple[str, ...], tuple[str, ...]]  # of level 1, of level 2
@@ -28,14 +28,16 @@ class Wheel(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Wheels side by side, and what they make of words without regard to categories."""
+    """Several wheels, and two maps of words that need no categories."""
 
     wheels: tuple[Wheel, ...]
     base: dict[str, str]  # a form of a word → the word
-    synonym: dict[str, str]  # a form of a word → the word of a wheel that means the same
+    synonym: dict[str, str]  # a form of a word → the word of a wheel with the same meaning
 
 
 class Entry(NamedTuple):
+    """A word of the lexicon; `kin` is the nearest word of a wider meaning, or ''."""
+
     forms: tuple[str, ...]  # the word itself first
     kin: str
 
@@ -47,7 +49,7 @@ def read_wheels(names: Sequence[str]) -> Tables:
     level2, level3 or which puts a word under two categories.
     """
     lexicon = read_lexicon()
-    own = [_read_wheel(_find(name)) for name in names]
+    own = [read_wheel(name) for name in names]
     known = set().union(*(wheel.place for wheel in own))
     return Tables(
         wheels=tuple(wheel._replace(place=_spread(lexicon, wheel.place)) for wheel in own),
@@ -55,11 +57,34 @@ def read_wheels(names: Sequence[str]) -> Tables:
         | {form: word for word, entry in lexicon.items() for form in entry.forms},
         synonym={word: word for word in known}
         | {
-            form: _climb(lexicon, word, known) or word
+            form: _nearest_known(lexicon, word, known) or word
             for word, entry in lexicon.items()
             for form in entry.forms
         },
     )
+
+
+def read_wheel(name: str) -> Wheel:
+    """A wheel of the words in its own file, its categories in the order of the file.
+
+    The name of a wide category takes the narrow category of its first row.
+    """
+    file = _find(name)
+    rows = [(line, _levels(file, line, cells)) for line, cells in read_rows(file, _WHEEL_COLUMNS)]
+    if not rows:
+        raise ValueError(f'{file}: no rows below the header: a wheel needs at least one category')
+    wide = tuple(dict.fromkeys(levels[0] for _, levels in rows))
+    narrow = tuple(dict.fromkeys(levels[1] for _, levels in rows))
+    first: dict[str, tuple[str, int]] = {}
+    for line, levels in rows:
+        for word in _spellings(levels):
+            _refuse_second_category(file, first, word, levels[0], line)
+    place: dict[str, tuple[int, int]] = {}
+    for depth in (1, 2, 0):  # a name of level 2 is in its own category, wherever else it is listed
+        for _, levels in rows:
+            for word in _spellings([levels[depth]]):
+                place.setdefault(word, (wide.index(levels[0]), narrow.index(levels[1])))
+    return Wheel(pathlib.PurePath(file.name).stem, (wide, narrow), place)
 
 
 def _find(name: str) -> Traversable:
@@ -74,40 +99,21 @@ def _find(name: str) -> Traversable:
     return FOLDER / f'{name}.csv'
 
 
-def _read_wheel(file: Traversable) -> Wheel:
-    """A wheel in the order of its file: a category's own name stands in its first row."""
-    rows = [(line, _levels(file, line, cells)) for line, cells in read_rows(file, _WHEEL_COLUMNS)]
-    if not rows:
-        raise ValueError(f'{file}: no rows below the header: a wheel needs at least one category')
-    wide = tuple(dict.fromkeys(levels[0] for _, levels in rows))
-    narrow = tuple(dict.fromkeys(levels[1] for _, levels in rows))
-    first: dict[str, tuple[str, int]] = {}
-    for line, levels in rows:
-        for word in _spellings(levels):
-            _stand_once(file, first, word, levels[0], line)
-    place: dict[str, tuple[int, int]] = {}
-    for depth in (1, 2, 0):  # a name of level 2 is its own category, whatever else it is
-        for _, levels in rows:
-            for word in _spellings([levels[depth]]):
-                place.setdefault(word, (wide.index(levels[0]), narrow.index(levels[1])))
-    return Wheel(pathlib.PurePath(file.name).stem, (wide, narrow), place)
-
-
 def _levels(file: Traversable, line: int, cells: list[str]) -> tuple[str, str, str]:
-    """The levels of a row; one without level 2 stands for its whole category."""
+    """The levels of a row; an empty level 2 repeats level 1."""
     if not cells[0]:
         raise ValueError(f'{file}:{line}: level1 is empty: every row names its category')
     return cells[0], cells[1] or cells[0], cells[2]
 
 
-def _stand_once(
+def _refuse_second_category(
     file: Traversable, first: dict[str, tuple[str, int]], word: str, category: str, line: int
 ) -> None:
-    """Refuse a word under a second category of level 1."""
+    """Refuses a word under a second category of level 1."""
     earlier, earlier_line = first.setdefault(word, (category, line))
     if earlier != category:
         raise ValueError(
-            f'{file}:{line}: {word!r} stands under {category!r} and, in line {earlier_line}, '
+            f'{file}:{line}: {word!r} is under {category!r} and, in line {earlier_line}, '
             f'under {earlier!r}: keep one, a word has one category'
         )
 
@@ -147,12 +153,12 @@ def read_rows(file: Traversable, columns: tuple[str, ...]) -> list[tuple[int, li
 
 
 def _spellings(words: Iterable[str]) -> tuple[str, ...]:
-    """The words without the empty ones; those with a hyphen also with a space in its place."""
+    """The words that are not empty; those with a hyphen also with a space in its place."""
     both = (spelling for word in words if word for spelling in (word, word.replace('-', ' ')))
     return tuple(dict.fromkeys(both))
 
 
-def _climb(lexicon: dict[str, Entry], word: str, known: Iterable[str]) -> str | None:
+def _nearest_known(lexicon: dict[str, Entry], word: str, known: Iterable[str]) -> str | None:
     """The nearest form of a word, or of its kin, that is known."""
     while word:
         forms, word = lexicon[word]
@@ -165,8 +171,8 @@ def _climb(lexicon: dict[str, Entry], word: str, known: Iterable[str]) -> str | 
 def _spread(
     lexicon: dict[str, Entry], place: dict[str, tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
-    """The place of every word that a wheel knows itself, by another form or by its kin."""
-    reached = {word: _climb(lexicon, word, place) for word in lexicon}
+    """The place of every word that a wheel knows: its own words, their forms and their kin."""
+    reached = {word: _nearest_known(lexicon, word, place) for word in lexicon}
     spread = {
         form: place[known]
         for word, known in reached.items()

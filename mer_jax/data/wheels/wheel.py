@@ -1,8 +1,8 @@
 """Emotion wheels: the categories of published taxonomies to which an emotion word belongs.
 
-`load_wheels` makes the same object from the wheels that are shipped (wheel_file), from CSV files of
-your own, and from the folder of wheels that AffectGPT publishes (published_wheel). What it holds is
-a table: a word costs one look-up, a batch of answers one pass.
+`load_wheels` reads the shipped wheels and CSV files of your own (csv_wheel), or the folder of
+wheels that AffectGPT publishes (affectgpt_wheel). All words are in one table: a word costs one
+look-up, a batch of answers one pass.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mer_jax.data.wheels import affectgpt_wheel as published_wheel
+from mer_jax.data.wheels.affectgpt_wheel import read_folder
 from mer_jax.data.wheels.csv_wheel import BUILTIN, Tables, read_wheels
 
 _SEPARATOR = re.compile(r'[,;、\r\n]')
@@ -25,10 +25,11 @@ _WORD = re.compile(r'[^\W\d_](?:.*[^\W\d_])?', re.DOTALL)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Wheels:
-    """Several wheels side by side, and where each known word stands in each of them.
+    """Several wheels, and the categories of each known word in each of them.
 
-    `base` and `synonym` are what the metrics without categories count: the word of which a word is
-    a form (M1), and the word of a wheel that means the same (M2). A word that they lack is unknown.
+    `base` and `synonym` serve the metrics without categories. They give the word of which a word is
+    a form (M1), and the word of a wheel with the same meaning (M2). A word that they lack is
+    unknown.
     """
 
     names: tuple[str, ...]
@@ -84,10 +85,9 @@ class Wheels:
     def first_tokens(self, encode: Callable[[str], list[int]]) -> np.ndarray:
         """The tokens that begin a word of one category and of no other: i[w, c, n], padded with −1.
 
-        The categories are those of level 1. Every word is encoded bare and after one space, as it
-        stands in running text; `encode` must add no special tokens. A token that begins words of
-        several categories of a wheel tells nothing in that wheel and is left out of it; a category
-        may thus be left without a token.
+        The categories are those of level 1. Every word is encoded alone and after one space, as in
+        running text; `encode` must add no special tokens. A token that begins words of several
+        categories of a wheel is left out of that wheel, so a category may have no token.
         """
         starts = [
             {ids[0] for ids in (encode(word), encode(f' {word}')) if ids} for word in self.row
@@ -111,11 +111,11 @@ class Wheels:
 
 
 def load_wheels(names: Sequence[str] = ('parrott', 'feeling', 'ekman')) -> Wheels:
-    """The wheels of these names; `builtin` stands for all that are shipped.
+    """The wheels of these names; `builtin` means all that are shipped.
 
-    A name that ends in .csv is the path of a wheel of your own, and a name that is a folder, which
-    must be the only one, holds wheels as AffectGPT publishes them.
-    Raises ValueError for a name that is neither, and for files that break the rules of their kind.
+    A name is that of a shipped wheel, the path of a CSV file of your own or, if it is the only
+    name, a folder of wheels as AffectGPT publishes them. Raises ValueError for any other name, and
+    for files that break the rules of their kind.
     """
     if isinstance(names, str):
         raise TypeError(f'wheels={names!r} is one string: give a list, such as ({names!r},)')
@@ -126,14 +126,17 @@ def load_wheels(names: Sequence[str] = ('parrott', 'feeling', 'ekman')) -> Wheel
     if not folders:
         return _side_by_side(read_wheels(names))
     if len(names) > 1:
-        raise ValueError(f'wheels={names}: {folders[0]} is a folder of wheels and must stand alone')
-    return _side_by_side(published_wheel.read_folder(folders[0]))
+        raise ValueError(
+            f'wheels={names}: {folders[0]} is a folder of wheels and must be the only name'
+        )
+    return _side_by_side(read_folder(folders[0]))
 
 
 def split_answer(text: str) -> list[str]:
     """The words of an answer such as `["Sad", "lonely"]` or `sad; lonely`, lower-case, each once.
 
-    Words end at a comma, a semicolon or a new line, of any width; no word, no entry.
+    Words are separated by commas, semicolons or line ends, full-width ones too; a part without a
+    letter is dropped.
     """
     parts = _SEPARATOR.split(unicodedata.normalize('NFKC', text).lower())
     words = (' '.join(found.group().split()) for part in parts if (found := _WORD.search(part)))
@@ -141,7 +144,7 @@ def split_answer(text: str) -> list[str]:
 
 
 def _side_by_side(tables: Tables) -> Wheels:
-    """One table of all wheels, a row a word."""
+    """One table of all wheels, with a row for each word."""
     wheels = tables.wheels
     row = {
         word: n for n, word in enumerate(dict.fromkeys(w for wheel in wheels for w in wheel.place))
@@ -168,7 +171,7 @@ def _index(level: int) -> int:
 
 
 def _owners(starts: Sequence[set[int]], place_n: np.ndarray) -> dict[int, int]:
-    """The category whose words each token begins, −1 where words of several do."""
+    """The category whose words each token begins, −1 if it begins words of several."""
     owners: dict[int, int] = {}
     for tokens, category in zip(starts, place_n[:-1].tolist(), strict=True):
         if category < 0:

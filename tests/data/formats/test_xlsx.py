@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from workbook import workbook
 
-from mer_jax.data.formats import xlsx as sheet
+from mer_jax.data.formats import xlsx
 from mer_jax.data.formats.xlsx import read_sheet
 
 FILE = pathlib.Path('some.xlsx')
@@ -74,7 +74,7 @@ def test_a_document_type_is_refused_before_its_entities_are_read(encoding, tmp_p
 
 
 def test_a_part_that_unpacks_to_too_much_is_refused(monkeypatch):
-    monkeypatch.setattr(sheet, '_LIMIT', 10_000)
+    monkeypatch.setattr(xlsx, 'MOST_BYTES', 10_000)
     data = replaced(
         workbook([['a'], ['b']]), 'xl/sharedStrings.xml', lambda text: text + b' ' * 20_000
     )

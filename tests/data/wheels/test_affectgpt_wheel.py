@@ -1,4 +1,4 @@
-"""The published folder of wheels: its quirks by hand, its words and its metrics to the digit."""
+"""The published folder of wheels: its quirks by hand, its places and metrics to the digit."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from workbook import workbook
 
-from mer_jax.data.wheels import affectgpt_wheel as published_wheel
+from mer_jax.data.formats import xlsx
 from mer_jax.data.wheels.affectgpt_wheel import published_list, read_folder
 from mer_jax.data.wheels.wheel import load_wheels
 
@@ -18,7 +18,7 @@ FIELD = pathlib.Path(
 )
 needs_field_data = pytest.mark.skipif(
     not (FIELD / 'emotion_wheel').is_dir(),
-    reason='the published files are not at ../shared/data nor where MER_JAX_FIELD_DATA points',
+    reason='the published files are neither in ../shared/data nor in MER_JAX_FIELD_DATA',
 )
 
 FORMATS = """name,format
@@ -51,13 +51,14 @@ WHEEL2 = [
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A place of the test's own for tables."""
+    """A cache folder for this test alone."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     return tmp_path / 'cache' / 'mer_jax' / 'wheels'
 
 
 @pytest.fixture
 def folder(tmp_path):
+    """A small folder in the published form."""
     path = tmp_path / 'emotion_wheel'
     path.mkdir()
     (path / 'format.csv').write_text(FORMATS, encoding='utf-8')
@@ -106,16 +107,16 @@ def test_an_apostrophe_ends_a_form_and_forms_keep_their_case(folder):
     assert tables.base['mute'] == 'mute' and tables.synonym['mute'] == 'scared'
 
 
-def test_wheels_stand_in_the_order_of_their_numbers(folder):
+def test_wheels_come_in_the_order_of_their_numbers(folder):
     for number in (10, 3):
         (folder / f'wheel{number}.xlsx').write_bytes(workbook(WHEEL1))
     assert load_wheels([str(folder)]).names == ('wheel1', 'wheel2', 'wheel3', 'wheel10')
 
 
-def test_a_table_that_was_kept_is_the_table_of_the_files(folder, cache, monkeypatch):
+def test_a_second_reading_takes_the_kept_table_and_no_file(folder, cache, monkeypatch):
     first = read_folder(folder)
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(published_wheel, '_tables', None)
+    monkeypatch.setattr(xlsx, 'read_sheet', None)
     assert read_folder(folder) == first
 
 
@@ -128,7 +129,7 @@ def test_other_files_make_another_table(folder):
 
 
 @pytest.mark.parametrize('text', ['', '{', '[1, 2]', '[[["a"]], {}, {}]', '\x00'])
-def test_a_spoilt_table_is_made_anew(folder, cache, text):
+def test_a_damaged_table_is_made_again(folder, cache, text):
     first = read_folder(folder)
     (kept,) = cache.iterdir()
     kept.write_text(text)
@@ -136,7 +137,7 @@ def test_a_spoilt_table_is_made_anew(folder, cache, text):
     assert kept.read_text() != text
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(folder, cache):
+def test_a_cache_that_cannot_be_written_is_left_out(folder, cache):
     cache.parent.mkdir(parents=True)
     cache.write_text('a file where the folder should be')
     assert read_folder(folder).base['fear'] == 'fear'
@@ -168,19 +169,19 @@ def test_files_of_two_releases_are_refused(folder):
         ('wheel2.xlsx', b'PK', 'wheel2.xlsx: not an Excel workbook'),
     ],
 )
-def test_a_file_that_is_not_as_published_is_named_with_the_rule(folder, name, content, message):
+def test_a_file_of_another_form_is_named_with_the_rule_it_breaks(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_folder(folder)
 
 
-def test_a_folder_stands_alone(folder):
-    with pytest.raises(ValueError, match='emotion_wheel is a folder of wheels and must stand'):
+def test_a_folder_must_be_the_only_name(folder):
+    with pytest.raises(ValueError, match='emotion_wheel is a folder of wheels and must be'):
         load_wheels(['ekman', str(folder)])
 
 
 @needs_field_data
-def test_all_published_words_stand_where_the_published_code_puts_them():
+def test_all_published_words_have_the_places_of_the_published_code():
     wheels = load_wheels([str(FIELD / 'emotion_wheel')])
     assert len(wheels.base) == 7386
     assert (wheels.place_lnw >= 0).sum(1).tolist() == [[4053, 4400, 3240, 4074, 3055]] * 2

@@ -1,4 +1,4 @@
-"""The wheels: what is shipped, where words stand, what an answer names, which tokens tell."""
+"""Wheels: the shipped ones, the categories of words and of answers, and the first tokens."""
 
 import csv
 import itertools
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from mer_jax.data.stage.words import FAMILIES
-from mer_jax.data.wheels import csv_wheel as wheel_file
-from mer_jax.data.wheels.csv_wheel import BUILTIN, read_lexicon, read_wheels
+from mer_jax.data.wheels.csv_wheel import BUILTIN, FOLDER, read_lexicon, read_wheel, read_wheels
 from mer_jax.data.wheels.wheel import load_wheels, split_answer
 
 DEFAULT = ('parrott', 'feeling', 'ekman')
@@ -27,6 +26,7 @@ def wheels():
 
 
 def write(tmp_path, text):
+    """The path of a wheel file of this text."""
     path = tmp_path / 'own.csv'
     path.write_text(text, encoding='utf-8')
     return str(path)
@@ -61,7 +61,7 @@ def test_the_shipped_wheels_have_the_categories_of_their_taxonomies(wheels):
         ('neutral', None, None, None),
     ],
 )
-def test_a_word_stands_where_the_taxonomies_put_it(wheels, word, parrott, feeling, ekman):
+def test_a_word_has_the_categories_of_the_taxonomies(wheels, word, parrott, feeling, ekman):
     assert wheels.category(word) == (parrott, feeling, ekman)
 
 
@@ -84,7 +84,7 @@ def test_every_wheel_knows_more_than_two_thousand_lower_case_words(wheels):
     assert all(word == word.lower().strip() for word in wheels.words())
 
 
-def test_every_word_of_the_stage_stands_in_every_wheel(wheels):
+def test_every_wheel_knows_every_word_of_the_stage(wheels):
     missing = [w for w in itertools.chain(*FAMILIES.values()) if None in wheels.category(w)]
     assert missing == []
 
@@ -101,9 +101,9 @@ def test_the_lexicon_has_each_form_once_known_kin_and_no_circle():
 
 
 @pytest.mark.parametrize('name', BUILTIN)
-def test_the_forms_of_a_word_never_part_inside_a_wheel_and_each_wheel_word_has_forms(name):
+def test_all_forms_of_a_word_share_a_category_and_every_wheel_word_has_forms(name):
     lexicon = read_lexicon()
-    own = wheel_file._read_wheel(wheel_file._find(name))
+    own = read_wheel(name)
     for entry in lexicon.values():
         wide = {own.place[form][0] for form in entry.forms if form in own.place}
         assert len(wide) <= 1, entry
@@ -139,7 +139,7 @@ def test_a_word_has_a_narrow_category_too(word, places):
     assert load_wheels(['builtin']).category(word, 2) == places
 
 
-def test_a_narrow_category_lies_inside_one_wide_category():
+def test_a_narrow_category_belongs_to_one_wide_category():
     wheels = load_wheels(['builtin'])
     wide_nw, narrow_nw = wheels.place_lnw[:, :-1]
     for wide_n, narrow_n in zip(wide_nw.T, narrow_nw.T, strict=True):
@@ -148,14 +148,14 @@ def test_a_narrow_category_lies_inside_one_wide_category():
         assert len(pairs) == len({narrow for _, narrow in pairs})
 
 
-def test_the_digest_follows_the_content_and_nothing_else(tmp_path):
+def test_the_digest_depends_on_the_content_alone(tmp_path):
     own = load_wheels([write(tmp_path, OWN)])
     assert own.digest == load_wheels([write(tmp_path, OWN + '# nothing new\n')]).digest
     assert own.digest != load_wheels([write(tmp_path, OWN.replace('fond', 'glad'))]).digest
     assert len(own.digest) == 16
 
 
-def test_base_and_synonym_lead_from_a_form_to_its_word_and_to_a_word_of_a_wheel():
+def test_base_gives_the_word_of_a_form_and_synonym_a_word_of_a_wheel():
     tables = read_wheels(['ekman'])
     assert tables.base['angrily'] == 'angry'
     assert tables.synonym['angrily'] == 'anger'
@@ -165,7 +165,7 @@ def test_base_and_synonym_lead_from_a_form_to_its_word_and_to_a_word_of_a_wheel(
     assert 'table' not in tables.base
 
 
-def test_cells_mark_the_categories_of_each_answer(wheels):
+def test_cells_are_the_categories_named_in_each_answer(wheels):
     cell_nwc = wheels.cells([['Sad ', 'angry', 'grey'], [], ['joy', 'joyful']])
     expected_nwc = np.zeros((3, 3, 7), bool)
     expected_nwc[0, 0, [3, 4]] = True
@@ -186,7 +186,7 @@ def test_cells_agree_with_the_category_of_every_word(wheels):
         assert named == wheels.category(word)
 
 
-def test_no_answers_make_no_cells(wheels):
+def test_no_answers_and_empty_answers_name_no_category(wheels):
     assert wheels.cells([]).shape == (0, 3, 7)
     assert not wheels.cells([[], ['']]).any()
 
@@ -204,12 +204,12 @@ def test_first_tokens_are_those_of_one_category_only(tmp_path):
     def encode(text):
         return [(spaced if text[0] == ' ' else ids).get(text.strip(), 99), 7]
 
-    # 1 begins hot and old, 13 cat and oak: they tell nothing. 99 begins only other wheels' words.
+    # 1 begins hot and old, 13 cat and oak: both are left out. 99 begins only other wheels' words.
     token_wcn = wheels.first_tokens(encode)
     assert token_wcn.tolist() == [[[2, 3, 11], [4, 14, -1], [5, -1, -1]]]
 
 
-def test_a_token_of_another_wheels_conflict_is_kept_where_it_tells(tmp_path):
+def test_a_token_left_out_of_one_wheel_is_kept_in_another(tmp_path):
     own = write(tmp_path, 'level1,level2,level3\nfeeling,anger,sadness\n')
     wheels = load_wheels(['parrott', own])
     letters = {'anger': 1, 'sadness': 1}
@@ -253,7 +253,7 @@ def test_an_answer_is_split_into_its_words(text, words):
     assert split_answer(text) == words
 
 
-def test_a_flood_of_punctuation_is_split_in_linear_time():
+def test_a_mass_of_punctuation_is_split_in_linear_time():
     assert split_answer('!' * 200_000 + 'sad' + '?' * 200_000) == ['sad']
 
 
@@ -262,7 +262,7 @@ def test_splitting_an_answer_again_changes_nothing(wheels):
     assert split_answer(text) == list(wheels.words())
 
 
-def test_a_wheel_of_ones_own_is_read_and_knows_the_forms_and_the_kin(tmp_path):
+def test_a_wheel_of_your_own_knows_the_forms_and_the_kin_of_its_words(tmp_path):
     wheels = load_wheels([write(tmp_path, OWN), 'ekman'])
     assert wheels.names == ('own', 'ekman')
     assert wheels.categories()[0] == ('warm', 'cold')
@@ -277,7 +277,7 @@ def test_a_wheel_of_ones_own_is_read_and_knows_the_forms_and_the_kin(tmp_path):
 
 def test_a_shipped_wheel_copied_by_a_user_reads_the_same(tmp_path, wheels):
     path = tmp_path / 'own.csv'
-    with (wheel_file.FOLDER / 'feeling.csv').open() as file:
+    with (FOLDER / 'feeling.csv').open() as file:
         rows = list(csv.reader(line for line in file if not line.startswith('#')))
     with path.open('w', newline='', encoding='utf-8-sig') as file:
         csv.writer(file).writerows(rows)
@@ -334,7 +334,7 @@ def test_cells_of_level_2_agree_with_the_category_of_every_word():
         ('level1,level2,level3\n,glad,merry\n', 'own.csv:2: level1 is empty'),
         (
             '# a\nlevel1,level2,level3\njoy,glad,\nfear,,glad\n',
-            "own.csv:4: 'glad' stands under 'fear' and, in line 3, under 'joy'",
+            "own.csv:4: 'glad' is under 'fear' and, in line 3, under 'joy'",
         ),
     ],
 )
