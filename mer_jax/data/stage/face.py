@@ -1,4 +1,4 @@
-"""The faces of the embedded stage: drawn from distances to curves, a few numbers an expression."""
+"""Faces of the embedded stage, drawn from distances to curves; an expression is a few numbers."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ import numpy as np
 from mer_jax.data.stage.words import Feeling
 
 SIZE = 56  # pixels a side
-AMOUNT = (0.62, 0.82, 1.0)  # of an expression: weak, medium, strong
-TURN = (0.7, 1.0)  # seconds between which the first feeling gives way to the second
+AMOUNT = (0.62, 0.82, 1.0)  # share of an expression that is drawn: weak, medium, strong
+TURN = (0.7, 1.0)  # seconds at which the second feeling begins and has replaced the first
 GRAIN = 7.0  # grey levels of pixel noise, to either side
 
 
 class Look(NamedTuple):
-    """An expression; the defaults are those of a face that shows nothing."""
+    """An expression; the defaults are those of a neutral face."""
 
     brow: float = 0.0  # raised
     slant: float = 0.0  # of the brows: inner ends up (worry) or down (anger)
@@ -97,12 +97,12 @@ WATER = np.array((96, 186, 255), np.float32)
 
 _CENTRE = (np.arange(SIZE, dtype=np.float32) + 0.5) * (2 / SIZE) - 1
 X_YX, Y_YX = np.meshgrid(_CENTRE, _CENTRE)
-# Where eyes and lips can lie, so that no more than that is painted.
+# The parts of the image that eyes and lips can reach; the rest need not be computed for them.
 EYES, LIPS = np.s_[..., 8:50, 5:51], np.s_[..., 27:56, 9:47]
 
 
 class Person(NamedTuple):
-    """What a face keeps whatever it shows."""
+    """The features of a face that do not depend on its expression."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -117,7 +117,7 @@ class Person(NamedTuple):
 
 
 def person(rng: np.random.Generator) -> Person:
-    """Somebody."""
+    """A random person."""
     skin, hair, clothes = (int(chance * 5) for chance in rng.random(3))
     breadth, fringe, length, light, x, y = rng.random(6).tolist()
     return Person(
@@ -135,7 +135,7 @@ def person(rng: np.random.Generator) -> Person:
 
 
 def looks(shown: tuple[Feeling, ...], times: np.ndarray) -> np.ndarray:
-    """The expression of each moment, f[n, fields of Look]; a second feeling follows the first."""
+    """The expression at each time, f[n, fields of Look]; a second feeling follows the first."""
     first, last = (OFFSET[each.family] * AMOUNT[each.strength] for each in (shown[0], shown[-1]))
     turned_n1 = np.clip((times - TURN[0]) / (TURN[1] - TURN[0]), 0, 1)[:, None]
     swell_n1 = 0.94 + 0.06 * np.sin(2 * np.pi * times[:, None] + 0.5)
@@ -154,7 +154,7 @@ def frames(rng: np.random.Generator, shown: tuple[Feeling, ...], times: np.ndarr
     y = (Y_YX - somebody.y - drop) / (1 + look.near)
     sine, cosine = np.sin(look.tilt), np.cos(look.tilt)
     u, v = cosine * x + sine * y, cosine * y - sine * x
-    # The wall takes the tone of the light three times as much as the face, which stays a face.
+    # The light tints the wall three times as much as the face, which must stay recognisable.
     light_cn11 = np.sqrt(np.stack((look.red, look.green, look.blue))) * np.float32(somebody.light)
     wall_cy1 = somebody.wall[:, None, None] * (1 - 0.16 * _CENTRE[:, None])
     image = np.empty((3, *u.shape), np.float32)
@@ -175,26 +175,26 @@ def _paint(
     colour: np.ndarray,
     cover: float | np.ndarray = 1.0,
 ) -> None:
-    """Lays a colour where the distance is negative, with an edge of a pixel."""
+    """Paints a colour where the distance is negative, with an edge one pixel wide."""
     mask = np.clip(0.5 - distance * (SIZE / 2), 0, 1)
     mask *= cover
     _blend(image, mask, colour)
 
 
 def _blend(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
-    """Lays a colour over the three planes of the image, as much as the mask says."""
+    """Blends a colour into the three planes of the image, weighted by the mask."""
     step = colour[:, None, None, None] - image
     step *= mask
     image += step
 
 
 def _disc(u: np.ndarray, v: np.ndarray, a: float, b: float) -> np.ndarray:
-    """About the distance to an ellipse with the half axes a and b."""
+    """The approximate distance to an ellipse with half axes a and b."""
     return (np.sqrt(np.square(u * (1 / a)) + np.square(v * (1 / b))) - 1) * min(a, b)
 
 
 def _bust(image: np.ndarray, somebody: Person, x: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
-    """Shoulders, hair and head."""
+    """Draws shoulders, hair and head."""
     breadth, skin = somebody.breadth, somebody.skin
     _paint(image[:, :, 40:], _disc(x[:, 40:], Y_YX[40:] - 1.25, 0.95, 0.5), somebody.clothes)
     locks = _disc(u, v + 0.12, breadth + 0.13, 0.8)
@@ -209,7 +209,7 @@ def _bust(image: np.ndarray, somebody: Person, x: np.ndarray, u: np.ndarray, v: 
 
 
 def _cheeks(image: np.ndarray, look: Look, u: np.ndarray, v: np.ndarray) -> None:
-    """Nose and what comes and goes around it: blush, creases, sweat."""
+    """Draws the nose and, if the expression has them, blush, creases and sweat."""
     side = np.abs(u)
     _paint(image, np.maximum(np.abs(v - 0.16) - 0.02, side - 0.07), INK, 0.35)
     if look.blush.any():
@@ -223,7 +223,7 @@ def _cheeks(image: np.ndarray, look: Look, u: np.ndarray, v: np.ndarray) -> None
 
 
 def _eyes(image: np.ndarray, somebody: Person, look: Look, u: np.ndarray, v: np.ndarray) -> None:
-    """Eyes between two lids, the iris clipped by them, lashes and brows; tears beneath."""
+    """Draws eyes between two lids, the iris clipped by them, lashes and brows, and tears below."""
     side = np.abs(u)
     across = side - 0.27
     arch = np.maximum(1 - np.square(across * (1 / 0.19)), 0)
@@ -242,7 +242,7 @@ def _eyes(image: np.ndarray, somebody: Person, look: Look, u: np.ndarray, v: np.
 
 
 def _mouth(image: np.ndarray, look: Look, u: np.ndarray, v: np.ndarray) -> None:
-    """Lips along a parabola, open by `gape`, with teeth."""
+    """Draws lips along a parabola, open by `gape`, with teeth."""
     half = 0.3 * look.width
     bow = np.square(u / half)
     arch = np.maximum(1 - bow, 0)

@@ -16,10 +16,10 @@ ALAC_FRAME = 4096  # samples
 
 
 def write_film(path: Path, clip: Clip) -> None:
-    """Writes the frames and the sound of a clip in memory as an MP4 file without loss.
+    """Writes a clip held in memory as a lossless MP4 file.
 
-    Frames (H.264 of RGB) come back as they were drawn, samples (ALAC) within 24 bits, so what is
-    measured on films is what was measured on the clips.
+    Frames (H.264 of RGB) are read back exactly, samples (ALAC) to 24 bits, so results on films
+    equal those on the clips.
     """
     with av.open(str(path), 'w') as container:
         picture = container.add_stream('libx264rgb', rate=int(clip.fps))

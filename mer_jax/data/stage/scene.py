@@ -1,4 +1,4 @@
-"""The scenes of the embedded stage: what is felt, what shows of it, what annotators make of it."""
+"""Scenes of the embedded stage: emotions felt, emotions shown by each modality, annotations."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ KINDRED = 0.08  # chance that the crowd adds a word of a related family
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What is felt, what each modality shows of it, and the modality that lies, if any."""
+    """The emotions felt, those that each modality shows, and the modality that lies, if any."""
 
     felt: tuple[Feeling, ...]
     shown: dict[str, tuple[Feeling, ...]]
@@ -29,11 +29,11 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """The latent emotions and where they show."""
+    """Draws the emotions of a scene and the modalities that show them."""
     count = 1 + int(np.searchsorted(HOW_MANY, rng.random(), side='right'))
     valence = 1 if rng.random() < POSITIVE else -1
     lying, mixed = rng.random() < CONTRADICTION, rng.random() < MIXED
-    # Only what has a valence can be contradicted: a lone surprise cannot.
+    # Only an emotion with a valence can be contradicted: surprise alone cannot.
     signs = (valence,) if lying and count == 1 else (valence, 0)
     near = tuple(family for family, sign in VALENCE.items() if sign in signs)
     against = tuple(family for family, sign in VALENCE.items() if sign == -valence)
@@ -61,7 +61,7 @@ def _feeling(rng: np.random.Generator, family: str) -> Feeling:
 def _share_out(
     rng: np.random.Generator, felt: tuple[Feeling, ...], modalities: tuple[str, ...]
 ) -> dict[str, tuple[Feeling, ...]]:
-    """What each modality shows, at most two emotions in order; only words may show none."""
+    """The emotions that each modality shows, at most two, in order; only words may show none."""
     shown = {each: [] for each in modalities}
     rest = list(felt)
     if len({VALENCE[feeling.family] for feeling in felt} - {0}) == 2:
@@ -98,7 +98,7 @@ def annotate(rng: np.random.Generator, scene: Scene, name: str) -> Clip:
 
 
 def _crowd(rng: np.random.Generator, felt: tuple[Feeling, ...]) -> tuple[str, ...]:
-    """The words of many annotators, the strongest emotion first: broad, with synonyms and slips."""
+    """The words of many annotators, the strongest emotion first, with synonyms and mistakes."""
     noticed = [feeling for feeling in felt if rng.random() >= OMITTED] or [pick(rng, felt)]
     noticed.sort(key=lambda feeling: -feeling.strength)
     words = []

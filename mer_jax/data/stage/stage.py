@@ -6,7 +6,7 @@ emotion of the other valence, which is not felt, while the other two agree on th
 
     python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]
 
-writes clips as films with a manifest; `--write-tokenizer` learns the tokenizer anew.
+writes clips as films with a manifest; `--write-tokenizer` trains the tokenizer again.
 """
 
 import argparse
@@ -74,21 +74,21 @@ TOKENIZER_FILE = 'stage_tokenizer.json'
 
 
 def draw(seed: int, split: str, index: int) -> Clip:
-    """The clip of these three, the same everywhere: four frames at 2 fps, two seconds of sound."""
+    """The clip of a seed, split and index: four frames at 2 fps, two seconds of sound."""
     return _perform(seed, split, index, FPS)
 
 
 def film(seed: int, split: str, index: int) -> Clip:
-    """The clip of `draw` at 8 fps: every fourth of its sixteen frames is one of `draw`'s."""
+    """The clip of `draw` at 8 fps: every fourth of its sixteen frames is one of `draw`."""
     return _perform(seed, split, index, FILM_FPS)
 
 
 def generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random numbers of one clip; no two clips share them."""
+    """The random generator of one clip; no two clips share their numbers."""
     if split not in SPLITS:
         raise ValueError(f'split={split!r} must be one of {", ".join(SPLITS)}')
     for name, value in (('seed', seed), ('index', index)):
-        # Above 32 bits a SeedSequence could meet that of another triple.
+        # Above 32 bits the SeedSequences of two triples could be equal.
         if not 0 <= value < 2**32:
             raise ValueError(f'{name}={value} must lie between 0 and 2**32 - 1')
     return np.random.Generator(
@@ -97,7 +97,7 @@ def generator(seed: int, split: str, index: int) -> np.random.Generator:
 
 
 def _perform(seed: int, split: str, index: int, fps: float) -> Clip:
-    """The clip with as many frames a second."""
+    """The clip at this frame rate."""
     rng = generator(seed, split, index)
     scene = draw_scene(rng)
     clip = annotate(rng, scene, f'{split}-{seed}-{index:06d}')
@@ -123,7 +123,7 @@ def stage_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_tokenizer() -> Tokenizer:
-    """Learns the tokenizer from sentences of the stage: byte pairs, cut and spelt as in Qwen2."""
+    """Trains the tokenizer on sentences of the stage: byte pairs, cut and spelt as in Qwen2."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -144,8 +144,8 @@ def build_tokenizer() -> Tokenizer:
 
 
 def _corpus() -> list[str]:
-    """The sentences that the tokenizer learns from."""
-    # Tags stand apart from words here, so that '>' never merges with the word behind it.
+    """The sentences on which the tokenizer is trained."""
+    # Tags are lines of their own, so that '>' never merges with the next word.
     lines = ['<think', '></', 'think', '><', 'answer', '</', '.</', '<answer', '>', QUESTION] * 200
     lines += [line for role in ('system', 'user', 'assistant') for line in [role + '\n'] * 200]
     for words in FAMILIES.values():
@@ -163,18 +163,18 @@ def write(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
         raise ValueError(f'clips={clips}: there must be at least one clip to write')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f'out={str(out)!r} must be a new or an empty folder')
-    film(seed, split, 0)  # names a seed that cannot be before a folder is made
+    film(seed, split, 0)  # raises for a bad seed before a folder is made
     (out / 'clips').mkdir(parents=True)
     try:
         write_films(out, clips, seed, split, sheet)
     except BaseException:
-        shutil.rmtree(out)  # half a folder would only be in the way of the next attempt
+        shutil.rmtree(out)  # a partial folder would block the next attempt
         raise
 
 
 def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
-    """What `write` puts into its folder."""
-    # Training draws clips without ever writing any; it need not load a codec and a plotter.
+    """Writes films, manifest.jsonl and, if asked, sheet.png into a folder."""
+    # Imported here because training, which only draws clips, needs no codec and no plotter.
     from mer_jax.data.stage import film as stage_film
 
     written = []
@@ -190,7 +190,7 @@ def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> No
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m mer_jax.data.stage', description='Write clips of the embedded stage.'
     )
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument('--split', choices=SPLITS, default='test')
     parser.add_argument('--sheet', action='store_true', help='also draw a contact sheet')
     parser.add_argument(
-        '--write-tokenizer', action='store_true', help='learn the tokenizer anew, into the package'
+        '--write-tokenizer', action='store_true', help='train the tokenizer again, into the package'
     )
     flags = parser.parse_args()
     if flags.write_tokenizer == (flags.out is not None):
@@ -212,7 +212,3 @@ def main() -> None:
         write(flags.out, flags.clips, flags.seed, flags.split, flags.sheet)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-
-
-if __name__ == '__main__':
-    main()

@@ -1,4 +1,4 @@
-"""The voices of the embedded stage: syllables of a pitch, a loudness, a pace and a timbre."""
+"""Voices of the embedded stage: syllables with a pitch, a loudness, a pace and a timbre."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from mer_jax.data.stage.words import Feeling
 
 RATE = 16_000  # samples a second
 SECONDS = 2
-STEP = 160  # samples between two values of pitch and loudness, which are joined by lines
-AMOUNT = (0.7, 0.85, 1.0)  # of an expression: weak, medium, strong
+STEP = 160  # samples between two values of pitch and loudness; between them they are linear
+AMOUNT = (0.7, 0.85, 1.0)  # share of an expression that is heard: weak, medium, strong
 HISS = 0.002  # of the microphone
 CYCLE = 1024  # samples of a wave table
 
 
 class Tone(NamedTuple):
-    """How a voice speaks; the defaults are those of a voice that shows nothing."""
+    """The sound of a voice; the defaults are those of a neutral voice."""
 
     pitch: float = 0.0  # octaves above the speaker's own
     rise: float = 0.0  # octaves a second
@@ -50,7 +50,7 @@ _CYCLE_HC = np.sin(_ORDER[:, None] * (np.arange(CYCLE) * (2 * np.pi / CYCLE)))
 
 
 def recording(rng: np.random.Generator, shown: tuple[Feeling, ...]) -> np.ndarray:
-    """Two seconds of one voice, f32[32000]; of two feelings each has a second."""
+    """Two seconds of one voice, f32[32000]; two feelings have one second each."""
     own_pitch = 150 * 2 ** (0.5 * rng.random() - 0.25)
     own_level = 0.85 + 0.3 * rng.random()
     begin = rng.random()
@@ -64,7 +64,7 @@ def recording(rng: np.random.Generator, shown: tuple[Feeling, ...]) -> np.ndarra
 
 
 def _speech(rng: np.random.Generator, tone: Tone, own_pitch: float, begin: float) -> np.ndarray:
-    """A second of syllables in one tone from the syllable `begin` on, f32[16000]."""
+    """One second of syllables in one tone, beginning at syllable `begin`, f32[16000]."""
     syllable = begin + tone.pace * _CLOCK
     through = syllable - np.floor(syllable)
     octave = tone.pitch + tone.rise * (_CLOCK - 0.5) + tone.swing * np.sin(2 * np.pi * through)
@@ -72,8 +72,8 @@ def _speech(rng: np.random.Generator, tone: Tone, own_pitch: float, begin: float
     voiced = np.clip(through / (1 - tone.pause), 0, 1)
     level = tone.loud * np.sqrt(np.sin(np.pi * voiced).clip(0))
     level *= 1 - tone.creak * (0.5 + 0.5 * np.sin(2 * np.pi * 25 * _CLOCK))
-    level_t = _joined(level)
-    phase_t = np.cumsum(_joined(own_pitch * CYCLE / RATE * 2.0**octave), dtype=np.float64)
+    level_t = _interpolated(level)
+    phase_t = np.cumsum(_interpolated(own_pitch * CYCLE / RATE * 2.0**octave), dtype=np.float64)
     weight_h = _ORDER ** (tone.edge - 2.4)
     wave_c = ((weight_h / weight_h.sum()) @ _CYCLE_HC).astype(np.float32)
     sound = np.take(wave_c, phase_t.astype(np.int32) & (CYCLE - 1))
@@ -82,7 +82,7 @@ def _speech(rng: np.random.Generator, tone: Tone, own_pitch: float, begin: float
     return sound
 
 
-def _joined(points: np.ndarray) -> np.ndarray:
-    """The points joined by lines, a value a sample."""
+def _interpolated(points: np.ndarray) -> np.ndarray:
+    """Points interpolated linearly, one value a sample."""
     points = points.astype(np.float32)
     return (points[:-1, None] + np.diff(points)[:, None] * _RAMP).ravel()

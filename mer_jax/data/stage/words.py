@@ -30,7 +30,7 @@ VALENCE = {
     'disgust': -1,
     'shame': -1,
 }
-# The family that an annotator mistakes a family for.
+# The family with which annotators confuse a family.
 KIN = {
     'joy': 'love',
     'love': 'joy',
@@ -151,7 +151,7 @@ PLAIN_CLAUSE = 0.35  # share of the subtitles of one feeling that have a second,
 
 
 class Feeling(NamedTuple):
-    """An emotion of a strength: 0 weak, 1 medium, 2 strong."""
+    """An emotion with its strength: 0 weak, 1 medium, 2 strong."""
 
     family: str
     strength: int
@@ -167,7 +167,7 @@ def pick(rng: np.random.Generator, choices: tuple) -> object:
 
 
 def subtitle(rng: np.random.Generator, shown: tuple[Feeling, ...]) -> str:
-    """One or two clauses that betray the feelings without naming them."""
+    """One or two clauses that show the feelings without naming them."""
     clauses = [(pick(rng, PHRASES[feeling.family]), MARKS[feeling.strength]) for feeling in shown]
     if not shown or (len(shown) == 1 and rng.random() < PLAIN_CLAUSE):
         clauses.insert(int(rng.random() * 2), (pick(rng, PLAIN_PHRASES), MARKS[1]))
@@ -176,13 +176,13 @@ def subtitle(rng: np.random.Generator, shown: tuple[Feeling, ...]) -> str:
 
 
 def manner(modality: str, shown: tuple[Feeling, ...], joint: str) -> str:
-    """What a modality is like, one adjective a feeling."""
+    """The manner of a modality, one adjective for each feeling."""
     place = MODALITIES.index(modality)
     return joint.join(MANNER[feeling.family][place] for feeling in shown) or 'plain'
 
 
 def cue(modality: str, shown: tuple[Feeling, ...]) -> str:
-    """A sentence on what one modality is like."""
+    """A sentence about the manner of one modality."""
     verb = 'are' if modality == 'words' else 'is'
     return f'The {modality} {verb} {manner(modality, shown, ", then ")}.'
 

@@ -1,3 +1,5 @@
+"""The embedded stage: its clips, their annotations, their files and the tokenizer."""
+
 import json
 import re
 import sys
@@ -30,7 +32,7 @@ FAMILY_OF = {word: family for family, words in FAMILIES.items() for word in word
 
 
 def scenes(count, split='train'):
-    """Scenes and the clips written from them, without pictures and sound."""
+    """Scenes and their clips, without pictures and sound."""
     for index in range(count):
         rng = stage.generator(5, split, index)
         scene = draw_scene(rng)
@@ -38,7 +40,7 @@ def scenes(count, split='train'):
 
 
 def unmasked(shown):
-    """The modality whose valence is against that of both others, from what is shown alone."""
+    """The modality whose valence contradicts that of both others, by the shown emotions alone."""
     signs = {each: {VALENCE[f.family] for f in shown[each]} - {0} for each in MODALITIES}
     for each in MODALITIES:
         one, other = (signs[name] for name in MODALITIES if name != each)
@@ -153,25 +155,25 @@ def test_a_lie_is_an_emotion_of_the_other_valence_that_is_not_felt():
             assert signs == {-VALENCE[false.family]}
 
 
-def test_the_cues_alone_tell_who_lies():
+def test_the_shown_emotions_alone_tell_which_modality_lies():
     for scene, _ in scenes(3000):
         assert unmasked(scene.shown) == scene.liar
 
 
-def test_only_the_words_can_show_nothing_and_no_modality_shows_more_than_two():
+def test_only_words_can_show_nothing_and_no_modality_shows_more_than_two_emotions():
     for scene, _ in scenes(1000):
         assert all(len(feelings) <= 2 for feelings in scene.shown.values())
         assert scene.shown['face'] and scene.shown['voice']
 
 
-def test_the_trace_names_exactly_what_the_modalities_show():
+def test_the_trace_names_exactly_the_emotions_that_the_modalities_show():
     for scene, clip in scenes(1000):
         said = [word for word in re.findall(r'\w+', clip.reasoning) if word in FAMILY_OF]
         assert said == [feeling.word for each in MODALITIES for feeling in scene.shown[each]]
         assert clip.reasoning.endswith(f'{scene.liar} false.') == (scene.liar is not None)
 
 
-def test_each_cue_names_the_manner_of_what_its_modality_shows():
+def test_each_cue_names_the_manners_of_the_emotions_of_its_modality():
     for scene, clip in scenes(300):
         for place, (each, cue) in enumerate(zip(MODALITIES, clip.cues, strict=True)):
             manners = [MANNER[feeling.family][place] for feeling in scene.shown[each]]
@@ -179,7 +181,7 @@ def test_each_cue_names_the_manner_of_what_its_modality_shows():
             assert re.findall(r'\w+', cue)[3:] == (' then '.join(manners) or 'plain').split()
 
 
-def test_the_answer_has_felt_words_of_the_trace_and_keeps_what_two_cues_support():
+def test_the_answer_holds_felt_emotions_and_keeps_those_that_two_cues_support():
     cautious = 0
     for scene, clip in scenes(2000):
         felt = {feeling.word for feeling in scene.felt}
@@ -204,7 +206,7 @@ def test_the_crowd_is_broader_than_the_answer():
     assert all(1 <= len(each) == len(set(each)) for each in words)
 
 
-def test_the_words_of_the_crowd_name_felt_families_or_their_kin():
+def test_the_words_of_the_crowd_belong_to_felt_families_or_their_kin():
     slips = 0
     for scene, clip in scenes(2000):
         felt = {feeling.family for feeling in scene.felt}
@@ -250,7 +252,7 @@ def test_the_film_holds_the_frames_of_the_clip_and_the_same_sound():
     np.testing.assert_array_equal(film.audio, clip.audio)
 
 
-def test_written_clips_come_back_from_the_manifest_and_decode_to_what_was_drawn(tmp_path):
+def test_written_clips_are_read_from_the_manifest_and_decode_to_those_drawn(tmp_path):
     stage.write(tmp_path / 'out', clips=2, seed=4, split='test', sheet=True)
     assert (tmp_path / 'out' / 'sheet.png').read_bytes().startswith(b'\x89PNG')
     clips = read_manifest(tmp_path / 'out' / 'manifest.jsonl')
@@ -268,7 +270,7 @@ def test_written_clips_come_back_from_the_manifest_and_decode_to_what_was_drawn(
         np.testing.assert_allclose(read_audio(clip.video), drawn.audio, atol=2e-7)
 
 
-def test_the_command_line_refuses_a_folder_in_use_and_no_clips(tmp_path, monkeypatch, capsys):
+def test_a_folder_in_use_and_zero_clips_are_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / 'note').touch()
     for flags, said in (
         (['--out', str(tmp_path), '--clips', '2'], 'must be a new or an empty folder'),
@@ -282,7 +284,7 @@ def test_the_command_line_refuses_a_folder_in_use_and_no_clips(tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ['note']
 
 
-def test_the_shipped_tokenizer_is_the_one_that_is_built():
+def test_the_shipped_tokenizer_is_the_one_that_is_trained():
     shipped = Path(stage.__file__).with_name(stage.TOKENIZER_FILE).read_text('utf-8')
     assert json.loads(shipped) == json.loads(stage.build_tokenizer().to_str())
 
@@ -293,7 +295,7 @@ def test_every_emotion_word_is_one_token_with_and_without_a_space():
         assert len(tokenizer.encode(word)) == len(tokenizer.encode(' ' + word)) == 1
 
 
-def test_tags_are_plain_text_that_leaves_the_words_beside_them_whole():
+def test_tags_are_plain_text_and_do_not_split_the_words_beside_them():
     tokenizer = stage.stage_tokenizer()
     text = '<think>face wide: sad.</think><answer>sad, proud</answer>'
     assert tokenizer.tokenize(text) == (
@@ -301,7 +303,7 @@ def test_tags_are_plain_text_that_leaves_the_words_beside_them_whole():
     )
 
 
-def test_special_tokens_follow_the_ordinary_ones_and_end_and_pad_are_qwens():
+def test_special_tokens_come_last_and_end_and_pad_are_those_of_qwen():
     tokenizer = stage.stage_tokenizer()
     assert len(tokenizer) == stage.VOCABULARY
     ids = tokenizer.convert_tokens_to_ids(list(stage.SPECIAL))
@@ -310,13 +312,13 @@ def test_special_tokens_follow_the_ordinary_ones_and_end_and_pad_are_qwens():
     assert set(tokenizer.all_special_tokens) == set(stage.SPECIAL)
 
 
-def test_the_tokenizer_gives_any_text_back():
+def test_any_text_is_decoded_as_it_was_encoded():
     tokenizer = stage.stage_tokenizer()
     for text in ('Größe, naïve 不是 🙂 <think>', *(clip.subtitle for _, clip in scenes(50))):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_chat_is_laid_out_as_in_qwen_without_a_system_turn():
+def test_a_chat_is_rendered_as_in_qwen_without_a_system_turn():
     content = [{'type': each} for each in ('video', 'image', 'audio')]
     messages = [{'role': 'user', 'content': [*content, {'type': 'text', 'text': QUESTION}]}]
     text = stage.stage_tokenizer().apply_chat_template(
