@@ -1,10 +1,10 @@
 """A judge of reasoning: a model that grades every step of an answer against its clip.
 
-The last step, which is the answer, gives recognition, the mean of the others reasoning, and CoT is
-the mean of both (MME-Emotion, arXiv 2508.09210). The published protocol differs in three ways:
-there an LLM cuts what was said into steps, here they are the sentences of the think block; its
-judge sees the first ten seconds, this one ten frames of all of a longer clip; and its judge is told
-what another model heard. Scores of different judges cannot be compared anyway.
+Recognition is the grade of the last step, the answer; reasoning is the mean grade of the other
+steps; CoT is the mean of both (MME-Emotion, arXiv 2508.09210). The published protocol differs in
+three ways. There an LLM cuts the text into steps; here they are the sentences of the think block.
+Its judge sees the first ten seconds; this one sees up to ten frames spread over the whole clip. Its
+judge is also told what another model heard. Scores of different judges cannot be compared anyway.
 """
 
 import base64
@@ -32,7 +32,7 @@ PATIENCE = 16  # answers without a verdict before the first one
 FRAMES, PIXELS = 10, (1, 512 * 512)
 REASONED = 'mme_'  # begins the keys of the benchmarks whose reasoning is judged
 JUDGED = ('recognition', 'reasoning', 'cot')
-# A number before a full stop is that of a list, a small letter after a quotation goes on with it.
+# A number before a full stop numbers a list; a small letter after a quotation continues it.
 SENTENCE = re.compile(r'(?<=[^\d\s][.!?…])\s+|(?<=[.!?…]["”)])\s+(?![a-z])|(?<=[。！？])|\n+')
 STEP = re.compile(r'step\s*([0-9]{1,3})\s*:\s*([0-9]{1,3})\s*/\s*([0-9]{1,3})(?!\.?[0-9])')
 
@@ -52,11 +52,11 @@ Reply with one fraction for each step, in their order, between score tags, such 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What a judge is asked about: the answer to a clip in one mode, in steps."""
+    """The answer to a clip in one mode, in steps, for the judge to grade."""
 
     id: str
     mode: str
-    asked: str  # what the answer answers
+    asked: str  # the question that was answered
     gold: tuple[str, ...]
     steps: tuple[str, ...]  # the last one is the answer
     video: str | None
@@ -72,7 +72,7 @@ def judge_set(
 ) -> dict:
     """The `judged_scores` of predictions/KEY.jsonl; the verdicts are in judged/KEY.jsonl.
 
-    `gold` holds the word or words of a clip by its id, `asked` is what all clips were asked.
+    `gold` holds the word or words of a clip by its id, `asked` is the question about all clips.
     """
     predictions = workdir / 'predictions' / f'{key}.jsonl'
     lines = [json.loads(line) for line in predictions.read_text(encoding='utf-8').splitlines()]
@@ -83,7 +83,7 @@ def judge_set(
 def questions_of(
     lines: Sequence[dict], clips: Sequence[Clip], gold: Mapping[str, object], asked: str
 ) -> list[Question]:
-    """A question for each line of a predictions file that answers to a clip with gold words."""
+    """A question for each line of a predictions file whose clip has gold words."""
     film = {clip.id: clip.video for clip in clips}
     questions = []
     for line in lines:
@@ -97,10 +97,7 @@ def questions_of(
 
 
 def steps_of(think: str, answer: str) -> tuple[str, ...]:
-    """The sentences of a think block, and the answer as the last step.
-
-    The published protocol lets an LLM cut what was said into steps.
-    """
+    """The sentences of a think block, and the answer as the last step."""
     sentences = (' '.join(part.split()) for part in SENTENCE.split(think))
     return *filter(None, sentences), f'The answer is: {answer or "none"}'
 
@@ -108,9 +105,9 @@ def steps_of(think: str, answer: str) -> tuple[str, ...]:
 def judge_lines(judge: Endpoint, questions: Sequence[Question], path: pathlib.Path) -> list[dict]:
     """A line for each question: {'id', 'mode', 'judge', 'steps', 'scores', 'said'}, as in `path`.
 
-    `scores` are fractions, one a step, or None where the judge gave no verdict. A file that is
-    there is gone on with. ConnectionError where the endpoint fails, ValueError where nothing it
-    says is a verdict or another judge's verdicts are there.
+    `scores` are fractions, one for each step, or None if the judge gave no verdict. An existing
+    file is continued. ConnectionError if the endpoint fails; ValueError if none of its first
+    replies is a verdict, or if the file holds verdicts of another judge.
     """
     lines = judged_before(judge, path, questions)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,25 +127,25 @@ def judge_lines(judge: Endpoint, questions: Sequence[Question], path: pathlib.Pa
             if len(lines) >= PATIENCE and not any(line['scores'] for line in lines):
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise ValueError(
-                    f'{judge.title} gave no verdict on the first {len(lines)} answers, but '
-                    f'{line["said"]!r:.200}; {path} holds all of it: remove that file before '
-                    'another try'
+                    f'{judge.title} gave no verdict on the first {len(lines)} answers; its last '
+                    f'reply is {line["said"]!r:.200}, and {path} holds all of them: remove that '
+                    'file before another try'
                 )
     return lines
 
 
 def judged_before(judge: Endpoint, path: pathlib.Path, questions: Sequence[Question]) -> list[dict]:
-    """The lines that an earlier start has written about the first of these very questions."""
+    """The lines that an earlier start wrote about the first of these questions, in order."""
     lines = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
     kept = []
     for text, question in zip(lines, questions, strict=False):
         try:
             line = json.loads(text)
         except ValueError:
-            break  # torn by a kill
+            break  # cut short by a kill
         if line['judge'] != judge.title:
             raise ValueError(
-                f'{path}: holds verdicts of {line["judge"]}, and now {judge.title} is to judge; '
+                f'{path}: holds verdicts of {line["judge"]}, but the judge is now {judge.title}: '
                 'move the file away first'
             )
         if (line['id'], line['mode']) != (question.id, question.mode):
@@ -160,7 +157,7 @@ def judged_before(judge: Endpoint, path: pathlib.Path, questions: Sequence[Quest
 
 
 def judged_line(judge: Endpoint, question: Question) -> dict:
-    """The line of one question; it has no scores where the reply is no verdict."""
+    """The line of one question; its scores are None if the reply is no verdict."""
     try:
         said = ask(judge, messages_about(question))
         scores = read_verdict(said, len(question.steps))
@@ -171,7 +168,7 @@ def judged_line(judge: Endpoint, question: Question) -> dict:
 
 
 def messages_about(question: Question) -> list[dict]:
-    """The chat that asks for a verdict, frames as JPEG inside."""
+    """The chat that asks for a verdict, with frames as JPEG images."""
     numbered = '\n'.join(f'Step {i}: {step}' for i, step in enumerate(question.steps, 1))
     text = (
         f'Question: {question.asked}\n'
@@ -186,7 +183,7 @@ def messages_about(question: Question) -> list[dict]:
 
 
 def frames(video: str | None) -> list[str]:
-    """At most FRAMES frames of a film, one a second or fewer, each as a data URL."""
+    """At most FRAMES frames of a film, at most one a second, each as a data URL."""
     urls = []
     for frame in read_video(video, 1, FRAMES, PIXELS)[0] if video else ():
         file = io.BytesIO()
@@ -198,7 +195,7 @@ def frames(video: str | None) -> list[str]:
 def read_verdict(said: str, count: int) -> list[float] | None:
     """The fraction of each of `count` steps between the last score tags; None if one is missing.
 
-    What the tags hold must be `Step 1: a/b, …` for just these steps, in order, with a ≤ b.
+    The tags must hold `Step 1: a/b, …` for exactly these steps, in order, with a ≤ b.
     """
     before, _, _ = said.lower().rpartition('</score>')
     _, opened, verdict = before.rpartition('<score>')
@@ -219,11 +216,11 @@ def judged_figures(sums: np.ndarray) -> metrics.Figures:
 
 
 def judged_scores(judge: Endpoint, lines: Sequence[dict]) -> dict:
-    """Figures of fast, slow, and slow − fast, with their intervals and who judged.
+    """Figures of fast, slow, and slow − fast, with their intervals and the judge.
 
     {'judge', 'host', 'fast': {'n', 'kept', 'skipped', 'recognition', 'reasoning', 'cot', 'ci'},
     'slow': …, 'difference': …}, all fractions. Answers without a verdict are skipped; the reasoning
-    of an answer without reasons is 0. ValueError where no clip has two verdicts.
+    of an answer without reasons is 0. ValueError if no clip has two verdicts.
     """
     terms = {mode: {} for mode in MODES}
     for line in lines:
@@ -251,7 +248,7 @@ def judged_scores(judge: Endpoint, lines: Sequence[dict]) -> dict:
 
 
 def in_groups(term_nj: list[tuple]) -> np.ndarray:
-    """The sums of terms over the groups in which items are resampled: f[m, 3]."""
+    """The sums of terms in the groups in which items are resampled: f[m, 3]."""
     group_n = metrics.groups(len(term_nj))
     sums_m = np.zeros((group_n.max() + 1, 3))
     np.add.at(sums_m, group_n, term_nj)
@@ -264,6 +261,6 @@ def numbers(sums_m: np.ndarray) -> dict[str, float]:
 
 
 def who_judged(judged: dict) -> str:
-    """Whose `judged_scores` they are, and how many answers they leave out."""
+    """A line that names the judge of `judged_scores` and counts the answers left out."""
     skipped = ' and '.join(f'{judged[mode]["skipped"]} {mode}' for mode in MODES)
     return f'judged by {judged["judge"]} at {judged["host"]}; {skipped} answers got no verdict'

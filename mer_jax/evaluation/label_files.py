@@ -1,4 +1,4 @@
-"""Labels and predictions by name, out of CSV, JSONL and the published .npz files."""
+"""Labels and predictions by name, from CSV, JSONL and the published .npz files."""
 
 import csv
 import dataclasses
@@ -20,10 +20,10 @@ NAMES = ('name', 'filenames', 'id')  # columns that name the item
 ANSWERS = ('answer', 'words', 'fileitems', 'openset')
 CORPORA = ('test_corpus', 'test1_corpus')
 MOST_LINE = 2**20  # bytes
-SHORT = 500  # the parts of shorter answers are remembered: they come again and again
+SHORT = 500  # letters; the parts of shorter answers are remembered, because they recur
 MOST_RECALLED = 2**16
 
-_MARKS = ('<answer>', '</answer>'), ('\\boxed{', '}')  # around what a model answers
+_MARKS = ('<answer>', '</answer>'), ('\\boxed{', '}')  # around the answer in a model's text
 
 Row = tuple[int | str, Mapping[str, Any]]  # where in the file, and the cells by column
 
@@ -35,18 +35,19 @@ class Column:
     path: str
     key: str
     values: dict[str, Any]
-    repeated: int  # rows that say the same once more
+    repeated: int  # rows that repeat an earlier one
 
 
 def read_column(
     path: str | os.PathLike, keys: Sequence[str], corpus: str = '', mode: str = ''
 ) -> Column:
-    """The first of these columns that a .csv, .jsonl or .npz file has, by name.
+    """The first of the columns `keys` that a .csv, .jsonl or .npz file has.
 
     An .npz file holds parallel arrays (`filenames`, `fileitems`) or corpora of name → {emo, val};
-    `corpus` chooses among these, where none is called as in CORPORA. `mode` keeps the rows of that
-    `mode` only, where a file has answers of several. Rows that repeat a name are counted if they
-    say the same. Raises ValueError, naming file, line and way out, for everything else.
+    `corpus` chooses one of these, by default the first of CORPORA or the only one. `mode` keeps the
+    rows of that mode alone, in a file with answers of several. Rows that repeat a name and its
+    value are counted. Raises ValueError, naming file, line and way out, for a name with two values
+    and for anything that cannot be read.
     """
     path = pathlib.Path(path)
     values: dict[str, Any] = {}
@@ -61,7 +62,7 @@ def read_column(
             name, value = str(row[named]).strip(), row[key]
         except KeyError as error:
             raise ValueError(
-                f'{path}:{place}: no {error} here, as the first row has: give all rows the same'
+                f'{path}:{place}: no {error} here, but in the first row: give all rows the same'
             ) from error
         if not name:
             raise ValueError(f'{path}:{place}: {named!r} is empty: every row names its item')
@@ -77,7 +78,7 @@ def read_column(
         else:
             hint = ', or choose one mode (--mode)' if 'mode' in row else ''
             raise ValueError(
-                f'{path}:{place}: {name!r:.99} is there twice with another {key!r}: keep one row'
+                f'{path}:{place}: {name!r:.99} comes twice, with another {key!r}: keep one row'
                 f'{hint}'
             )
     if not values:
@@ -89,8 +90,8 @@ def read_column(
 def published_words(value: Any) -> list[str]:
     """The words of an answer or a label as the published evaluation reads them, lower-case.
 
-    A string is cut as `published_list` says, a list is taken as it is; nothing (an empty cell, NaN)
-    is an empty list. ValueError for what is neither.
+    A string is cut by `published_list`, a list is taken as it is; an empty cell or NaN gives an
+    empty list. ValueError for any other value.
     """
     if not isinstance(value, str):
         return [word for entry in _entries(value) if (word := str(entry).lower().strip())]
@@ -103,20 +104,20 @@ def published_words(value: Any) -> list[str]:
 def plain_words(value: Any) -> list[str]:
     """The words of an answer or a label as `split_answer` reads them, each once.
 
-    Of a text with `<answer>…</answer>` or a box of LaTeX only what the last of them holds is read.
-    The entries of a list are read one by one; nothing (an empty cell, NaN) is an empty list.
-    ValueError for what is neither a string nor a list.
+    Of a text with `<answer>…</answer>` or a box of LaTeX, only the content of the last one is read.
+    The entries of a list are read one by one; an empty cell or NaN gives an empty list. ValueError
+    for any other value.
     """
     if isinstance(value, str):
-        value = _said(value)
+        value = _marked_answer(value)
         read = _plain.__getitem__ if len(value) < SHORT else split_answer
         return list(dict.fromkeys(itertools.chain.from_iterable(map(read, value.split(',')))))
     words = (word for entry in _entries(value) for word in split_answer(str(entry)))
     return list(dict.fromkeys(words))
 
 
-def _said(text: str) -> str:
-    """What a model's text gives as its answer; all of it where nothing is marked."""
+def _marked_answer(text: str) -> str:
+    """The marked answer in a model's text, or the whole text if nothing is marked."""
     for start, end in _MARKS:
         _, mark, said = text.rpartition(start)
         if mark:
@@ -125,12 +126,12 @@ def _said(text: str) -> str:
 
 
 def _published_part(part: str) -> list[str]:
-    """The words between two commas; the brackets that are taken off again keep those inside."""
+    """The words between two commas; the added brackets are removed again, inner ones are kept."""
     return [word for entry in published_list(f'[{part}]') if (word := entry.lower().strip())]
 
 
 class _Recalled(dict[str, list[str]]):
-    """What was read in parts of answers; the first MOST_RECALLED of them are remembered."""
+    """The words of parts of answers; the first MOST_RECALLED parts are remembered."""
 
     def __init__(self, read: Callable[[str], list[str]]):
         super().__init__()
@@ -160,7 +161,7 @@ def _entries(value: Any) -> Iterable[Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two cells hold the same; NaN is the same as NaN."""
+    """Whether two cells hold the same value; NaN equals NaN."""
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     return type(one) is type(other) and (one == other or one != one and other != other)
@@ -188,7 +189,7 @@ def _rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
 
 
 def _lines(path: pathlib.Path) -> Iterator[str]:
-    """The lines of a text in UTF-8, with their ends, without the mark some editors put in front."""
+    """The lines of a text in UTF-8, with their ends, without a byte order mark."""
     with path.open('rb') as file:
         number = 0
         while line := file.readline(MOST_LINE + 1):
@@ -275,7 +276,7 @@ def _npz_rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
 
 
 def _choose_corpus(path: pathlib.Path, corpora: list[str], corpus: str) -> str:
-    """The corpus that is asked for, or that of the test, or the only one."""
+    """The requested corpus, or that of the test, or the only one."""
     asked = [corpus] if corpus else [*CORPORA, *(corpora if len(corpora) == 1 else ())]
     for key in asked:
         if key in corpora:

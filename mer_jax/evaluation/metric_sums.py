@@ -1,7 +1,7 @@
-"""What answers add to the sums behind the figures of mer_jax.evaluation.metrics, task by task.
+"""Sums over items from which mer_jax.evaluation.metrics computes each figure, task by task.
 
-Gold and named words come as parallel lists, an entry an item. Items are taken in blocks, so that
-memory does not grow with their number, and added up in the groups in which they are resampled.
+Gold and named words are parallel lists with one entry for each item. Items are read in blocks, so
+that memory does not grow with their number, and summed in the groups in which they are resampled.
 """
 
 import collections
@@ -22,37 +22,37 @@ MOST_LABELS = 2000
 
 @dataclasses.dataclass(frozen=True)
 class MetricSums:
-    """The sums over items, and which of the items and words they leave out."""
+    """The sums over items, and counts of the items and words that they leave out."""
 
     sums_m: np.ndarray  # f[m, ...], by group of items
     kept: int  # items whose label counts
-    unmapped: int  # kept items whose answer names nothing that is known
+    unmapped: int  # kept items whose answer has no known word
     unknown: Mapping[str, int]  # how often each unknown word was named
 
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """For each word the set of classes that several maps put it into, a bit a class."""
+    """The classes of each word in several maps, as a set with one bit for each class."""
 
     row: Mapping[str, int]
     bit_nx: np.ndarray  # u64[n, x], 64 classes a column; the last row is that of unknown words
     first_j: np.ndarray  # i[j], the first column of each map
 
     def sets(self, answers: Words) -> np.ndarray:
-        """The classes that the words of each answer name: u64[n, x]."""
+        """The classes of the words of each answer: u64[n, x]."""
         size_n = np.fromiter(map(len, answers), np.int64, len(answers))
         words = itertools.chain.from_iterable(answers)
         found = map(self.row.get, words, itertools.repeat(-1))
         row_m = np.fromiter(found, np.int64, size_n.sum())
         set_nx = np.zeros((len(answers), self.bit_nx.shape[1]), np.uint64)
-        said_n = size_n > 0  # reduceat would give an empty answer the first word of the next one
+        said_n = size_n > 0  # reduceat would give an empty answer the first word of the next answer
         if said_n.any():
             start_n = (np.cumsum(size_n) - size_n)[said_n]
             set_nx[said_n] = np.bitwise_or.reduceat(self.bit_nx[row_m], start_n)
         return set_nx
 
     def sizes(self, set_nx: np.ndarray) -> np.ndarray:
-        """How many classes of each map the sets hold: i[n, j]."""
+        """The number of classes of each map in the sets: i[n, j]."""
         return np.add.reduceat(np.bitwise_count(set_nx), self.first_j, -1, np.int64)
 
     def common_sizes(self, named_nx: np.ndarray, gold_nx: np.ndarray) -> list[np.ndarray]:
@@ -61,8 +61,8 @@ class Classes:
 
 
 def classes_of(maps: Sequence[Mapping[str, int]]) -> Classes:
-    """Classes of maps word → class, side by side."""
-    row = _numbered(_flat(maps))
+    """The Classes of several maps word → class."""
+    row = _numbered(_all_words(maps))
     columns = [max(word_class.values(), default=0) // 64 + 1 for word_class in maps]
     first_j = np.cumsum(columns) - columns
     bit_nx = np.zeros((len(row) + 1, sum(columns)), np.uint64)
@@ -74,7 +74,7 @@ def classes_of(maps: Sequence[Mapping[str, int]]) -> Classes:
 
 
 def wheel_maps(wheels: Wheels, level: int) -> list[dict[str, int]]:
-    """word → category, for each wheel."""
+    """The map word → category of each wheel."""
     return [
         {
             word: place
@@ -95,7 +95,7 @@ def open_sums(gold: Words, named: Words, wheels: Wheels) -> MetricSums:
         + [word_class for level in (1, 2) for word_class in wheel_maps(wheels, level)]
     )
     group_n = groups(len(gold))
-    sums_m = np.zeros((_most(group_n), 2 + 2 * len(wheels.names), 3))
+    sums_m = np.zeros((_group_count(group_n), 2 + 2 * len(wheels.names), 3))
     kept = unmapped = 0
     unknown = collections.Counter()
     for block in _blocks(len(gold)):
@@ -115,7 +115,7 @@ def basic_sums(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 1
     classes = classes_of(wheel_maps(wheels, level))
     candidates = classes.sets([sorted(set(gold))])
     group_n = groups(len(gold))
-    sums_m = np.zeros((_most(group_n), len(wheels.names), 4))
+    sums_m = np.zeros((_group_count(group_n), len(wheels.names), 4))
     kept = unmapped = 0
     unknown = collections.Counter()
     for block in _blocks(len(gold)):
@@ -139,28 +139,28 @@ def basic_sums(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 1
 def sentiment_sums(gold: Sequence[float], named: Sequence[str]) -> MetricSums:
     """Counts for `sentiment_figures`: f[m, 2, 2]; an item is kept if gold is below or above 0.
 
-    What is named is positive, negative or neutral; anything else, the text of an answer or nothing,
-    is unmapped. None but positive is positive.
+    A named sentiment is positive, negative or neutral; any other text, also an empty one, is
+    unmapped. Negative, neutral and unmapped answers all count as not positive.
     """
-    gold, named = _where([value < 0 or value > 0 for value in gold], gold, named)
+    gold, named = _chosen([value < 0 or value > 0 for value in gold], gold, named)
     known = ('positive', 'negative', 'neutral')
     unmapped = [text for text in named if text not in known]
     unknown = collections.Counter(filter(None, unmapped))
     gold_n = np.fromiter((value > 0 for value in gold), np.int64, len(gold))
     named_n = np.fromiter((word == 'positive' for word in named), np.int64, len(gold))
     group_n = groups(len(gold))
-    sums_m = np.zeros((_most(group_n), 2, 2))
+    sums_m = np.zeros((_group_count(group_n), 2, 2))
     np.add.at(sums_m, (group_n, gold_n, named_n), 1)
     return MetricSums(sums_m, len(gold), len(unmapped), unknown)
 
 
 def accuracy_sums(gold: Sequence[str], named: Words) -> MetricSums:
-    """Counts for `accuracy_figures`: f[m, c, 3]; classes are the words that are gold somewhere.
+    """Counts for `accuracy_figures`: f[m, c, 3]; classes are the words that occur as gold.
 
-    An answer is right if it is the one gold word; of several words none counts. An item without a
-    label is not kept.
+    An answer is right if it is the gold word and nothing else; an answer of several words names no
+    class. An item without a label is not kept.
     """
-    gold, named = _where(gold, gold, named)
+    gold, named = _chosen(gold, gold, named)
     classes = _numbered(gold)
     _refuse_many(classes)
     gold_n = np.fromiter((classes[word] for word in gold), np.int64, len(gold))
@@ -171,7 +171,7 @@ def accuracy_sums(gold: Sequence[str], named: Words) -> MetricSums:
     )
     group_n, known_n = groups(len(gold)), named_n >= 0
     right_n = gold_n == named_n
-    sums_m = np.zeros((_most(group_n), len(classes), 3))
+    sums_m = np.zeros((_group_count(group_n), len(classes), 3))
     np.add.at(sums_m[..., 0], (group_n[right_n], gold_n[right_n]), 1)
     np.add.at(sums_m[..., 1], (group_n, gold_n), 1)
     np.add.at(sums_m[..., 2], (group_n[known_n], named_n[known_n]), 1)
@@ -179,26 +179,26 @@ def accuracy_sums(gold: Sequence[str], named: Words) -> MetricSums:
 
 
 def _refuse_many(labels: Mapping[str, int]) -> None:
-    """Counts of every label are kept many times over: ValueError for more than MOST_LABELS."""
+    """Raises ValueError for more than MOST_LABELS, as each of them is counted in every group."""
     if len(labels) > MOST_LABELS:
         raise ValueError(
-            f'{len(labels)} different labels, {MOST_LABELS} are the most: is it the right column, '
-            'and are these words open (--task open)?'
+            f'{len(labels)} different labels, at most {MOST_LABELS} are counted: is it the right '
+            'column, and are these words open (--task open)?'
         )
 
 
 def multilabel_sums(gold: Words, named: Words) -> MetricSums:
-    """Sums for `multilabel_figures`: f[m, 6 + 3 c]; labels are the words that are gold somewhere.
+    """Sums for `multilabel_figures`: f[m, 6 + 3 c]; labels are the words that occur as gold.
 
     Words are compared as they are. An item without a label is not kept.
     """
-    gold, named = _where(gold, gold, named)
-    labels = _numbered(_flat(gold))
+    gold, named = _chosen(gold, gold, named)
+    labels = _numbered(_all_words(gold))
     _refuse_many(labels)
-    vocabulary = _numbered(itertools.chain(labels, _flat(named)))  # labels keep their numbers
+    vocabulary = _numbered(itertools.chain(labels, _all_words(named)))  # labels keep their numbers
     width, group_n = len(vocabulary), groups(len(gold))
-    sums_m = np.zeros((_most(group_n), 6))
-    counts_m = np.zeros((_most(group_n), len(labels), 3))
+    sums_m = np.zeros((_group_count(group_n), 6))
+    counts_m = np.zeros((_group_count(group_n), len(labels), 3))
     unmapped = 0
     for block in _blocks(len(gold)):
         said, right = (_word_set(words[block], vocabulary) for words in (named, gold))
@@ -215,13 +215,13 @@ def multilabel_sums(gold: Words, named: Words) -> MetricSums:
             item, word = keys // width, keys % width
             known = word < len(labels)
             np.add.at(counts_m[..., k], (group_n[block][item[known]], word[known]), 1)
-        unmapped += len(gold[block]) - len(np.unique(item[known]))  # of what is named, the last k
+        unmapped += len(gold[block]) - len(np.unique(item[known]))  # of the named sets, the last k
     sums_m = np.concatenate([sums_m, counts_m.reshape(len(sums_m), 3 * len(labels))], -1)
     return MetricSums(sums_m, len(gold), unmapped, _unknown(named, labels))
 
 
-def _where(chosen: Iterable, *lists: Sequence) -> list[list]:
-    """The lists without the items that are not chosen."""
+def _chosen(chosen: Iterable, *lists: Sequence) -> list[list]:
+    """The chosen items of each list."""
     chosen = list(map(bool, chosen))
     return [list(itertools.compress(items, chosen)) for items in lists]
 
@@ -230,19 +230,19 @@ def _blocks(count: int) -> list[slice]:
     return [slice(first, first + BLOCK) for first in range(0, count, BLOCK)]
 
 
-def _most(group_n: np.ndarray) -> int:
-    """How many groups there are."""
+def _group_count(group_n: np.ndarray) -> int:
+    """The number of groups."""
     return int(group_n.max(initial=-1)) + 1
 
 
 def _add(sums_m: np.ndarray, group_n: np.ndarray, term_n: np.ndarray) -> None:
-    """Add the terms of each item to the sums of its group."""
+    """Adds the terms of each item to the sums of its group."""
     columns = sums_m.reshape(len(sums_m), -1)
     for k, term in enumerate(term_n.reshape(len(term_n), -1).T):
         columns[:, k] += np.bincount(group_n, term, len(sums_m))
 
 
-def _flat(answers: Words) -> Iterable[str]:
+def _all_words(answers: Words) -> Iterable[str]:
     return itertools.chain.from_iterable(answers)
 
 
@@ -252,25 +252,25 @@ def _numbered(words: Iterable[str]) -> dict[str, int]:
 
 
 def _merged(word_of: Mapping[str, str]) -> dict[str, int]:
-    """The number of what each form stands for."""
+    """A number for each form, the same for all forms of one word."""
     numbers = _numbered(word_of.values())
     return {form: numbers[word] for form, word in word_of.items()}
 
 
 def _unknown(named: Words, known: Mapping[str, int]) -> collections.Counter:
-    """How often each word was named that is not known."""
-    return collections.Counter(itertools.filterfalse(known.__contains__, _flat(named)))
+    """How often each unknown word was named."""
+    return collections.Counter(itertools.filterfalse(known.__contains__, _all_words(named)))
 
 
 def _word_set(answers: Words, numbers: Mapping[str, int]) -> np.ndarray:
     """The set of known words of each item: sorted i[m], item · len(numbers) + number."""
     find, width = numbers.get, len(numbers)
     size_n = np.fromiter(map(len, answers), np.int64, len(answers))
-    number_m = np.fromiter((find(word, -1) for word in _flat(answers)), np.int64, size_n.sum())
+    number_m = np.fromiter((find(word, -1) for word in _all_words(answers)), np.int64, size_n.sum())
     item_m = np.repeat(np.arange(len(answers)), size_n)
     return np.unique((item_m * width + number_m)[number_m >= 0])
 
 
 def _sizes(keys: np.ndarray, count: int, width: int) -> np.ndarray:
-    """How many words the set of each item has: i[n]."""
+    """The number of words in the set of each item: i[n]."""
     return np.bincount(keys // max(width, 1), minlength=count)

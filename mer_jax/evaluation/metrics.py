@@ -1,8 +1,8 @@
-"""The figures of the benchmarks as functions of sums over items, and how sure each of them is.
+"""Figures of the benchmarks as functions of sums over items, with bootstrap intervals.
 
-What an item adds is a row of terms (metric_sums makes them); a figure is a function of the sums
-of all rows. So resampling the items costs one matrix product, whatever the figure. All figures are
-fractions in [0, 1]; a share of nothing counts as 0.
+Each item adds a row of terms (see metric_sums), and a figure is a function of the sums of all rows.
+So resampling the items costs one matrix product for any figure. All figures are fractions in
+[0, 1]; 0 / 0 counts as 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ def ratio(part, whole) -> np.ndarray:
 
 
 def set_terms(hit, named, gold) -> np.ndarray:
-    """What the sizes of |named ∩ gold|, |named| and |gold| of an item add: f[..., 3].
+    """The terms of an item from the sizes |named ∩ gold|, |named| and |gold|: f[..., 3].
 
-    The terms are 1, the precision |named ∩ gold| / |named| (0 if nothing is named) and the recall
-    |named ∩ gold| / |gold|; all are 0 where gold is empty: such an item does not count.
+    They are 1, the precision |named ∩ gold| / |named| (0 if nothing is named) and the recall
+    |named ∩ gold| / |gold|. All are 0 if gold is empty, so that such an item does not count.
     """
     kept = np.asarray(gold) > 0
     return np.stack([kept, ratio(hit, named) * kept, ratio(hit, gold)], -1)
@@ -40,10 +40,11 @@ def f_score(precision, recall) -> np.ndarray:
 def open_figures(sums: np.ndarray, wheels: Sequence[str], level: int = 1) -> Figures:
     """Figures of open-vocabulary answers from the sums [..., 2 + 2 w, 3] of `set_terms`.
 
-    Second to last axis: M1 (the word of which a word is a form), M2 (the word of a wheel that means
-    the same), the wheels at level 1, the wheels at level 2. In each, P and R are means over items
-    and F = 2 P R / (P + R) of those means. `F`, `P` and `R` are means over the wheels at `level`
-    (so F is not that of P and R), `M1` and `M2` F scores, `M_avg` the mean of all 2 + 2 w F scores.
+    The second to last axis holds M1 (the word of which a word is a form), M2 (the word of a wheel
+    with the same meaning), the wheels at level 1, the wheels at level 2. In each, P and R are means
+    over items and F = 2 P R / (P + R) of those means. `F`, `P` and `R` are means over the wheels at
+    `level` (so F is not the F score of P and R), `M1` and `M2` are F scores, `M_avg` is the mean of
+    all 2 + 2 w F scores.
     Source: the evaluation of AffectGPT (MER-UniBench, arXiv 2501.16566) and of OV-MER (2410.01495).
     """
     kept, precision, recall = np.moveaxis(sums, -1, 0)
@@ -64,11 +65,11 @@ def basic_figures(sums: np.ndarray) -> Figures:
     """Figures of answers to one basic emotion from the sums [..., w, 4]: each a mean over wheels.
 
     The terms are 1, hit, m and precision of items whose label the wheel knows. `hit` is the share
-    of items of which some word is right, however many words are wrong: it is no accuracy, and it
-    grows with the length of the answer. `m_score` divides each hit by the number of label
-    categories that the answer names. `f1` is 2 P R / (P + R) with R = hit and P the mean share of
-    right categories among all that are named. Source of the first two: the evaluation of AffectGPT
-    (MER-UniBench, arXiv 2501.16566), whose tables print `hit`.
+    of items with at least one right word, however many are wrong: it is no accuracy, and it grows
+    with the length of the answer. `m_score` divides each hit by the number of label categories that
+    the answer names. `f1` is 2 P R / (P + R) with R = hit and P the mean share of right categories
+    among all that are named. Source of the first two: the evaluation of AffectGPT (MER-UniBench,
+    arXiv 2501.16566), whose tables print `hit`.
     """
     kept, hit, m, precision = np.moveaxis(sums, -1, 0)
     rate = ratio(hit, kept)
@@ -80,11 +81,12 @@ def basic_figures(sums: np.ndarray) -> Figures:
 
 
 def sentiment_figures(sums: np.ndarray) -> Figures:
-    """Figures of positive or not from the counts [..., 2, 2] of (gold, named).
+    """Figures of two classes, positive or not, from the counts [..., 2, 2] of (gold, named).
 
-    `waf` is the mean of the F1 of both classes, weighted by how often each is gold; `accuracy` the
-    share of right ones. Source: the evaluation of AffectGPT (MER-UniBench, arXiv 2501.16566), whose
-    tables print `waf`: items of gold 0 are left out, a neutral answer counts as not positive.
+    `waf` is the mean of the F1 of both classes, weighted by how often each is gold; `accuracy` is
+    the share of right answers. Source: the evaluation of AffectGPT (MER-UniBench, arXiv
+    2501.16566), whose tables print `waf`: items of gold 0 are left out, and a neutral answer counts
+    as not positive.
     """
     gold, named = sums.sum(-1), sums.sum(-2)
     right = np.diagonal(sums, axis1=-2, axis2=-1)
@@ -97,7 +99,7 @@ def accuracy_figures(sums: np.ndarray) -> Figures:
     """Figures of one answer out of c classes from the counts [..., c, 3] of hit, gold and named.
 
     `accuracy` is the share of right answers (WAR), `uar` the mean over classes of the share of
-    right answers, `macro_f1` the mean over classes of F1; over the classes that are gold at all.
+    right answers, `macro_f1` the mean over classes of F1. Only classes that occur as gold count.
     """
     hit, gold, named = np.moveaxis(sums, -1, 0)
     classes = (gold > 0).sum(-1)
@@ -116,7 +118,7 @@ def multilabel_figures(sums: np.ndarray) -> Figures:
     of an item's two sets; their means are `precision`, `recall` (the recognition score of
     MME-Emotion, arXiv 2508.09210, where a judge counts right labels / all labels), `f1`, `jaccard`
     and `exact`. The others count hit, gold and named of each label: `micro_f1` is F1 of their
-    totals, `macro_f1` the mean of F1 over the labels that are gold at all.
+    totals, `macro_f1` the mean of F1 over the labels that occur as gold.
     """
     kept = sums[..., 0]
     names = ('precision', 'recall', 'f1', 'jaccard', 'exact')
@@ -129,10 +131,11 @@ def multilabel_figures(sums: np.ndarray) -> Figures:
 
 
 def groups(count: int) -> np.ndarray:
-    """The group in which each item is resampled: i[count]; up to MOST_GROUPS, each its own.
+    """The group in which each item is resampled: i[count].
 
-    Beyond that items are dealt at random, the same way every time, into groups of equal size (up to
-    one): the spread of a sum of many is seen as well in the sums of a thousand groups.
+    Up to MOST_GROUPS items, each is a group of its own. More are dealt at random, with a fixed
+    seed, into groups whose sizes differ by at most one: the sums of a thousand groups are enough to
+    estimate the spread of the whole sum.
     """
     if count <= MOST_GROUPS:
         return np.arange(count)
@@ -140,7 +143,7 @@ def groups(count: int) -> np.ndarray:
 
 
 def resample(sums_m: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Sums of groups drawn with replacement, as many as there are: f[RESAMPLES, ...]."""
+    """Sums over as many groups as there are, drawn with replacement: f[RESAMPLES, ...]."""
     count = len(sums_m)
     drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
     drawn += np.arange(RESAMPLES)[:, None] * count

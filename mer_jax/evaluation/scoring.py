@@ -1,4 +1,4 @@
-"""Scores of a file of predictions against a file of labels, with how sure they are.
+"""Scores of a file of predictions against a file of labels, with confidence intervals.
 
     python -m mer_jax.score --task open --wheels builtin --labels gold.csv --predictions a.jsonl
 
@@ -46,30 +46,30 @@ _NUMBER = re.compile(r'(\d+)(?:\.0)?')
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is scored, and how cells become words."""
+    """The kind of labels that is scored, and how cells become words."""
 
     name: str  # a key of LABELS
     wheels: Wheels | None = None  # of open and basic
     level: int = 1  # of the wheels
     read: Callable[[Any], list[str]] = plain_words
-    emotions: tuple[str, ...] = ()  # what the numbers mean, where labels are numbers
+    emotions: tuple[str, ...] = ()  # the names of labels that are numbers
 
 
 def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
-    """The figures of predictions, and over how many items they are: a dictionary as for JSON.
+    """The figures of predictions and the number of items behind them, as a dictionary for JSON.
 
-    `n` labels are `kept` or `skipped`: those without a prediction (`missing`) and those whose label
-    cannot be used (`unlabelled`: no wheel knows it, it is empty, NaN or, for sentiment, 0).
-    `unmapped` of the kept ones answer nothing that is known, and count as such. `ci` holds the 95 %
-    bootstrap interval of every figure, whose formulas are in `evaluation.metrics`. Raises
-    ValueError where nothing can be scored, and names the file and the item that cannot be read.
+    Of `n` labels some are `kept`. The rest are `skipped`: `missing` ones have no prediction, and
+    `unlabelled` ones cannot be used (no wheel knows the label, it is empty, NaN or, for sentiment,
+    0). `unmapped` counts kept items whose answer has no known word and so names nothing. `ci` holds
+    the 95 % bootstrap interval of every figure; the formulas are in `evaluation.metrics`. Raises
+    ValueError if nothing can be scored, naming the file and the item that cannot be read.
     """
     paired = [name for name in labels.values if name in predictions.values]
     if not paired:
         raise ValueError(
             f'{predictions.path}: no name of {labels.path} among its {len(predictions.values)} '
             f'({_shown(next(iter(predictions.values)))!r} and not '
-            f'{_shown(next(iter(labels.values)))!r}): both files name items alike'
+            f'{_shown(next(iter(labels.values)))!r}): both files must use the same names'
         )
     sums = _usable_sums(task, labels, predictions, paired)
     figures = _figures(task)
@@ -96,8 +96,8 @@ def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
 def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[str, Any]:
     """`score` of both predictions, and second − first over the items that both answer.
 
-    `difference` holds `n` (such items), the difference of each figure, and in `ci` its 95 %
-    bootstrap interval: both are resampled together, so what is hard for both cancels.
+    `difference` holds `n` (the number of such items), the difference of each figure, and in `ci`
+    its 95 % bootstrap interval. Both are resampled together, so the difficulty of an item cancels.
     """
     scores = {'first': score(task, labels, first), 'second': score(task, labels, second)}
     both = [name for name in labels.values if name in first.values and name in second.values]
@@ -117,7 +117,7 @@ def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[s
 
 
 def _usable_sums(task: Task, labels: Column, predictions: Column, names: list[str]) -> MetricSums:
-    """The sums over the named items, of which one at least must count."""
+    """The sums over the named items; ValueError if none of them is kept."""
     sums = _task_sums(task, labels, predictions, names)
     if not sums.kept:
         raise ValueError(
@@ -128,7 +128,7 @@ def _usable_sums(task: Task, labels: Column, predictions: Column, names: list[st
 
 
 def _task_sums(task: Task, labels: Column, predictions: Column, names: list[str]) -> MetricSums:
-    """The sums of the task."""
+    """The sums of the task over the named items."""
     emotion = functools.partial(_emotion, emotions=task.emotions)
     if task.name == 'sentiment':
         read = functools.partial(_sentiment, read=task.read, named=predictions.key == SENTIMENT)
@@ -147,7 +147,7 @@ def _task_sums(task: Task, labels: Column, predictions: Column, names: list[str]
 
 
 def _figures(task: Task) -> Callable[..., metrics.Figures]:
-    """The function of sums that belongs to a task."""
+    """The function from sums to the figures of a task."""
     if task.name == 'open':
         return lambda sums: metrics.open_figures(sums, task.wheels.names, task.level)
     return {
@@ -160,9 +160,9 @@ def _figures(task: Task) -> Callable[..., metrics.Figures]:
 
 @dataclasses.dataclass(frozen=True)
 class _Cells:
-    """What the cells of these names mean, read when a block of them is asked for.
+    """The values of the cells of these names, read block by block.
 
-    A million lists of words at a time would cost more to keep than to make.
+    To keep a million lists of words would cost more than to make them.
     """
 
     column: Column
@@ -191,12 +191,12 @@ def _value(cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
-            f'{_shown(cell)!r} is no number: below 0 negative, above positive'
+            f'{_shown(cell)!r} is no number: give one, below 0 if negative, above 0 if positive'
         ) from None
 
 
 def _emotion(cell: Any, emotions: Sequence[str]) -> str:
-    """The one emotion of a label, by its name or its number; a list may hold it alone."""
+    """The one emotion of a label, a name, a number or a list of one."""
     if isinstance(cell, list | tuple | np.ndarray):
         cell = _one(list(cell))
     if cell is None or cell != cell:
@@ -207,8 +207,8 @@ def _emotion(cell: Any, emotions: Sequence[str]) -> str:
         return text
     if int(number[1]) >= len(emotions):
         raise ValueError(
-            f'{_shown(text)} is a number, and {len(emotions)} emotions are named: name them in '
-            'the order of the numbers (--emotions angry,happy,…)'
+            f'{_shown(text)} is a number, and {len(emotions)} emotions are named: name all in the '
+            'order of the numbers (--emotions angry,happy,…)'
         )
     return emotions[int(number[1])]
 
@@ -223,7 +223,7 @@ def _one(words: list[str]) -> str:
 def _sentiment(cell: Any, read: Callable[[Any], list[str]], named: bool) -> str:
     """The sentiment that an answer names or, if it names emotions, their valence.
 
-    Where no word of it is known these are the words, which are none of the sentiments.
+    An answer without a known word is returned as it is, which is none of the sentiments.
     """
     words = read(cell)
     if named or not any(map(is_known, words)):
@@ -236,7 +236,7 @@ def _numbers(figures: metrics.Figures) -> dict[str, float]:
 
 
 def _nested(task: Task, values: dict[str, float], sums: MetricSums) -> dict[str, Any]:
-    """The figures; of open answers those of each wheel stand in `wheels`."""
+    """The figures; those of each wheel, for open answers, are nested in `wheels`."""
     if task.name != 'open':
         return values
     wheels: dict[str, dict] = {name: {} for name in task.wheels.names}
@@ -250,12 +250,12 @@ def _nested(task: Task, values: dict[str, float], sums: MetricSums) -> dict[str,
 
 
 def _shown(text: Any) -> str:
-    """A word for people: no longer than a line, nothing that moves the cursor."""
+    """A word for messages: at most 60 characters, unprintable ones as question marks."""
     return ''.join(letter if letter.isprintable() else '?' for letter in f'{text!s:.60}')
 
 
 def as_text(scored: dict[str, Any]) -> str:
-    """A score for people: figures in percent with their intervals, and what was left out."""
+    """A score as text: figures in per cent with their intervals, and counts of skipped items."""
     lines = [
         f'{scored["task"]}: {scored["kept"]} of {scored["n"]} labels kept, {scored["skipped"]} '
         f'skipped ({scored["missing"]} without a prediction, {scored["unlabelled"]} whose label '
@@ -277,7 +277,7 @@ def as_text(scored: dict[str, Any]) -> str:
 
 
 def difference_as_text(difference: dict[str, Any]) -> str:
-    """A comparison for people, in points."""
+    """A comparison as text, in percentage points."""
     names = [name for name in difference['ci'] if '.' not in name]
     head = f'second - first, over the {difference["n"]} items that both answer'
     values = {name: difference[name] for name in names}
@@ -293,7 +293,7 @@ def _table(values: dict[str, float], ci: dict[str, list[float]]) -> list[str]:
 
 
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags; those that cannot be met end with a message."""
+    """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(prog='mer_jax.score', description=__doc__.partition('\n')[0])
     parser.add_argument('--task', required=True, choices=tuple(LABELS))
     parser.add_argument('--labels', required=True, metavar='FILE', help='.csv, .jsonl or .npz')
@@ -315,7 +315,7 @@ def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(asked: argparse.Namespace) -> dict[str, Any]:
-    """The score, or the comparison, that is asked for."""
+    """The score of one file of predictions, or the comparison of two."""
     task = Task(
         name=asked.task,
         wheels=load_wheels((asked.wheels,)) if asked.task in ('open', 'basic') else None,
@@ -330,6 +330,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
     asked = read_flags(arguments)
     try:
         scored = run(asked)

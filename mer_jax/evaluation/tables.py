@@ -1,10 +1,10 @@
-"""The results of an evaluation as a table for the terminal and as results.md."""
+"""Results of an evaluation as a table for the terminal and as results.md."""
 
 import json
 
 from mer_jax.evaluation.judge import JUDGED, who_judged
 
-FIGURE = {  # of a task, the one that papers report
+FIGURE = {  # by task, the figure that papers report
     'open': 'F',
     'basic': 'hit',
     'sentiment': 'waf',
@@ -14,7 +14,7 @@ FIGURE = {  # of a task, the one that papers report
 
 
 def table(results: dict) -> list[list[str]]:
-    """A row a set: figure, fast, slow and slow − fast in per cent, with 95 % intervals."""
+    """A row for each set and figure: fast, slow and slow − fast in per cent, with intervals."""
     rows = [['set', 'figure', 'n', 'fast', 'slow', 'slow - fast']]
     for key, scored in results['sets'].items():
         if 'fast' not in scored:
@@ -43,7 +43,7 @@ def as_text(results: dict) -> str:
 
 
 def as_markdown(results: dict) -> str:
-    """results.md: the table, the published rows marked as such, the protocol, what is absent."""
+    """The text of results.md: the table, notes, published rows, the protocol and absent sets."""
     head, *rows = table(results)
     lines = ['# Evaluation', '', '| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
     lines += ['| ' + ' | '.join(row) + ' |' for row in rows]

@@ -1,7 +1,7 @@
 """The sentiment of a list of emotion words, from a table of how pleasant words are.
 
-It stands in for the language model that published evaluations ask whether such a list is positive,
-negative or neutral.
+It replaces the language model of published evaluations, which is asked whether such a list is
+positive, negative or neutral.
 """
 
 import functools
@@ -13,9 +13,9 @@ from mer_jax.data.wheels.csv_wheel import FOLDER, read_lexicon, read_rows
 
 Sentiment = Literal['positive', 'negative', 'neutral']
 
-_LONGEST = 5  # words of a phrase of the table
+LONGEST = 5  # words of a phrase of the table
 _TOKEN = re.compile(r'[^\W\d_]+(?:’[^\W\d_]+)?')
-# Every negation is read as `not`, in the table too, so that `no worry` is what `not worried` is.
+# Every negation is read as `not`, in the table too, so that `no worry` counts as `not worried`.
 _NEGATION = re.compile(
     r'\b(?:no longer|not|no|non|never|nothing|without|hardly|barely|nor|neither|cannot|unable to|'
     r'far from|free (?:from|of)|anything but|\w+n’t)\b'
@@ -25,7 +25,7 @@ _LACKING = frozenset(
 )
 _SLIGHTLY = frozenset('slightly slight somewhat little bit mildly mild faintly faint hint'.split())
 _TURNING = {'not'} | _LACKING | _SLIGHTLY
-# Before another word these only say how much; alone they are pleasant.
+# Before another word these only intensify it; alone they are pleasant.
 _STRONGLY = frozenset('great strong pretty good deep rich powerful'.split())
 _OPPOSITES = ('un', 'non', 'dis')
 _SUFFIX = re.compile(
@@ -36,9 +36,9 @@ _SHORTEST = 4  # letters of a stem
 
 
 def valence(words: Iterable[str]) -> Sentiment:
-    """The sentiment that most of the words have, weighed by how pleasant they are.
+    """The sentiment of a list of words: the sign of their total pleasantness.
 
-    A list without words, of words that tell nothing, or in balance is neutral.
+    A list that is empty, balanced or without known words is neutral.
     """
     if isinstance(words, str):
         raise TypeError(f'{words!r} is one string: give a list of words')
@@ -47,32 +47,32 @@ def valence(words: Iterable[str]) -> Sentiment:
 
 
 def pleasantness(text: str) -> int:
-    """How pleasant a word or phrase is, from −2 to 2; 0 also where nothing is known of it.
+    """How pleasant a word or phrase is, from −2 to 2; 0 also if it is unknown.
 
-    The longest phrases of the table count, each once. A negation turns what comes next: `not happy`
-    is unpleasant, while `not angry` is not yet pleasant; `slightly` halves what comes next, and
-    `great` adds nothing to it.
+    The longest phrases of the table count, each once. A negation makes the next phrase unpleasant
+    if it is pleasant (`not happy`) and 0 if it is not (`not angry`). `slightly` weakens the next
+    phrase to 1 or −1, and `great` does not change it.
     """
     return _read(text)[0]
 
 
 def is_known(text: str) -> bool:
-    """Whether anything is known of a word or phrase, be it that it is neither side."""
+    """Whether a word or phrase is known, even as neither pleasant nor unpleasant."""
     return _read(text)[1]
 
 
 @functools.lru_cache(2**16)
 def _read(text: str) -> tuple[int, bool]:
-    """How pleasant a text is, and whether anything of it is known."""
+    """How pleasant a text is, and whether it is known."""
     tokens = _tokens(text)
     total, at, known, before = 0, 0, False, set[str]()
     while at < len(tokens):
-        size, value = _longest(tokens[at : at + _LONGEST])
+        size, value = _longest(tokens[at : at + LONGEST])
         known |= value is not None
         if size == 1 and tokens[at] in _TURNING:
             before.add(tokens[at])
         elif size == 1 and tokens[at] in _STRONGLY and at + 1 < len(tokens):
-            pass  # it only says how much
+            pass  # it only intensifies the next word
         elif value:
             total += _after(before, value)
             before.clear()
@@ -88,7 +88,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _after(before: set[str], value: int) -> int:
-    """What is left of a value after negations and the like."""
+    """The value of a phrase after the negations and weakenings before it."""
     if 'not' in before or not before.isdisjoint(_LACKING):
         value = -value if value > 0 else 0
     if not before.isdisjoint(_SLIGHTLY):
@@ -97,8 +97,8 @@ def _after(before: set[str], value: int) -> int:
 
 
 def _longest(tokens: list[str]) -> tuple[int, int | None]:
-    """How many of the next tokens the longest phrase of the table takes, and its value."""
-    table = _table()
+    """The number of tokens of the longest phrase of the table that comes next, and its value."""
+    table = pleasantness_table()
     for size in range(len(tokens), 0, -1):
         phrase = ' '.join(tokens[:size])
         if phrase in table:
@@ -107,8 +107,8 @@ def _longest(tokens: list[str]) -> tuple[int, int | None]:
 
 
 def _inflected(token: str) -> int | None:
-    """The value of a word of which the table has other forms, or the opposite; None if neither."""
-    table = _table()
+    """The value of a word whose other forms or opposite are in the table; None without either."""
+    table = pleasantness_table()
     if token.endswith('less') and (without := token.removesuffix('less')) in table:
         return min(0, -table[without])
     value = _stems().get(_stem(token))
@@ -119,7 +119,7 @@ def _inflected(token: str) -> int | None:
 
 
 def _stem(word: str) -> str:
-    """What is left of a word without its endings; words of one stem are forms of one word."""
+    """A word without its endings; words of one stem are forms of one word."""
     while (shorter := _SUFFIX.sub('', word)) != word and len(shorter) >= _SHORTEST:
         word = shorter
     return word
@@ -127,9 +127,9 @@ def _stem(word: str) -> str:
 
 @functools.cache
 def _stems() -> dict[str, int]:
-    """The mildest value of the words of each stem, of stems whose words lean to one side."""
+    """The mildest value of the words of each stem; stems with words of both signs are left out."""
     values: dict[str, list[int]] = {}
-    for phrase, value in _table().items():
+    for phrase, value in pleasantness_table().items():
         if ' ' not in phrase:
             values.setdefault(_stem(phrase), []).append(value)
     return {
@@ -138,8 +138,8 @@ def _stems() -> dict[str, int]:
 
 
 @functools.cache
-def _table() -> dict[str, int]:
-    """How pleasant each word or phrase is, hyphens read as spaces, negations as `not`."""
+def pleasantness_table() -> dict[str, int]:
+    """How pleasant each known word or phrase is, hyphens read as spaces, negations as `not`."""
     own = {
         ' '.join(_tokens(phrase)): int(value)
         for _, (value, words) in read_rows(FOLDER / 'valence.csv', ('valence', 'words'))

@@ -1,7 +1,7 @@
-"""Endpoints: asked again while busy, refused where they are not safe, their key never shown."""
+"""Endpoints: asked again while busy, refused if unsafe, and their key never shown."""
 
 import pytest
-from desk import KEY, desks
+from fake_endpoint import KEY, fake_endpoints
 
 from mer_jax.evaluation import endpoint
 from mer_jax.evaluation.endpoint import Endpoint, ask
@@ -11,25 +11,25 @@ SAID = 'I agree.'
 
 @pytest.fixture
 def opened(monkeypatch):
-    with desks(monkeypatch) as open_desk:
-        yield open_desk
+    with fake_endpoints(monkeypatch) as open_endpoint:
+        yield open_endpoint
 
 
 @pytest.mark.parametrize('status', [408, 429, 500, 503])
 def test_a_busy_endpoint_is_asked_again(opened, status):
     replies = iter([(status, 'busy', {'Retry-After': '0'}), (status, '', {}), SAID])
-    desk = opened(lambda chat: next(replies))
-    assert ask(desk.endpoint, []) == SAID
-    assert len(desk.seen) == 3
+    fake = opened(lambda chat: next(replies))
+    assert ask(fake.endpoint, []) == SAID
+    assert len(fake.seen) == 3
 
 
-def test_the_wait_that_an_endpoint_asks_for_is_kept_up_to_a_bound(opened, monkeypatch):
+def test_an_endpoint_may_ask_for_a_longer_wait_up_to_a_bound(opened, monkeypatch):
     waits, pauses = iter(['7', '99999', 'Wed, 21 Oct 2015']), []
     monkeypatch.setattr(endpoint, 'PAUSES', (1, 2, 4))
     monkeypatch.setattr(endpoint.time, 'sleep', pauses.append)
-    desk = opened(lambda chat: (429, '', {'Retry-After': next(waits, '1')}))
+    fake = opened(lambda chat: (429, '', {'Retry-After': next(waits, '1')}))
     with pytest.raises(ConnectionError, match='HTTP 429'):
-        ask(desk.endpoint, [])
+        ask(fake.endpoint, [])
     assert pauses == [7, endpoint.LONGEST_PAUSE, 4]
 
 
@@ -44,35 +44,35 @@ def test_the_wait_that_an_endpoint_asks_for_is_kept_up_to_a_bound(opened, monkey
         ((200, '{"choices": []}', {}), 1, 'no chat completion'),
     ],
 )
-def test_an_endpoint_that_fails_is_an_error_that_says_why_without_the_key(
+def test_a_failing_endpoint_raises_an_error_with_the_reason_and_without_the_key(
     opened, reply, tries, reason
 ):
-    desk = opened(lambda chat: reply)
+    fake = opened(lambda chat: reply)
     with pytest.raises(ConnectionError, match=reason) as raised:
-        ask(desk.endpoint, [])
-    assert len(desk.seen) == tries and KEY not in str(raised.value)
+        ask(fake.endpoint, [])
+    assert len(fake.seen) == tries and KEY not in str(raised.value)
 
 
-def test_an_endpoint_that_is_not_there_is_tried_again_and_named(opened):
-    desk = opened(lambda chat: SAID)
-    desk.server.server_close()
+def test_an_unreachable_endpoint_is_tried_again_and_named(opened):
+    fake = opened(lambda chat: SAID)
+    fake.server.server_close()
     with pytest.raises(ConnectionError, match='127.0.0.1 cannot be asked: .*refused'):
-        ask(desk.endpoint, [])
+        ask(fake.endpoint, [])
 
 
-def test_no_redirection_leads_the_key_elsewhere(opened):
+def test_a_redirection_is_not_followed(opened):
     other = opened(lambda chat: SAID)
-    desk = opened(lambda chat: (302, '', {'Location': other.url}))
+    fake = opened(lambda chat: (302, '', {'Location': other.url}))
     with pytest.raises(ConnectionError, match='HTTP 302'):
-        ask(desk.endpoint, [])
+        ask(fake.endpoint, [])
     assert not other.seen
 
 
-def test_no_proxy_hears_what_is_said_to_this_machine(opened, monkeypatch):
-    other, desk = opened(lambda chat: SAID), opened(lambda chat: SAID)
+def test_no_proxy_is_used_for_this_machine(opened, monkeypatch):
+    other, fake = opened(lambda chat: SAID), opened(lambda chat: SAID)
     monkeypatch.setenv('http_proxy', other.url)
     monkeypatch.delenv('no_proxy', raising=False)
-    assert ask(desk.endpoint, []) == SAID and not other.seen
+    assert ask(fake.endpoint, []) == SAID and not other.seen
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_no_proxy_hears_what_is_said_to_this_machine(opened, monkeypatch):
         ('host/v1', 'judge.endpoint: must be'),
     ],
 )
-def test_only_https_or_this_machine_is_asked(url, part):
+def test_addresses_without_https_elsewhere_and_with_secrets_are_refused(url, part):
     with pytest.raises(ValueError) as raised:
         Endpoint(url, 'referee', '')
     assert part in str(raised.value) and KEY not in str(raised.value)
@@ -104,8 +104,8 @@ def test_an_endpoint_without_a_model_is_refused_by_the_key_of_the_config():
         Endpoint('https://host/v1', '', '')
 
 
-def test_the_key_itself_is_refused_in_place_of_its_name_and_not_shown(monkeypatch):
-    with pytest.raises(ValueError, match='judge.key: must name an environment variable') as raised:
+def test_a_key_in_place_of_its_name_is_refused_and_not_shown(monkeypatch):
+    with pytest.raises(ValueError, match='judge.key: must be the name of an environment') as raised:
         Endpoint('https://host/v1', 'referee', KEY)
     assert KEY not in str(raised.value)
     monkeypatch.setenv('TEST_JUDGE_KEY', f'{KEY}\n{KEY}')
@@ -114,8 +114,8 @@ def test_the_key_itself_is_refused_in_place_of_its_name_and_not_shown(monkeypatc
     assert KEY not in str(raised.value)
 
 
-def test_no_key_is_sent_where_there_is_none(opened, monkeypatch):
-    desk = opened(lambda chat: SAID)
+def test_without_a_key_none_is_sent(opened, monkeypatch):
+    fake = opened(lambda chat: SAID)
     monkeypatch.delenv('TEST_JUDGE_KEY')
-    ask(desk.endpoint, [])
-    assert 'Authorization' not in desk.seen[0][1]
+    ask(fake.endpoint, [])
+    assert 'Authorization' not in fake.seen[0][1]

@@ -1,4 +1,4 @@
-"""The judge of reasoning, against an endpoint on this machine that says what a test tells it."""
+"""The judge of reasoning, against a fake endpoint on this machine."""
 
 import base64
 import dataclasses
@@ -10,7 +10,7 @@ import time
 import av
 import numpy as np
 import pytest
-from desk import KEY, desks
+from fake_endpoint import KEY, fake_endpoints
 from PIL import Image
 from programs import ROOT
 
@@ -25,8 +25,8 @@ FAST = '<score>Step 1: 1/1</score>'
 
 @pytest.fixture
 def opened(monkeypatch):
-    with desks(monkeypatch) as open_desk:
-        yield open_desk
+    with fake_endpoints(monkeypatch) as open_endpoint:
+        yield open_endpoint
 
 
 def verdict(chat):
@@ -45,6 +45,7 @@ def predictions(count):
 
 
 def questions(count):
+    """The questions about the first clips of `predictions`."""
     clips = [Clip(f'clip {i}') for i in range(count)]
     gold = {clip.id: ['sad', 'hurt'] for clip in clips}
     return judge.questions_of(predictions(count), clips, gold, 'What does she feel?')
@@ -75,6 +76,7 @@ def asked(omni_folder, tmp_path):
 
 
 def contents(workdir):
+    """The bytes of all files of a folder."""
     return {path: path.read_bytes() for path in workdir.rglob('*') if path.is_file()}
 
 
@@ -110,20 +112,20 @@ def test_a_verdict_is_a_fraction_for_each_step_between_the_last_tags(said, count
     assert judge.read_verdict(said, count) == scores
 
 
-def test_a_hostile_reply_of_a_mebibyte_is_read_in_no_time():
+def test_a_hostile_reply_of_a_mebibyte_is_read_within_a_second():
     said, before = '<score>step 1:' * 75_000 + '</score>', time.perf_counter()
     assert judge.read_verdict(said, 1) is None
     assert judge.read_verdict('</score>' * 130_000 + 'step 1: 1/1', 1) is None
     assert time.perf_counter() - before < 1
 
 
-def test_scores_are_those_worked_out_by_hand(opened):
-    desk = opened(lambda chat: 'no idea' if 'Odd?' in str(chat) else verdict(chat))
+def test_scores_equal_those_by_hand(opened):
+    fake = opened(lambda chat: 'no idea' if 'Odd?' in str(chat) else verdict(chat))
     asked = questions(4)
     asked[5] = dataclasses.replace(asked[5], asked='Odd?')
     asked[7] = dataclasses.replace(asked[7], steps=asked[6].steps)
-    lines = [judge.judged_line(desk.endpoint, question) for question in asked]
-    scored = judge.judged_scores(desk.endpoint, lines)
+    lines = [judge.judged_line(fake.endpoint, question) for question in asked]
+    scored = judge.judged_scores(fake.endpoint, lines)
     fast, slow, difference = scored['fast'], scored['slow'], scored['difference']
     assert (scored['judge'], scored['host']) == ('referee', '127.0.0.1')
     assert [fast[key] for key in ('n', 'kept', 'skipped')] == [4, 4, 0]
@@ -139,12 +141,12 @@ def test_scores_are_those_worked_out_by_hand(opened):
 
 
 def test_the_judge_reads_question_labels_and_numbered_steps_at_temperature_0(opened):
-    desk = opened(verdict)
-    ask(desk.endpoint, judge.messages_about(questions(1)[1]))
-    ((path, headers, chat),) = desk.seen
+    fake = opened(verdict)
+    ask(fake.endpoint, judge.messages_about(questions(1)[1]))
+    ((path, headers, chat),) = fake.seen
     assert path == '/v1/chat/completions' and headers['Authorization'] == f'Bearer {KEY}'
     assert (chat['model'], chat['temperature']) == ('referee', 0)
-    assert desk.texts() == [
+    assert fake.texts() == [
         'Question: What does she feel?\nRight labels (2): sad, hurt\nSteps to grade (3):\n'
         'Step 1: Her voice is low.\nStep 2: She looks down.\nStep 3: The answer is: sad, lonely'
     ]
@@ -164,7 +166,7 @@ def write_film(path, seconds):
 
 
 @pytest.mark.parametrize(('seconds', 'count'), [(3, 4), (6, 6), (20, 10)])
-def test_it_sees_a_frame_a_second_and_ten_of_a_longer_film(tmp_path, seconds, count):
+def test_a_judge_sees_a_frame_a_second_and_ten_of_a_longer_film(tmp_path, seconds, count):
     film = write_film(tmp_path / 'film.mp4', seconds)
     question = judge.Question('a', 'slow', '?', ('sad',), ('x',), film)
     _, *shown = judge.messages_about(question)[1]['content']
@@ -176,80 +178,80 @@ def test_it_sees_a_frame_a_second_and_ten_of_a_longer_film(tmp_path, seconds, co
 
 
 @pytest.mark.parametrize('cut', [0, 0.3, 0.5, 0.99, 1])
-def test_a_judged_file_is_gone_on_with_and_ends_the_same(opened, tmp_path, cut):
-    desk, path = opened(verdict), tmp_path / 'judged' / 'mme_sa.jsonl'
-    lines = judge.judge_lines(desk.endpoint, questions(5), path)
+def test_a_file_of_verdicts_is_continued_and_ends_the_same(opened, tmp_path, cut):
+    fake, path = opened(verdict), tmp_path / 'judged' / 'mme_sa.jsonl'
+    lines = judge.judge_lines(fake.endpoint, questions(5), path)
     whole = path.read_bytes()
-    assert [json.loads(line) for line in whole.splitlines()] == lines and len(desk.seen) == 10
+    assert [json.loads(line) for line in whole.splitlines()] == lines and len(fake.seen) == 10
     torn = whole[: int(cut * len(whole))]
     path.write_bytes(torn)
-    assert judge.judge_lines(desk.endpoint, questions(5), path) == lines
+    assert judge.judge_lines(fake.endpoint, questions(5), path) == lines
     assert path.read_bytes() == whole
-    assert len(desk.seen) == 20 - torn.count(b'\n')
+    assert len(fake.seen) == 20 - torn.count(b'\n')
 
 
 def test_verdicts_on_other_steps_are_asked_for_again(opened, tmp_path):
-    desk, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
-    judge.judge_lines(desk.endpoint, questions(2), path)
+    fake, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
+    judge.judge_lines(fake.endpoint, questions(2), path)
     lines = path.read_text().splitlines()
     path.write_text('\n'.join([lines[0], lines[1].replace('voice', 'face'), *lines[2:]]))
-    judge.judge_lines(desk.endpoint, questions(2), path)
-    assert path.read_text().splitlines() == lines and len(desk.seen) == 4 + 3
+    judge.judge_lines(fake.endpoint, questions(2), path)
+    assert path.read_text().splitlines() == lines and len(fake.seen) == 4 + 3
 
 
-def test_verdicts_of_another_judge_are_not_taken_nor_overwritten(opened, tmp_path):
-    desk, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
-    judge.judge_lines(desk.endpoint, questions(2), path)
-    other, before = dataclasses.replace(desk.endpoint, model='umpire'), path.read_bytes()
-    with pytest.raises(ValueError, match='verdicts of referee at 127.0.0.1, and now umpire'):
+def test_verdicts_of_another_judge_are_neither_used_nor_overwritten(opened, tmp_path):
+    fake, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
+    judge.judge_lines(fake.endpoint, questions(2), path)
+    other, before = dataclasses.replace(fake.endpoint, model='umpire'), path.read_bytes()
+    with pytest.raises(ValueError, match='of referee at 127.0.0.1, but the judge is now umpire'):
         judge.judge_lines(other, questions(2), path)
-    assert path.read_bytes() == before and len(desk.seen) == 4
+    assert path.read_bytes() == before and len(fake.seen) == 4
 
 
-def test_what_is_judged_before_the_endpoint_fails_is_kept(opened, tmp_path, monkeypatch):
+def test_verdicts_before_the_endpoint_fails_are_kept(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(judge, 'AT_ONCE', 1)
     replies = iter([FAST, SLOW, (503, '', {}), (503, '', {}), (503, '', {})])
-    desk, path = opened(lambda chat: next(replies, FAST)), tmp_path / 'mme_sa.jsonl'
-    with pytest.raises(ConnectionError, match='what was judged is kept'):
-        judge.judge_lines(desk.endpoint, questions(2), path)
+    fake, path = opened(lambda chat: next(replies, FAST)), tmp_path / 'mme_sa.jsonl'
+    with pytest.raises(ConnectionError, match='Verdicts so far are kept'):
+        judge.judge_lines(fake.endpoint, questions(2), path)
     assert len(path.read_text().splitlines()) == 2
-    desk.reply = verdict
-    assert all(line['scores'] for line in judge.judge_lines(desk.endpoint, questions(2), path))
+    fake.reply = verdict
+    assert all(line['scores'] for line in judge.judge_lines(fake.endpoint, questions(2), path))
 
 
-def test_a_chat_that_is_refused_is_skipped_and_the_reason_kept(opened, tmp_path):
-    desk = opened(lambda chat: (400, f'unsafe {KEY}', {}) if 'Odd?' in str(chat) else FAST)
+def test_a_rejected_chat_is_skipped_and_its_reason_kept(opened, tmp_path):
+    fake = opened(lambda chat: (400, f'unsafe {KEY}', {}) if 'Odd?' in str(chat) else FAST)
     asked = [judge.Question('clip 0', 'fast', 'Odd?', ('sad',), ('x',), None), questions(1)[0]]
-    refused, judged = judge.judge_lines(desk.endpoint, asked, tmp_path / 'mme_sa.jsonl')
+    refused, judged = judge.judge_lines(fake.endpoint, asked, tmp_path / 'mme_sa.jsonl')
     assert refused['scores'] is None and refused['said'] == "HTTP 400: 'unsafe [key]'"
     assert judged['scores'] == [1]
 
 
-def test_a_judge_without_any_verdict_is_not_asked_about_everything(opened, tmp_path):
-    # A pause, so that the requests do not outrun the one who counts the verdicts.
-    desk, path = opened(lambda chat: time.sleep(0.01) or 'I cannot say.'), tmp_path / 'mme_sa.jsonl'
-    with pytest.raises(ValueError, match="no verdict on the first 16 answers, but 'I cannot say.'"):
-        judge.judge_lines(desk.endpoint, questions(100), path)
+def test_a_judge_that_gives_no_verdict_is_given_up_early(opened, tmp_path):
+    # The pause keeps the requests from running ahead of the count of verdicts.
+    fake, path = opened(lambda chat: time.sleep(0.01) or 'I cannot say.'), tmp_path / 'mme_sa.jsonl'
+    with pytest.raises(ValueError, match="first 16 answers; its last reply is 'I cannot say.'"):
+        judge.judge_lines(fake.endpoint, questions(100), path)
     assert len(path.read_text().splitlines()) == judge.PATIENCE
-    assert len(desk.seen) < 200
+    assert len(fake.seen) < 200
 
 
-def test_no_clip_with_two_verdicts_is_an_error():
+def test_without_a_clip_of_two_verdicts_nothing_is_compared():
     lines = [{'id': 'a', 'mode': mode, 'scores': None} for mode in MODES]
     with pytest.raises(ValueError, match='referee at host gave no verdict on both answers'):
         judge.judged_scores(Endpoint('https://host/v1', 'referee', ''), lines)
 
 
 @pytest.mark.slow
-def test_an_evaluation_says_who_judged_and_how_and_never_the_key(opened, asked, tmp_path):
-    desk = opened(lambda chat: f'{verdict(chat)} {KEY}')
+def test_an_evaluation_names_its_judge_and_never_the_key(opened, asked, tmp_path):
+    fake = opened(lambda chat: f'{verdict(chat)} {KEY}')
     assert benchmark.run(asked, tmp_path / 'out')['protocol']['judge'] == 'none'
-    assert not desk.seen and not (tmp_path / 'out' / 'judged').exists()
-    asked.judge.endpoint = desk.url
+    assert not fake.seen and not (tmp_path / 'out' / 'judged').exists()
+    asked.judge.endpoint = fake.url
     results = benchmark.run(asked, tmp_path / 'out')
     written = contents(tmp_path / 'out')
-    assert len(desk.seen) == 12 and all('positive' in text for text in desk.texts())
-    assert all(len(chat['messages'][1]['content']) == 5 for _, _, chat in desk.seen)
+    assert len(fake.seen) == 12 and all('positive' in text for text in fake.texts())
+    assert all(len(chat['messages'][1]['content']) == 5 for _, _, chat in fake.seen)
     on_disk = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert on_disk['sets'] == results['sets']
     assert results['protocol']['judge'] == 'referee at 127.0.0.1'
@@ -266,11 +268,11 @@ def test_an_evaluation_says_who_judged_and_how_and_never_the_key(opened, asked, 
     assert f'* mme_sa: {who}\n' in said
     assert not any(KEY.encode() in text for text in written.values())
     assert benchmark.run(asked, tmp_path / 'out') == results
-    assert contents(tmp_path / 'out') == written and len(desk.seen) == 12
+    assert contents(tmp_path / 'out') == written and len(fake.seen) == 12
 
 
 @pytest.mark.slow
-def test_a_judge_who_fails_takes_no_other_figure_along(opened, asked, tmp_path):
+def test_a_failing_judge_leaves_the_other_figures(opened, asked, tmp_path):
     asked.judge.endpoint = opened(lambda chat: (401, 'who are you?', {})).url
     with pytest.raises(ConnectionError, match='who are you'):
         benchmark.run(asked, tmp_path / 'out')
@@ -284,12 +286,10 @@ def test_a_judge_who_fails_takes_no_other_figure_along(opened, asked, tmp_path):
     [
         ('model', '', "judge.model='': name the model"),
         ('endpoint', 'http://judge.example', 'use https'),
-        ('key', KEY, 'judge.key: must name an environment variable'),
+        ('key', KEY, 'judge.key: must be the name of an environment variable'),
     ],
 )
-def test_a_judge_that_cannot_be_is_refused_before_anything_is_done(
-    asked, tmp_path, key, value, part
-):
+def test_an_unusable_judge_is_refused_before_anything_is_written(asked, tmp_path, key, value, part):
     asked.judge.endpoint = 'https://judge.example/v1'
     asked.judge[key] = value
     before = contents(tmp_path)
@@ -298,7 +298,7 @@ def test_a_judge_that_cannot_be_is_refused_before_anything_is_done(
     assert contents(tmp_path) == before
 
 
-def test_a_judge_of_sets_that_it_cannot_judge_is_refused(asked, tmp_path):
+def test_a_judge_is_refused_for_sets_that_it_cannot_judge(asked, tmp_path):
     (tmp_path / 'ravdess').mkdir()
     write_film(tmp_path / 'ravdess' / '01-01-03-01-01-01-01.mp4', 1)
     asked.benchmarks, asked.judge.endpoint = ('ravdess',), 'https://judge.example/v1'

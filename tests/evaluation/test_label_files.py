@@ -1,4 +1,4 @@
-"""Labels and predictions are the same out of every kind of file, and odd files are named."""
+"""Labels and predictions are the same from every kind of file, and odd files are named."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from mer_jax.data.wheels.wheel import split_answer
 from mer_jax.evaluation import label_files as labels
 from mer_jax.evaluation.label_files import plain_words, published_words, read_column
 
-PARSERS = (plain_words, published_words)
+READERS = (plain_words, published_words)
 LISTS = {'clip1': '[happy, excited]', 'clip2': "['sad']", 'clip3': ''}
 
 
@@ -31,6 +31,7 @@ def saved(tmp_path):
 
 
 def refusal(path, keys=('answer',), **asked):
+    """The message with which a file is refused."""
     with pytest.raises(ValueError) as refused:
         read_column(path, keys, **asked)
     return str(refused.value)
@@ -45,7 +46,7 @@ def as_jsonl(cells):
     return '\n'.join(lines) + '\n'
 
 
-def test_every_kind_of_file_gives_the_same(tmp_path, saved):
+def test_every_kind_of_file_gives_the_same_column(tmp_path, saved):
     names, cells = np.array(list(LISTS)), np.array(list(LISTS.values()))
     np.savez(tmp_path / 'a.npz', filenames=names, fileitems=cells)
     np.savez(tmp_path / 'b.npz', filenames=names.astype(object), fileitems=cells.astype(object))
@@ -54,7 +55,7 @@ def test_every_kind_of_file_gives_the_same(tmp_path, saved):
         assert read_column(path, ('answer', 'fileitems')).values == LISTS
 
 
-def test_marks_line_ends_blank_lines_and_other_columns_do_not_matter(saved):
+def test_byte_order_marks_line_ends_blank_lines_and_other_columns_do_not_matter(saved):
     table = as_csv(LISTS).replace('name,answer', 'x,name, answer').replace('\nclip', '\n7,clip')
     windows = b'\xef\xbb\xbf' + table.replace('\n', '\r\n\r\n').encode()
     assert read_column(saved('a.csv', windows), ('answer',)).values == LISTS
@@ -69,7 +70,7 @@ def test_a_list_in_a_line_of_json_stays_a_list(saved):
     assert read_column(path, ('answer',)).values == {'clip1': ['sad', 'lonely'], 'clip2': None}
 
 
-def test_the_first_column_that_is_there_is_read(saved):
+def test_the_first_existing_column_is_read(saved):
     path = saved('a.csv', 'id,words,openset\nclip1,sad,happy\n')
     column = read_column(path, ('answer', 'openset', 'words'))
     assert (column.key, column.values) == ('openset', {'clip1': 'happy'})
@@ -93,12 +94,12 @@ def test_the_corpus_of_the_test_is_read_unless_another_is_asked_for(tmp_path):
     assert 'holds one, two: choose one (--corpus)' in refusal(path, ('emo',))
 
 
-def test_a_row_that_comes_again_is_counted_and_one_that_differs_refused(saved):
+def test_a_repeated_row_is_counted_and_one_with_another_value_is_refused(saved):
     rows = [('a', 'sad'), ('b', 'happy'), ('a', 'sad')]
     table = 'name,answer\n' + ''.join(f'{name},{cell}\n' for name, cell in rows)
     column = read_column(saved('a.csv', table), ('answer',))
     assert (column.repeated, column.values) == (1, {'a': 'sad', 'b': 'happy'})
-    assert "a.csv:5: 'a' is there twice with another 'answer'" in refusal(
+    assert "a.csv:5: 'a' comes twice, with another 'answer'" in refusal(
         saved('a.csv', table + 'a,lonely\n')
     )
     again = [{'name': 'a', 'answer': float('nan')}] * 2
@@ -134,7 +135,7 @@ def test_of_several_modes_one_is_chosen(saved):
         ('a.txt', 'sad', 'a .txt file; .csv, .jsonl and .npz are read'),
     ],
 )
-def test_what_cannot_be_read_is_named_with_file_line_and_rule(saved, name, data, reason):
+def test_unreadable_files_are_named_with_line_and_rule(saved, name, data, reason):
     assert reason in refusal(saved(name, data))
 
 
@@ -147,45 +148,45 @@ def test_a_line_of_100_mb_is_refused_without_being_read(saved, name):
     assert time.perf_counter() - begun < 1
 
 
-def test_an_answer_too_long_is_refused_in_an_npz_too(tmp_path, monkeypatch):
+def test_an_answer_that_is_too_long_is_refused_in_an_npz_too(tmp_path, monkeypatch):
     np.savez(tmp_path / 'a.npz', filenames=['a'], fileitems=['sad, ' * 100])
     monkeypatch.setattr(labels, 'MOST_LINE', 499)
     assert 'filenames[0]: 500 letters' in refusal(tmp_path / 'a.npz', ('fileitems',))
 
 
-def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
+def test_a_missing_file_raises_the_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_column(tmp_path / 'none.csv', ('answer',))
 
 
-@pytest.mark.parametrize('read', PARSERS)
-def test_nothing_and_lists_are_words_too(read):
+@pytest.mark.parametrize('read', READERS)
+def test_empty_cells_and_lists_are_read_too(read):
     for nothing in (None, '', '[]', ' ', float('nan'), [], np.array([]), [' ']):
         assert read(nothing) == []
     for words in (['Sad ', 'at ease'], ('sad', 'at ease'), np.array(['sad', 'at ease'])):
         assert read(words) == ['sad', 'at ease']
 
 
-@pytest.mark.parametrize('read', PARSERS)
-def test_what_is_neither_text_nor_list_is_refused(read):
+@pytest.mark.parametrize('read', READERS)
+def test_a_value_that_is_neither_text_nor_list_is_refused(read):
     for odd in ({'sad': 1}, 7, [['sad']], [{'a': 'sad'}]):
         with pytest.raises(ValueError, match='a (dict|int|list) '):
             read(odd)
 
 
-@pytest.mark.parametrize('read', PARSERS)
+@pytest.mark.parametrize('read', READERS)
 @settings(deadline=None)  # the machine may be busy
 @given(text=st.text(st.characters() | st.sampled_from('[]\'",;，、 \n')))
-def test_any_text_has_words_and_the_words_are_their_own(read, text):
+def test_reading_the_words_of_any_text_again_gives_the_same_words(read, text):
     words = read(text)
     assert all(word == word.strip() and word for word in words)
     assert read(words) == words
 
 
-@pytest.mark.parametrize('read', PARSERS)
+@pytest.mark.parametrize('read', READERS)
 @settings(deadline=None)  # the machine may be busy
 @given(parts=st.lists(st.text('abÉß -[]\'"', max_size=6), max_size=5), data=st.data())
-def test_the_set_of_words_does_not_hang_on_their_order(read, parts, data):
+def test_the_set_of_words_does_not_depend_on_their_order(read, parts, data):
     words = read(parts)
     shuffled = data.draw(st.permutations(words))
     assert set(read(shuffled)) == set(words)
@@ -214,7 +215,7 @@ def test_reading_part_by_part_changes_nothing(text):
         ('<answer></answer>', []),
     ],
 )
-def test_of_a_models_text_the_answer_is_read(text, words):
+def test_only_the_marked_answer_of_a_text_is_read(text, words):
     assert plain_words(text) == words
 
 
@@ -224,7 +225,7 @@ def test_marks_without_end_take_linear_time():
 
 def test_long_answers_are_read_as_short_ones():
     text = "['Sad', \"at ease\", don't]"
-    for read in PARSERS:
+    for read in READERS:
         short = read(text)
         repeated = read(text.removesuffix(']') + ', Sad' * 500 + ']')
         assert list(itertools.islice(repeated, len(short))) == short

@@ -1,4 +1,4 @@
-"""Sums of items are those that sets of words give one by one, however many items there are."""
+"""Sums over items equal those of sets of words taken one by one, for any number of items."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def total(sums):
 
 
 def slow_figures(gold, named, classes_of):
-    """P, R and the number of items that count, with a set of classes for each answer."""
+    """P, R and the number of kept items, from a set of classes for each answer."""
     pairs = [(classes_of(words), classes_of(said)) for words, said in zip(gold, named, strict=True)]
     pairs = [(right, said) for right, said in pairs if right]
     p = np.mean([len(right & said) / len(said) if said else 0 for right, said in pairs])
@@ -52,7 +52,7 @@ def slow_figures(gold, named, classes_of):
 
 
 @pytest.mark.parametrize('block', [7, 2**13])
-def test_open_sums_are_those_of_sets_one_by_one(wheels, monkeypatch, block):
+def test_open_sums_equal_those_of_sets_one_by_one(wheels, monkeypatch, block):
     monkeypatch.setattr(metric_sums, 'BLOCK', block)
     gold, named = answers(wheels, 300, 0), answers(wheels, 300, 1)
     sums = metric_sums.open_sums(gold, named, wheels)
@@ -84,7 +84,7 @@ def test_more_classes_than_bits_are_told_apart():
     np.testing.assert_array_equal(common, [[50, 0]])
 
 
-def test_the_cells_of_wheels_are_those_that_are_counted(wheels):
+def test_the_counted_classes_are_the_cells_of_the_wheels(wheels):
     said = answers(wheels, 50, 2)
     for level in (1, 2):
         classes = metric_sums.classes_of(metric_sums.wheel_maps(wheels, level))
@@ -106,7 +106,7 @@ def test_basic_items_by_hand(small):
     # The neutral item is left out: the wheel does not know it.
     np.testing.assert_array_equal(total(sums), [[3, 1, 0.5, 0.5]])
     assert (sums.kept, sums.unmapped) == (3, 1)
-    # What is no label of the set does not lower m, and at level 2 lonely is none.
+    # Only labels of the set lower m, and at level 2 lonely is none of them.
     narrow = total(metric_sums.basic_sums(['glad', 'glad'], named[:2], small, level=2))
     np.testing.assert_array_equal(narrow, [[2, 1, 1, 0.5]])
 
@@ -128,7 +128,7 @@ def test_one_answer_out_of_several_classes_by_hand():
 
 
 @pytest.mark.parametrize('block', [2, 2**13])
-def test_labels_are_counted_as_sets_are_one_by_one(monkeypatch, block):
+def test_sums_of_labels_equal_those_of_sets_one_by_one(monkeypatch, block):
     monkeypatch.setattr(metric_sums, 'BLOCK', block)
     draw = np.random.default_rng(3)
     words = np.array(list('abcdefg'))
@@ -156,7 +156,7 @@ def test_labels_are_counted_as_sets_are_one_by_one(monkeypatch, block):
     assert sums.unmapped == sum(not b & set(labels) for _, b in pairs)
 
 
-def test_sums_do_not_hang_on_the_groups(wheels, monkeypatch):
+def test_sums_do_not_depend_on_the_groups(wheels, monkeypatch):
     gold, named = answers(wheels, 90, 4), answers(wheels, 90, 5)
     single = metric_sums.open_sums(gold, named, wheels).sums_m
     monkeypatch.setattr(metrics, 'MOST_GROUPS', 8)
@@ -165,7 +165,7 @@ def test_sums_do_not_hang_on_the_groups(wheels, monkeypatch):
     np.testing.assert_allclose(grouped.sum(0), single.sum(0), rtol=1e-12)
 
 
-def test_nothing_at_all_is_kept_nowhere(small):
+def test_without_usable_labels_nothing_is_kept(small):
     assert metric_sums.open_sums([], [], small).kept == 0
     assert metric_sums.basic_sums([''], [['sad']], small).kept == 0
     assert metric_sums.sentiment_sums([0.0], ['positive']).kept == 0

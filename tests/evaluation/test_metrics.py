@@ -1,4 +1,4 @@
-"""Figures by hand, and intervals that cover what they should."""
+"""Figures by hand, and intervals that cover the true value as often as they should."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from mer_jax.evaluation import metrics
 
 
 def total(terms):
+    """The sums of the terms of all items."""
     return np.array(terms, float).sum(0)
 
 
@@ -20,7 +21,7 @@ def test_terms_of_an_item_are_its_precision_and_recall():
     np.testing.assert_array_equal(terms, [[1, 0.5, 0.25], [1, 0, 0], [1, 0, 0], [0, 0, 0]])
 
 
-def test_f_is_of_the_mean_precision_and_recall_and_averaged_over_wheels():
+def test_f_is_taken_of_mean_precision_and_recall_and_averaged_over_wheels():
     # M1, M2, two wheels at level 1, the same at level 2; three items, the last has no M2.
     a, b = (1, 1.0, 0.5), (1, 0.5, 0.5)
     items = [[a] * 6, [b] * 6, [a, (0, 0, 0), a, b, (1, 0, 0), (0, 0, 0)]]
@@ -41,7 +42,7 @@ def test_f_is_of_the_mean_precision_and_recall_and_averaged_over_wheels():
     assert narrow['F'] == pytest.approx((x2 + m2) / 2) and narrow['M1'] == figures['M1']
 
 
-def test_a_hit_does_not_mind_wrong_words_but_the_other_two_do():
+def test_wrong_words_lower_m_score_and_f1_but_not_hit():
     # kept, hit, m, precision: one of two named is right, and both are candidates.
     one = metrics.basic_figures(np.array([[4.0, 3.0, 1.5, 1.5]]))
     assert one == {'hit': 0.75, 'm_score': 0.375, 'f1': 0.5}
@@ -57,14 +58,14 @@ def test_waf_weighs_the_f1_of_both_classes_by_their_gold():
     assert figures['accuracy'] == 5 / 8
 
 
-def test_uar_gives_each_class_that_is_there_the_same_weight():
+def test_uar_gives_each_gold_class_the_same_weight():
     hit_gold_named = np.array([[3.0, 4.0, 5.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
     figures = metrics.accuracy_figures(hit_gold_named)
     assert figures['accuracy'] == 3 / 5 and figures['uar'] == (3 / 4 + 0) / 2
     assert figures['macro_f1'] == pytest.approx((6 / 9 + 0) / 2)
 
 
-def test_labels_are_averaged_over_items_over_all_and_over_labels():
+def test_figures_of_labels_are_averaged_over_items_in_total_and_over_labels():
     # gold {a, b}, named {a, x}; gold {b}, named {b}
     items = [[1, 0.5, 0.5, 0.5, 1 / 3, 0], [1, 1, 1, 1, 1, 1]]
     labels = [[1, 1, 1], [1, 2, 1]]  # hit, gold, named of a and of b
@@ -76,10 +77,12 @@ def test_labels_are_averaged_over_items_over_all_and_over_labels():
 
 
 def mean(sums):
+    """The figure of `rows`: the mean of the values."""
     return {'mean': metrics.ratio(sums[..., 1], sums[..., 0])}
 
 
 def rows(values):
+    """The terms 1 and value of each item."""
     return np.stack([np.ones(len(values)), values], -1)
 
 
@@ -91,7 +94,7 @@ def test_the_interval_of_a_mean_is_two_standard_errors_to_each_side():
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
 
 
-def test_intervals_repeat_and_do_not_leave_the_range():
+def test_intervals_repeat_and_stay_within_the_range():
     hits = rows(np.array([1.0] * 9 + [0.0]))
     once = metrics.intervals(hits, mean)
     assert once == metrics.intervals(hits, mean) and 0 <= once['mean'][0] < once['mean'][1] <= 1
@@ -107,7 +110,7 @@ def test_nineteen_of_twenty_intervals_cover_the_truth():
     assert 180 <= covered <= 198
 
 
-def test_many_items_in_groups_have_the_interval_they_have_one_by_one(monkeypatch):
+def test_many_items_have_the_same_interval_in_groups_and_one_by_one(monkeypatch):
     values = np.random.default_rng(3).exponential(size=5000)
     group_n = metrics.groups(5000)
     sizes = np.bincount(group_n)
@@ -121,7 +124,7 @@ def test_many_items_in_groups_have_the_interval_they_have_one_by_one(monkeypatch
     assert grouped[1] - grouped[0] == pytest.approx(width, rel=0.1)
 
 
-def test_a_difference_is_surer_than_its_sides_where_they_agree():
+def test_the_difference_of_two_that_agree_has_a_narrower_interval_than_either():
     first = np.random.default_rng(4).uniform(size=300)
     low, high = metrics.difference_intervals(rows(first), rows(first + 0.01), mean)['mean']
     assert low == pytest.approx(0.01) and high == pytest.approx(0.01)

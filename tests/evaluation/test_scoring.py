@@ -1,4 +1,4 @@
-"""Scores of files are those of the published evaluation, and say over what they are."""
+"""Scores of files equal those of the published evaluation and report the items behind them."""
 
 import itertools
 import json
@@ -49,11 +49,13 @@ def saved(tmp_path):
 
 
 def scored(capsys, *flags):
+    """The JSON object that the command prints."""
     main([*flags, '--json'])
     return json.loads(capsys.readouterr().out)
 
 
 def refusal(*flags):
+    """The message with which the command ends."""
     with pytest.raises(SystemExit) as refused:
         main(list(flags))
     return str(refused.value)
@@ -67,7 +69,7 @@ def published():
 
 @field
 @pytest.mark.parametrize('model', ['Chat-UniVi', 'Qwen-Audio', 'Otter'])
-def test_published_predictions_score_what_the_published_code_says(capsys, model):
+def test_published_predictions_score_as_in_the_published_code(capsys, model):
     reference = json.loads((FIELD / 'reference_metrics.json').read_text())['ovmerd332'][model]
     folder = FIELD / 'ovmerd332'
     files = ['--labels', f'{folder / "labels.csv"}', '--predictions', f'{folder / model}.jsonl']
@@ -84,7 +86,7 @@ def test_published_predictions_score_what_the_published_code_says(capsys, model)
 
 
 @field
-def test_annotations_score_what_the_published_code_says(published):
+def test_annotations_score_as_in_the_published_code(published):
     reference = json.loads((FIELD / 'reference_metrics.json').read_text())['mer2025_400']
     path = FIELD / 'mer2025_400.jsonl'
     result = score(
@@ -101,7 +103,7 @@ def test_annotations_score_what_the_published_code_says(published):
 
 
 @field
-def test_published_lists_are_cut_as_published():
+def test_published_lists_are_cut_as_in_the_published_code():
     for case in json.loads((FIELD / 'reference_metrics.json').read_text())['string_to_list']:
         cut = [word.lower().strip() for word in case.get('out', [])]
         assert published_words(case['in']) == cut, case
@@ -140,7 +142,7 @@ def test_a_basic_score_by_hand(capsys, saved, wheel):
     assert set(result['ci']) == {'hit', 'm_score', 'f1'}
 
 
-def test_numbers_of_labels_need_their_names(capsys, tmp_path, saved, wheel):
+def test_labels_that_are_numbers_need_names(capsys, tmp_path, saved, wheel):
     corpus = {'a': {'emo': np.int64(1), 'val': 0}, 'b': {'emo': 0, 'val': 0}}
     np.savez(tmp_path / 'label.npz', test_corpus=corpus)
     said = saved('b.jsonl', 'answer', {'a': 'happy', 'b': 'happy'})
@@ -151,7 +153,7 @@ def test_numbers_of_labels_need_their_names(capsys, tmp_path, saved, wheel):
     assert (result['hit'], result['kept']) == (0.5, 2)
 
 
-def test_words_that_no_table_knows_have_no_sentiment(capsys, saved):
+def test_unknown_words_have_no_sentiment(capsys, saved):
     labels = saved('gold.jsonl', 'val', {'a': 1, 'b': -1, 'c': 1})
     said = saved('said.jsonl', 'answer', {'a': '[zorp, blib]', 'b': '[sad]', 'c': '[]'})
     found = scored(capsys, '--task', 'sentiment', '--labels', labels, '--predictions', said)
@@ -168,14 +170,14 @@ def test_a_list_of_one_emotion_is_that_emotion(capsys, saved):
         assert '2 labels where one is scored' in refusal(*flags, two)
 
 
-def test_a_number_too_large_is_named(saved):
+def test_a_number_that_is_too_large_is_named(saved):
     labels = saved('gold.jsonl', 'val', {'a': 10**400})
     said = saved('said.jsonl', 'answer', {'a': 'sad'})
     flags = ('--task', 'sentiment', '--labels', labels, '--predictions', said)
     assert 'is no number' in refusal(*flags)
 
 
-def test_sentiment_is_that_of_the_words_or_of_its_own_column(capsys, saved):
+def test_the_sentiment_is_read_from_words_or_from_a_column_of_its_own(capsys, saved):
     values = {'a': 1.5, 'b': '-0.4', 'c': 0, 'd': float('nan'), 'e': -2, 'f': 3.0}
     labels = saved('a.jsonl', 'val', values)
     lists = {'a': '[happy, proud]', 'b': ['sad'], 'c': 'happy', 'd': 'sad', 'e': 'glad', 'f': ''}
@@ -223,7 +225,7 @@ def test_every_figure_has_an_interval_around_it(capsys, saved):
         assert numbers == {name for name in result['ci'] if '.' not in name}
 
 
-def test_two_files_are_compared_over_what_both_answer(capsys, saved, wheel):
+def test_two_files_are_compared_over_the_items_that_both_answer(capsys, saved, wheel):
     labels = saved('a.jsonl', 'openset', {f'{k}': ['happy', 'sad'][k % 2] for k in range(40)})
     first = saved('b.jsonl', 'answer', {f'{k}': 'sad' for k in range(38)})
     second = saved('c.jsonl', 'answer', {f'{k}': ['happy', 'sad'][k % 2] for k in range(2, 40)})
@@ -248,7 +250,7 @@ def test_two_files_are_compared_over_what_both_answer(capsys, saved, wheel):
     assert f'  P            50.00   {low} to {high}\n' in shown
 
 
-def test_a_comparison_over_nothing_that_counts_is_refused(saved):
+def test_a_comparison_without_usable_labels_is_refused(saved):
     labels = saved('a.jsonl', 'val', {'a': 1, 'b': 0, 'c': -1})
     first = saved('b.jsonl', 'sentiment', {'a': 'positive', 'b': 'neutral'})
     second = saved('c.jsonl', 'sentiment', {'b': 'neutral', 'c': 'negative'})
@@ -256,7 +258,7 @@ def test_a_comparison_over_nothing_that_counts_is_refused(saved):
     assert 'none of the 1 labels that are answered can be used for sentiment' in refusal(*flags)
 
 
-def test_functions_score_what_is_in_memory(wheel):
+def test_columns_in_memory_are_scored_too(wheel):
     gold = Column('memory', 'openset', {'a': ['glad'], 'b': ['sad']}, 0)
     fast = Column('fast', 'answer', {'a': ['happy'], 'b': ['happy']}, 0)
     slow = Column('slow', 'answer', {'a': ['happy'], 'b': ['lonely']}, 0)
@@ -278,7 +280,7 @@ def test_the_order_of_items_and_of_words_does_not_matter(wheel):
     np.testing.assert_allclose(found, found[:1] * len(found), rtol=1e-12)
 
 
-def test_what_cannot_be_scored_is_said(saved, wheel):
+def test_unusable_files_and_cells_are_named(saved, wheel):
     labels = saved('a.jsonl', 'openset', {'clip1': 'happy', 'clip2': 'odd'})
     flags = ['--task', 'open', '--wheels', wheel, '--labels', labels, '--predictions']
     other = saved('b.jsonl', 'answer', {'film1': 'sad'})
@@ -309,7 +311,7 @@ def test_labels_that_would_run_code_are_refused(tmp_path, saved):
     assert 'a.npz: test_corpus.npy: its pickle cannot be read: it asks for' in refusal(*flags)
 
 
-def test_what_is_shown_moves_no_cursor_and_stays_short(capsys, saved, wheel):
+def test_shown_words_are_short_and_printable(capsys, saved, wheel):
     labels = saved('a.jsonl', 'openset', {'a': 'happy', 'b': 'sad'})
     said = saved('b.jsonl', 'answer', {'a': 'evil\x1b[2Jword', 'b': '\ud800x' + 'y' * 500})
     flags = ['--task', 'open', '--wheels', wheel, '--labels', labels, '--predictions', said]

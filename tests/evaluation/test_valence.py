@@ -1,4 +1,4 @@
-"""Valence: words, negations and phrases by hand, and how much of what people say it knows."""
+"""Valence: words, negations and phrases by hand, and its share of known words in published data."""
 
 import csv
 import itertools
@@ -12,8 +12,13 @@ from mer_jax.data.stage.words import FAMILIES, VALENCE
 from mer_jax.data.wheels.affectgpt_wheel import published_list
 from mer_jax.data.wheels.csv_wheel import FOLDER, read_lexicon, read_rows
 from mer_jax.data.wheels.wheel import load_wheels
-from mer_jax.evaluation import valence as valence_module
-from mer_jax.evaluation.valence import is_known, pleasantness, valence
+from mer_jax.evaluation.valence import (
+    LONGEST,
+    is_known,
+    pleasantness,
+    pleasantness_table,
+    valence,
+)
 
 FIELD = pathlib.Path(
     os.environ.get('MER_JAX_FIELD_DATA', pathlib.Path(__file__).parents[3] / 'shared' / 'data')
@@ -69,7 +74,7 @@ FIELD = pathlib.Path(
         ('🙂', 0),
     ],
 )
-def test_a_word_or_phrase_is_as_pleasant_as_it_sounds(word, value):
+def test_a_word_or_phrase_has_its_pleasantness(word, value):
     assert pleasantness(word) == value
 
 
@@ -89,7 +94,7 @@ def test_a_word_or_phrase_is_as_pleasant_as_it_sounds(word, value):
         (['slightly annoyed', 'happy'], 'positive'),
     ],
 )
-def test_the_sentiment_of_a_list_is_that_of_its_weightier_side(words, sentiment):
+def test_the_sentiment_of_a_list_is_the_sign_of_its_sum(words, sentiment):
     assert valence(words) == sentiment
     assert valence(reversed(words)) == sentiment
 
@@ -99,7 +104,7 @@ def test_the_sentiment_of_a_list_is_that_of_its_weightier_side(words, sentiment)
     [('sad', True), ('surprise', True), ('very zorp', False), ('not sad', True), ('🙂', False)]
     + [('loveless', True), ('zorpless', False), ('lack of zorp', True), ('', False)],
 )
-def test_what_is_neither_side_differs_from_what_is_unknown(text, known):
+def test_a_neutral_word_is_told_from_an_unknown_one(text, known):
     assert is_known(text) is known
 
 
@@ -108,7 +113,7 @@ def test_one_string_is_refused():
         valence('happy')
 
 
-def test_every_word_of_the_stage_leans_to_the_side_of_its_family():
+def test_every_word_of_the_stage_has_the_sign_of_its_family():
     for family, words in FAMILIES.items():
         for word in words:
             assert pleasantness(word) * VALENCE[family] > 0 or VALENCE[family] == 0, word
@@ -122,7 +127,7 @@ def test_the_categories_of_shipped_wheels_have_the_valence_of_their_taxonomies()
     assert {name for name, value in sides.items() if value == 0} == {'surprise'}
 
 
-def test_no_word_leans_away_from_its_side_of_the_geneva_wheel_but_pity():
+def test_of_the_geneva_wheel_pity_alone_has_the_other_sign():
     wheels = load_wheels(['geneva'])
     against = {
         word
@@ -132,29 +137,29 @@ def test_no_word_leans_away_from_its_side_of_the_geneva_wheel_but_pity():
     assert against == {'pity', 'pities', 'pitied', 'pitiful', 'pitying', 'pityingly'}
 
 
-def test_each_entry_stands_once_under_a_valence_from_minus_2_to_2():
+def test_each_entry_is_listed_once_with_a_valence_from_minus_2_to_2():
     rows = [cells for _, cells in read_rows(FOLDER / 'valence.csv', ('valence', 'words'))]
     assert {value for value, _ in rows} == {'-2', '-1', '0', '1', '2'}
     entries = [entry.replace('-', ' ') for _, words in rows for entry in words.split()]
     assert sorted(entries) == sorted(set(entries))
-    assert max(entry.count(' ') for entry in entries) < valence_module._LONGEST
+    assert max(entry.count(' ') for entry in entries) < LONGEST
 
 
 def test_all_words_of_the_lexicon_have_a_valence():
-    table = valence_module._table()
+    table = pleasantness_table()
     forms = itertools.chain.from_iterable(entry.forms for entry in read_lexicon().values())
     assert all(form.replace('-', ' ') in table for form in forms)
 
 
-def test_a_flood_of_words_takes_linear_time():
+def test_a_mass_of_words_takes_linear_time():
     assert pleasantness('great ' * 100_000 + 'sad ' * 100_000) == -2
 
 
 @pytest.mark.skipif(
     not FIELD.is_dir(),
-    reason='the published files are not at ../shared/data nor where MER_JAX_FIELD_DATA points',
+    reason='the published files are neither in ../shared/data nor in MER_JAX_FIELD_DATA',
 )
-def test_what_annotators_and_models_say_is_almost_all_known():
+def test_almost_all_words_of_annotators_and_models_are_known():
     said = [
         word
         for name in ('Chat-UniVi', 'Otter', 'Qwen-Audio')
@@ -163,7 +168,7 @@ def test_what_annotators_and_models_say_is_almost_all_known():
     ]
     with (FIELD / 'ovmerd332' / 'labels.csv').open(newline='') as file:
         said += [word for row in csv.DictReader(file) for word in published_list(row['openset'])]
-    table = valence_module._table()
+    table = pleasantness_table()
     known = [
         word.lower() in table
         or pleasantness(word) != 0

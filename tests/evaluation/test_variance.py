@@ -30,7 +30,7 @@ def test_variance_within_and_between_clips_by_hand():
     assert found.total.item() == 0.25
 
 
-def test_between_is_unbiased():
+def test_the_variance_between_clips_is_unbiased():
     random = np.random.default_rng(0)
     clip_n = random.normal(0, 0.3, (20_000, 1))
     found = decompose(one_mode(clip_n + random.normal(0, 0.5, (20_000, 3))))
@@ -45,7 +45,7 @@ def test_one_clip_or_one_sample_has_no_variance(shape):
 
 
 @pytest.mark.parametrize('k', [1, 2, 3, 5])
-def test_the_best_of_k_is_the_mean_over_all_choices(k):
+def test_the_best_of_k_is_the_mean_over_all_choices_of_k(k):
     score_nmgx = np.random.default_rng(1).random((3, 2, 5, 2))
     chosen = [list(picked) for picked in itertools.combinations(range(5), k)]
     wanted = np.mean([score_nmgx[:, :, picked].max(2) for picked in chosen], 0).mean(0)
@@ -53,20 +53,20 @@ def test_the_best_of_k_is_the_mean_over_all_choices(k):
 
 
 @pytest.mark.parametrize('k', [0, 6])
-def test_the_best_of_more_than_there_are_is_refused(k):
+def test_a_k_outside_the_number_of_samples_is_refused(k):
     with pytest.raises(ValueError, match='from 1 to the 5 samples'):
         best_of(np.zeros((1, 2, 5, 3)), k)
 
 
-def test_two_answers_share_what_both_name():
+def test_agreement_is_the_share_of_categories_that_both_answers_name():
     named_gwc = np.zeros((3, 1, 4), bool)
     named_gwc[0, 0, [0, 1]] = named_gwc[1, 0, [1, 2]] = True  # 1/3; the third names nothing
     named_nmgwc = np.stack([named_gwc, np.zeros_like(named_gwc)])[None]
     np.testing.assert_allclose(agreement(named_nmgwc), [[1 / 9, 1.0]])
 
 
-def test_confidence_is_held_against_gold():
-    confidence = np.array([[0.05, 0.95, np.nan], [0.15, 0.85, 0.9]])  # a wheel of no gold below
+def test_confidence_is_compared_with_gold():
+    confidence = np.array([[0.05, 0.95, np.nan], [0.15, 0.85, 0.9]])  # the second wheel has no gold
     gold = np.array([[False, True, True], [False, False, False]])
     samples = Samples(
         gold_nwc=gold[None],

@@ -1,4 +1,4 @@
-"""An endpoint on this machine that replies what a test tells it, and remembers what it was sent."""
+"""A fake endpoint on this machine: it replies as a test tells it and records the chats it gets."""
 
 import contextlib
 import http.server
@@ -11,22 +11,24 @@ KEY = 'sk-nobody-may-see-this'
 
 
 class Server(http.server.ThreadingHTTPServer):
+    """A server with room for all requests at once."""
+
     request_queue_size = 64  # more than 5 at once
 
 
-class Desk:
-    """An endpoint that replies what `reply(chat)` gives: a text, or (status, body, headers)."""
+class FakeEndpoint:
+    """An endpoint that replies with `reply(chat)`: a text, or (status, body, headers)."""
 
     def __init__(self, reply):
         self.reply, self.seen, self.lock = reply, [], threading.Lock()
-        desk = self
+        fake = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 chat = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-                with desk.lock:
-                    desk.seen.append((self.path, dict(self.headers), chat))
-                    said = desk.reply(chat)
+                with fake.lock:
+                    fake.seen.append((self.path, dict(self.headers), chat))
+                    said = fake.reply(chat)
                 if isinstance(said, str):
                     said = 200, json.dumps({'choices': [{'message': {'content': said}}]}), {}
                 status, body, headers = said
@@ -45,21 +47,22 @@ class Desk:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def texts(self):
+        """The texts of the user in all chats."""
         return [chat['messages'][1]['content'][0]['text'] for _, _, chat in self.seen]
 
 
 @contextlib.contextmanager
-def desks(monkeypatch):
-    """Opens desks, with a key in the environment and no pause between tries."""
+def fake_endpoints(monkeypatch):
+    """A function that opens fake endpoints, with a key in the environment and no pauses."""
     monkeypatch.setenv('TEST_JUDGE_KEY', KEY)
     monkeypatch.setattr(endpoint, 'PAUSES', (0, 0))
     opened = []
 
-    def open_desk(reply):
-        opened.append(Desk(reply))
+    def open_endpoint(reply):
+        opened.append(FakeEndpoint(reply))
         return opened[-1]
 
-    yield open_desk
-    for desk in opened:
-        desk.server.shutdown()
-        desk.server.server_close()
+    yield open_endpoint
+    for fake in opened:
+        fake.server.shutdown()
+        fake.server.server_close()
