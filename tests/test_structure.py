@@ -16,6 +16,7 @@ FLOORS = {
     'rl': 2,
     'models': 1,
     'data': 1,
+    'errors': 0,
     'group': 0,
     'sharding': 0,
 }
@@ -53,7 +54,7 @@ def package_of(module: str) -> list[str]:
 def imported(module: str) -> dict[str, int]:
     """The modules of the package that a module imports, anywhere in it, by the line that does.
 
-    `from package import module` counts for both of them.
+    `from package import module` counts for the module, not for its package.
     """
     found = {}
     for node in ast.walk(parsed(module)):
@@ -62,7 +63,8 @@ def imported(module: str) -> dict[str, int]:
         elif isinstance(node, ast.ImportFrom):
             above = package_of(module)[: 1 - node.level or None] if node.level else []
             start = '.'.join([*above, *filter(None, [node.module])])
-            names = [start, *(f'{start}.{alias.name}' for alias in node.names)]
+            full = [f'{start}.{alias.name}' for alias in node.names]
+            names = [name if name in FILES else start for name in full]
         else:
             continue
         for name in names:

@@ -1,11 +1,11 @@
-"""How much fast and slow answers vary: clips answered many times over in both modes.
+"""The variance of fast and slow answers, from clips answered many times in both modes.
 
     setting, policy = open_checkpoint('runs/first')
     _, clips = choose_clips(setting.config)
     samples = sample(setting, policy, [clips[i] for i in range(64)], size=16)
     decompose(samples.score_nmgx)
 
-`notebooks/fast_slow_variance.ipynb` shows it at work. Axes: n clips, m modes (fast, slow), g
+`notebooks/fast_slow_variance.ipynb` is an example. Axes: n clips, m modes (fast, slow), g
 samples of a mode, x the scores of SCORES.
 """
 
@@ -28,11 +28,11 @@ SCORES = mer_r1_answers.SCORES[:3]  # recall, precision, F
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """What the answers to each clip name, how sure they are of it, and what they score."""
+    """Many answers to each clip: the categories they name, with confidence, and their scores."""
 
     gold_nwc: np.ndarray  # bool
     named_nmgwc: np.ndarray  # bool
-    confidence_nmgwc: np.ndarray  # e^S of the calibration; NaN where there is none
+    confidence_nmgwc: np.ndarray  # e^S of the calibration; NaN for categories that have none
     score_nmgx: np.ndarray
     tokens_nmg: np.ndarray  # sampled tokens of each answer
     text_nmg: np.ndarray  # str, whole answers
@@ -40,11 +40,11 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Variance:
-    """Where the variance of a score comes from: f[...] each, `total` = `between` + `within`.
+    """The variance of a score within and between clips: f[...] each.
 
-    `within` is the variance of the answers to one clip, its mean over clips: what sampling again
-    changes, and all that a group-relative advantage sees. `between` is that of the clips' means,
-    without the share of `within` that a mean of g samples still has; so it may come out below 0.
+    `within` is the variance of the answers to one clip, averaged over clips: the part that changes
+    with sampling, and the only one that a group-relative advantage uses. `between` is the variance
+    of the means of clips, minus the part that comes from `within`; so it may be below 0.
     """
 
     mean: np.ndarray
@@ -53,6 +53,7 @@ class Variance:
 
     @property
     def total(self) -> np.ndarray:
+        """The variance over all answers to all clips."""
         return self.between + self.within
 
 
@@ -107,10 +108,10 @@ def decompose(score_nmgx: np.ndarray) -> Variance:
 
 
 def agreement(named_nmgwc: np.ndarray) -> np.ndarray:
-    """How alike two answers of a mode to a clip are: f[n, m], the mean over pairs and wheels.
+    """The likeness of the answers of a mode to a clip: f[n, m], a mean over pairs and wheels.
 
-    Two answers are as alike as |one ∩ other| / |one ∪ other| of the categories that they name, a
-    pair that names nothing in a wheel being alike.
+    The likeness of two answers is |one ∩ other| / |one ∪ other| of the categories that they name,
+    and 1 if neither names any.
     """
     one, other = np.triu_indices(named_nmgwc.shape[2], 1)
     first, second = named_nmgwc[:, :, one], named_nmgwc[:, :, other]
@@ -119,7 +120,7 @@ def agreement(named_nmgwc: np.ndarray) -> np.ndarray:
 
 
 def best_of(score_nmgx: np.ndarray, k: int) -> np.ndarray:
-    """The score that the best of k answers is expected to have, a mean over clips: f[m, x].
+    """The expected score of the best of k answers, averaged over clips: f[m, x].
 
     Unbiased from g ≥ k samples: with scores in rising order, the i-th is the best of k in
     C(i, k − 1) of C(g, k) draws without replacement (as pass@k, Chen et al., arXiv 2107.03374).
@@ -132,11 +133,11 @@ def best_of(score_nmgx: np.ndarray, k: int) -> np.ndarray:
 
 
 def reliability(samples: Samples, bins: int = 10) -> dict[str, np.ndarray]:
-    """How often a category is gold, by how sure a mode is of it: f[m, bins] by name.
+    """How often a category is gold, by the confidence of a mode in it: f[m, bins] by name.
 
-    Bins are of equal width in e^S; `count` says how many categories are in a bin, `sure` is their
-    mean e^S and `right` the share of gold among them, NaN in an empty bin. Wheels without gold for
-    a clip say nothing.
+    Bins are of equal width in e^S. `count` is the number of categories in a bin, `sure` their mean
+    e^S and `right` the share of gold among them, NaN in an empty bin. Wheels without gold for a
+    clip are left out.
     """
     known_nwc = np.broadcast_to(samples.gold_nwc.any(-1, keepdims=True), samples.gold_nwc.shape)
     rows = []

@@ -27,15 +27,7 @@ def grow(
     """
     b, g, s = prompts.start.shape[0], opening_go.shape[0], sampling.tokens
     forced_gs = jnp.full((g, s), -1).at[:, 1 : 1 + opening_go.shape[1]].set(opening_go)
-    logp_like = jax.ShapeDtypeStruct((b, g, decoder.spec.vocab_size), jnp.float32)
-    branches = Branches(
-        token=jnp.full((b, g, s), sampling.end).at[:, :, 0].set(prompts.start[:, None]),
-        mask=jnp.zeros((b, g, s), bool),
-        logp=jnp.zeros((b, g, s)),
-        watched=jax.tree.map(
-            lambda x: jnp.zeros((b, g, s, *x.shape[2:]), x.dtype), jax.eval_shape(watch, logp_like)
-        ),
-    )
+    branches = bare_branches(prompts.start, g, decoder.spec.vocab_size, sampling, watch)
     keys = by_head(keys)
     layers, _, k, _, h = keys.k.shape
     own = jnp.zeros((layers, b, k, g, s, h), keys.k.dtype)
@@ -72,3 +64,16 @@ def grow(
 
     start = (0, jnp.zeros((b, g), bool), branches, Keys(k=own, v=own))
     return jax.lax.while_loop(unfinished, step, start)[2]
+
+
+def bare_branches(start_b, g: int, vocabulary: int, sampling: Sampling, watch) -> Branches:
+    """Branches that hold their first token alone, with room for all others."""
+    b, s = start_b.shape[0], sampling.tokens
+    logp = jax.ShapeDtypeStruct((b, g, vocabulary), jnp.float32)
+    room = jax.eval_shape(watch, logp)
+    return Branches(
+        token=jnp.full((b, g, s), sampling.end).at[:, :, 0].set(start_b[:, None]),
+        mask=jnp.zeros((b, g, s), bool),
+        logp=jnp.zeros((b, g, s)),
+        watched=jax.tree.map(lambda x: jnp.zeros((b, g, s, *x.shape[2:]), x.dtype), room),
+    )

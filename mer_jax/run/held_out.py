@@ -1,8 +1,4 @@
-"""Evaluation of a run on its held-out clips; benchmarks are evaluated by `evaluation.benchmark`.
-
-    python -m mer_jax.evaluate --config configs/eval_mer_unibench.py \
-        --config.model.checkpoint=DIR --config.data.root=DIR --workdir evaluations/first
-"""
+"""Evaluation of a run on its held-out clips."""
 
 import dataclasses
 import functools
@@ -87,9 +83,3 @@ def summary(rows: list[dict], scored: tuple[str, ...]) -> dict:
             if name not in ('form', 'tokens'):
                 figures[mode][f'{name}_se'] = float(spread)
     return figures
-
-
-if __name__ == '__main__':
-    from mer_jax.evaluation import benchmark
-
-    benchmark.run_command()
