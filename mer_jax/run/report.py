@@ -1,4 +1,4 @@
-"""The run as one self-contained HTML page, and its headline table for the terminal."""
+"""The report of a run: one self-contained HTML page, and its first table for the terminal."""
 
 import base64
 import html
@@ -10,35 +10,30 @@ import pathlib
 import re
 
 import jax
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
+
+from mer_jax.run.charts import (
+    DARK,
+    LIGHT,
+    css_variables,
+    curve_colors,
+    draw_curves,
+    draw_plane,
+    smooth,
+)
 
 COLUMNS = dict(recall='recall', precision='precision', f='F', form='form', tokens='tokens')
 MOMENTS = {'cold_start': 'before RL', 'end': 'after RL'}
 ANSWERS = ('fast', 'slow')
 FIRST = ('loss', 'recall', 'precision', 'f', 'form', 'kl', 'tokens')  # curves that lead a section
-POINTS = 400  # a curve is thinned to so many
 FRAMES, FRAME_HEIGHT = 6, 144  # of a clip, at most
 
-# Pictures are drawn in marker colours that then give way to the page's own, light or dark.
-PAINT = {
-    name: f'#0000{k:02x}'
-    for k, name in enumerate(('slow', 'violet', 'hit', 'miss', 'fast', 'dim', 'rule', 'paper'), 1)
-}
-DRAWING = {'svg.fonttype': 'none', 'svg.hashsalt': 'report', 'font.size': 9.5}
-DRAWING |= dict.fromkeys(('axes.edgecolor', 'xtick.color', 'ytick.color'), PAINT['rule'])
-DRAWING |= dict.fromkeys(('xtick.labelcolor', 'ytick.labelcolor'), PAINT['dim'])
-DRAWING |= {'axes.spines.top': False, 'axes.spines.right': False, 'axes.labelcolor': PAINT['dim']}
-
+COLORS = f"""
+:root {{ color-scheme: light dark; {css_variables(LIGHT)} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {css_variables(DARK)} }} }}
+"""
 STYLE = """
-:root { color-scheme: light dark; --paper: #fbfaf7; --card: #fff; --ink: #1e2126; --dim: #686d76;
-  --rule: #d6d2c9; --fast: #b3610a; --slow: #2456a6; --hit: #1d7a46; --miss: #b3261e;
-  --violet: #8a3fa0; }
-@media screen and (prefers-color-scheme: dark) { :root { --paper: #14161a; --card: #1c1f25;
-  --ink: #e6e4df; --dim: #989da6; --rule: #3d424b; --fast: #f0a04b; --slow: #7fb0ff;
-  --hit: #6fcf97; --miss: #ff8a80; --violet: #d09be3; } }
 @media (max-width: 40rem) { table { font-size: .85rem; } } * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.25rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, "Segoe UI", sans-serif; overflow-wrap: anywhere; }
@@ -101,7 +96,7 @@ def write_report(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{html.escape(title)}</title><style>{STYLE}</style></head>
+<title>{html.escape(title)}</title><style>{COLORS}{STYLE}</style></head>
 <body><h1>{html.escape(title)}</h1>{''.join(body)}</body></html>
 """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +104,7 @@ def write_report(
 
 
 def terminal_table(results: dict) -> str:
-    """The headline table as aligned plain text, its last line the gain of slow F."""
+    """The first table of the report as aligned plain text; the last line is the gain of slow F."""
     rows = [['', '', *COLUMNS.values()]]
     for answer, moment, figures in _measured(results):
         rows.append([answer, MOMENTS[moment], *(_cell(figures, name) for name in COLUMNS)])
@@ -120,14 +115,14 @@ def terminal_table(results: dict) -> str:
 
 
 def hardware() -> str:
-    """What this process computes on, in words."""
+    """The devices of this process, in words."""
     devices = jax.devices()
     kind, cores = devices[0].device_kind, os.cpu_count()
     return f'{len(devices)} × {kind}, {cores} CPU cores, JAX {jax.__version__}'
 
 
 def _measured(results: dict) -> list[tuple[str, str, dict]]:
-    """(answer, moment, figures) of what was measured: fast, then slow; before, then after."""
+    """All measured (answer, moment, figures): fast, then slow; before, then after."""
     pairs = [(answer, moment) for answer in ANSWERS for moment in MOMENTS]
     return [(a, m, results[m][a]) for a, m in pairs if a in results.get(m, {})]
 
@@ -190,62 +185,15 @@ def _plane(results: dict) -> str:
     measured = _measured(results)
     if not measured:
         return ''
-    with matplotlib.rc_context(DRAWING):
-        figure = Figure(figsize=(5, 5))
-        axes = figure.add_axes((0.14, 0.11, 0.84, 0.84), xlabel='recall', ylabel='precision')
-        limits = _limits([row for _, _, row in measured])
-        axes.set(xlim=limits[0], ylim=limits[1])
-        for answer in ANSWERS:
-            _points(axes, answer, [(m, row) for name, m, row in measured if name == answer])
-        axes.locator_params(nbins=6)
-        _lines_of_f(axes)
-        picture = _svg(figure)
+    points = {
+        answer: [(moment == 'cold_start', row) for name, moment, row in measured if name == answer]
+        for answer in ANSWERS
+    }
     return f"""
 <h2>Fast against slow</h2>
 <p class="note">Recall and precision before RL (hollow) and after (full), with standard errors.
 Along a dashed line F is constant.</p>
-<figure class="plane">{picture}</figure>"""
-
-
-def _limits(rows: list[dict]) -> list[tuple[float, float]]:
-    """Equal spans of recall and precision around all points and their errors."""
-    names, signs = ('recall', 'precision'), (-1, 1)
-    ends = [[row[k] + sign * row[f'{k}_se'] for row in rows for sign in signs] for k in names]
-    span = min(1.15, 1.4 * max(0.1, *map(np.ptp, ends)))
-    lows = [np.clip((min(x) + max(x) - span) / 2, -0.02, 1 - 0.87 * span) for x in ends]
-    return [(low, low + span) for low in lows]
-
-
-def _points(axes, answer: str, rows: list[tuple[str, dict]]):
-    """An answer's points with error bars, an arrow from before to after, a name at the last."""
-    color = PAINT[answer]
-    for moment, row in rows:
-        at = (row['recall'], row['precision'], row['precision_se'], row['recall_se'])
-        fill = PAINT['paper'] if moment == 'cold_start' else color
-        axes.errorbar(*at, fmt='o', color=color, markerfacecolor=fill, elinewidth=0.9)
-    points = [(row['recall'], row['precision']) for _, row in rows]
-    if len(points) == 2:
-        arrow = dict(arrowstyle='-|>', color=color, shrinkA=5, shrinkB=5)
-        axes.annotate('', points[1], points[0], arrowprops=arrow)
-    if points:
-        place = dict(xytext=(7, 7), textcoords='offset points')
-        axes.annotate(answer, points[-1], **place, color=color, fontsize=11, fontweight='bold')
-
-
-def _lines_of_f(axes):
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    across, up = np.linspace(max(left, 1e-3), right, 99), np.linspace(max(bottom, 1e-3), top, 99)
-    recall, precision = np.meshgrid(across, up)
-    f = 2 * recall * precision / (recall + precision)
-    style = dict(colors=PAINT['rule'], linestyles='dashed', linewidths=0.8)
-    lines = axes.contour(recall, precision, f, 6, **style)
-    # Labels stand where a line enters, at the upper left, to keep off the points.
-    x, y = left + 0.06 * (right - left), top - 0.06 * (top - bottom)
-    level = lines.levels
-    high, wide = (level * edge / np.maximum(2 * edge - level, 1e-9) for edge in (x, y))
-    spots = [(x, h) if bottom < h < y else (w, y) for h, w in zip(high, wide, strict=True)]
-    spots = [(r, p) for r, p in spots if x <= r < right]
-    axes.clabel(lines, colors=PAINT['dim'], fontsize=8, fmt='F %.3g', manual=spots)
+<figure class="plane">{draw_plane(points)}</figure>"""
 
 
 def _curves(records: list[dict]) -> str:
@@ -255,10 +203,10 @@ def _curves(records: list[dict]) -> str:
         names = sorted((name for name in curves if not name.endswith('_std')), key=_order)
         figures = []
         for name in names:
-            smooth = _smooth(curves[name][1])
-            ends = f'{smooth[0]:.3g} → {smooth[-1]:.3g}'
+            strong = smooth(curves[name][1])
+            ends = f'{strong[0]:.3g} → {strong[-1]:.3g}'
             caption = f'<figcaption><b>{html.escape(name)}</b><span>{ends}</span></figcaption>'
-            figures.append(f'<figure>{caption}{_chart([curves[name]])}</figure>')
+            figures.append(f'<figure>{caption}{draw_curves([curves[name]])}</figure>')
         sections.append(f"""
 <h2>Learning curves: {html.escape(stage.replace('_', ' '))}</h2>
 <p class="note">Over steps; the strong line is a moving average.</p>
@@ -272,14 +220,15 @@ def _spreads(records: list[dict]) -> str:
     if not names:
         return ''
     keys = ''.join(
-        f'<span class="key" style="color: var(--{paint})">{html.escape(name[:-4])}</span>'
-        for name, paint in zip(names, _paints(len(names)), strict=True)
+        f'<span class="key" style="color: var(--{color})">{html.escape(name[:-4])}</span>'
+        for name, color in zip(names, curve_colors(len(names)), strict=True)
     )
+    chart = draw_curves([curves[name] for name in names], 4.8)
     return f"""
 <h2>Spread of the reward terms within groups</h2>
 <p class="note">The standard deviation of each term among the branches of a prompt: where it is
-zero a term teaches nothing, and in a plain sum the term with the largest one would lead.</p>
-<figure class="wide"><figcaption>{keys}</figcaption>{_chart([curves[name] for name in names], 4.8)}
+zero a term teaches nothing, and in a plain sum the term with the largest one dominates.</p>
+<figure class="wide"><figcaption>{keys}</figcaption>{chart}
 </figure>"""
 
 
@@ -289,47 +238,11 @@ def _order(name: str) -> tuple[int, str]:
     return (FIRST.index(term) if term in FIRST else len(FIRST), term)
 
 
-def _paints(count: int) -> list[str]:
-    return [list(PAINT)[k % 5] for k in range(count)]  # the first five are for curves
-
-
 def _series(records: list[dict], stage: str) -> dict[str, np.ndarray]:
     """Each figure of a stage as steps and values: f[2, n]."""
     kept = [record for record in records if record['stage'] == stage]
     names = [n for n in dict.fromkeys(n for r in kept for n in r) if n not in ('stage', 'step')]
     return {n: np.array([(r['step'], r[n]) for r in kept if n in r], np.float64).T for n in names}
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """A centred moving average over a fifteenth of the curve, shorter at its ends: f[n]."""
-    window = np.ones(max(1, len(values) // 15))
-    weight = np.convolve(np.ones_like(values), window, 'same')
-    return np.convolve(values, window, 'same') / weight
-
-
-def _chart(curves: list[np.ndarray], width: float = 3.6) -> str:
-    """Curves over steps, each raw (faint) and smoothed, as inline SVG."""
-    with matplotlib.rc_context(DRAWING):
-        figure = Figure(figsize=(width, 0.55 * width), layout='constrained')
-        axes = figure.add_subplot()
-        axes.locator_params(nbins=5)
-        for (steps, values), paint in zip(curves, _paints(len(curves)), strict=True):
-            thin = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int))
-            axes.plot(steps[thin], values[thin], color=PAINT[paint], linewidth=0.7, alpha=0.3)
-            axes.plot(steps[thin], _smooth(values)[thin], color=PAINT[paint], linewidth=1.6)
-        return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an SVG element that takes its colours from the page and names no address."""
-    file = io.StringIO()
-    figure.savefig(file, format='svg', transparent=True)
-    text = file.getvalue()
-    text = text[text.index('<svg') :]
-    text = re.sub(r'<metadata>.*?</metadata>|\sxmlns(:\w+)?="[^"]*"', '', text, flags=re.DOTALL)
-    for name, color in PAINT.items():
-        text = text.replace(color, f'var(--{name})')
-    return text
 
 
 def _examples(examples: list[dict]) -> str:

@@ -154,7 +154,8 @@ def test_a_long_curve_stays_small(page):
 def test_pictures_take_their_colours_from_the_page(page):
     text = page(results(), records())
     assert 'stroke: var(--slow)' in text and 'prefers-color-scheme: dark' in text
-    assert not re.search('#0000[0-9a-f]{2}', text)
+    pictures = re.findall('<svg.*?</svg>', text, re.DOTALL)
+    assert pictures and not re.search('#[0-9a-f]{6}', ''.join(pictures))
 
 
 def test_words_are_hits_if_gold_or_named_as_hits(page):
