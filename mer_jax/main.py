@@ -32,6 +32,7 @@ from mer_jax.run.cold_start import cold_start
 from mer_jax.run.command_line import leave, parse
 from mer_jax.run.config_rules import check_config, flat
 from mer_jax.run.export import export_anew
+from mer_jax.run.gain import gain_of_run
 from mer_jax.run.held_out import evaluate
 from mer_jax.run.origin import first_policy
 from mer_jax.run.records import (
@@ -75,6 +76,8 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
         'cold_start': {mode: before['scores'][mode] for mode in MODES},
         'end': {mode: after['scores'][mode] for mode in MODES},
     }
+    if gain := gain_of_run(before['answers'], after['answers']):
+        results['gain'] = gain
     if jax.process_index() == 0:
         results['seconds'] = {
             'cold_start': stage_seconds(workdir, 'cold_start'),

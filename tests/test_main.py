@@ -117,6 +117,10 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(tmp_path):
     assert outcome.returncode == 0, outcome.stderr
     results = json.loads((whole / 'results.json').read_text())
     assert results['clips'] == 4 and set(results['end']) == {'fast', 'slow'}
+    assert results['gain']['clips'] == 4 and 'paired over 4 clips' in outcome.stdout
+    for mode in ('fast', 'slow'):
+        gain = results['end'][mode]['f'] - results['cold_start'][mode]['f']
+        assert results['gain'][mode]['f']['difference'] == pytest.approx(gain)
 
     # Killed twice: at a random record of the cold start, then of the training.
     for least in (random.randint(1, 5), random.randint(7, 11)):

@@ -7,6 +7,14 @@ from mer_jax.evaluation.metrics import difference_intervals, groups, ratio
 SCORES = ('recall', 'precision', 'f')
 
 
+def gain_of_run(before: list[dict], after: list[dict]) -> dict | None:
+    """`paired_gain` of slow and fast answers and over how many 'clips'; None for fewer than two."""
+    clips = len(common_clips(before, after))
+    if clips < 2:
+        return None
+    return {mode: paired_gain(before, after, mode) for mode in ('slow', 'fast')} | {'clips': clips}
+
+
 def paired_gain(before: list[dict], after: list[dict], mode: str) -> dict[str, dict]:
     """The mean difference of each score over the clips that both evaluations answered.
 

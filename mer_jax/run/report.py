@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import json
-import math
 import os
 import pathlib
 import re
@@ -81,13 +80,14 @@ def write_report(
     config: dict,
     commit: str | None = None,
 ):
-    """Writes the page; what the run did not make (a stage, examples, a result) has no section.
+    """Writes the page; sections without data are left out.
 
     `results` holds 'clips', 'seed', 'seconds' and, for 'cold_start' and 'end', the figures of fast
-    and slow answers; 'hardware' if the page is made elsewhere than the run. `examples` hold 'id',
-    'frames' u8[n, height, width, 3], 'subtitle', 'gold', and for 'before' and 'after' the words of
-    the 'fast' answer and the text of the 'slow' one; 'hit' lists the words that count as found
-    (their category is a gold one), by default the gold words themselves.
+    and slow answers; 'gain' their paired differences (run.gain) and 'clips'; 'hardware' if the page
+    is written on another machine than the run. `examples` hold 'id', 'frames' u8[n, height, width,
+    3], 'subtitle', 'gold', and for 'before' and 'after' the words of the 'fast' answer and the text
+    of the 'slow' one; 'hit' lists the words that count as found (their category is a gold one), by
+    default the gold words themselves.
     """
     body = [_headline(results), _plane(results), _curves(records), _spreads(records)]
     body += [_examples(examples), _run(results, config, commit)]
@@ -134,21 +134,32 @@ def _cell(figures: dict, name: str) -> str:
     return f'{figures[name]:.3f}' + ('' if error is None else f' ± {error:.3f}')
 
 
-def _change(before: dict, after: dict, name: str) -> tuple[str, str]:
-    """The change of a figure, and the same in units of its standard error ('' if that is 0)."""
+def _change(before: dict, after: dict, gain: dict, name: str) -> tuple[str, str]:
+    """The change of a figure and its 95 % interval, '' for a figure without one."""
+    if name in gain:
+        return f'{gain[name]["difference"]:+.3f}', _interval(gain[name]['ci'])
     change = after[name] - before[name]
-    error = math.hypot(before.get(f'{name}_se', 0.0), after.get(f'{name}_se', 0.0))
-    text = f'{change:+.1f}' if name == 'tokens' else f'{change:+.3f}'
-    return text, f'{change / error:+.1f}' if error > 0 else ''
+    return f'{change:+.1f}' if name == 'tokens' else f'{change:+.3f}', ''
+
+
+def _interval(ci: list[float]) -> str:
+    return f'[{ci[0]:+.3f}, {ci[1]:+.3f}]'
 
 
 def _verdict(results: dict) -> str:
+    """The gain of slow F in a sentence, '' unless it was measured before and after."""
     slow = [figures for answer, _, figures in _measured(results) if answer == 'slow']
     if len(slow) < 2:
         return ''
-    change, errors = _change(*slow, 'f')
-    gain = f'{change} = {errors} standard errors' if errors else change
-    return f'Slow F: {slow[0]["f"]:.3f} before RL, {slow[1]["f"]:.3f} after: {gain}'
+    gain = results.get('gain', {})
+    change, interval = _change(*slow, gain.get('slow', {}), 'f')
+    text = f'Slow F: {slow[0]["f"]:.3f} before RL, {slow[1]["f"]:.3f} after: {change}'
+    if not interval:
+        return text
+    text += f', 95 % interval {interval}, paired over {gain["clips"]} clips'
+    f = gain['slow']['f']
+    errors = f['difference'] / f['se'] if f['se'] > 0 else None
+    return text if errors is None else f'{text} ({errors:.1f} standard errors)'
 
 
 def _headline(results: dict) -> str:
@@ -160,10 +171,18 @@ def _headline(results: dict) -> str:
 <div class="scroll"><table><thead><tr><th></th><th></th>{head}</tr></thead>
 {''.join(_rows(results, answer) for answer in ANSWERS)}</table></div>
 <p class="note">Means over {results['clips']} clips ± standard error. Fast answers come at once,
-slow ones after reasoning; form is the share of answers with all tags; tokens is the length of a
-branch. The se of a change is √(se² + se²), as if the two measurements were independent. Figures
-measured on the embedded stage, whose clips the project draws from a seed, are figures of that
-stage: they do not compare with published benchmarks.</p>"""
+slow ones after reasoning; form is the share of answers with all tags; tokens is the mean length of
+a branch. {_note_on_gain(results)} Figures measured on the embedded stage, whose clips the project
+draws from a seed, are figures of that stage: they do not compare with published benchmarks.</p>"""
+
+
+def _note_on_gain(results: dict) -> str:
+    if 'gain' not in results:
+        return ''
+    return (
+        f'A change is the mean difference of the same {results["gain"]["clips"]} clips, after '
+        'minus before; the interval below it holds 95 % of its bootstrap resamples over clips.'
+    )
 
 
 def _rows(results: dict, answer: str) -> str:
@@ -171,8 +190,10 @@ def _rows(results: dict, answer: str) -> str:
     measured = [(m, figures) for name, m, figures in _measured(results) if name == answer]
     rows = [(MOMENTS[m], [_cell(figures, name) for name in COLUMNS]) for m, figures in measured]
     if len(measured) == 2:
-        changes = [_change(measured[0][1], measured[1][1], name) for name in COLUMNS]
-        rows.append(('change', [f'{x}<small>{se and se + " se"}</small>' for x, se in changes]))
+        (_, before), (_, after) = measured
+        gain = results.get('gain', {}).get(answer, {})
+        changes = [_change(before, after, gain, name) for name in COLUMNS]
+        rows.append(('change', [f'{x}<small>{interval}</small>' for x, interval in changes]))
     lines = [
         f'<tr><th class="{answer}">{answer}</th><th scope="row">{label}</th>'
         f'{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mer_jax.run.gain import common_clips, paired_gain
+from mer_jax.run.gain import common_clips, gain_of_run, paired_gain
 
 
 def rows(f, first=0):
@@ -65,6 +65,15 @@ def test_clips_are_paired_by_id_and_others_are_left_out():
 def test_fewer_than_two_common_clips_are_refused(first):
     with pytest.raises(ValueError, match=f'at least two clips .* not {2 - first}'):
         paired_gain(rows([0.0, 1.0]), rows([0.0, 1.0], first=first), 'slow')
+
+
+def test_the_gain_of_a_run_is_that_of_both_modes_with_the_number_of_clips():
+    before, after = rows([0.0, 1.0]), rows([1.0, 1.0])
+    gain = gain_of_run(before, after)
+    assert list(gain) == ['slow', 'fast', 'clips'] and gain['clips'] == 2
+    assert gain['slow'] == paired_gain(before, after, 'slow')
+    assert gain['fast'] == paired_gain(before, after, 'fast')
+    assert gain_of_run(before, rows([1.0], first=1)) is None
 
 
 def test_more_clips_than_are_resampled_one_by_one_have_an_interval_as_well():

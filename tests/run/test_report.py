@@ -1,4 +1,4 @@
-"""The page and the table that a run leaves."""
+"""The page and the table of a run."""
 
 import base64
 import io
@@ -19,12 +19,21 @@ def figures(recall, precision, f, se=0.03):
     return dict(recall=recall, precision=precision, f=f, form=0.975, tokens=38.25, **errors)
 
 
+def change(f):
+    def one(difference):
+        ci = [difference - 0.02, difference + 0.03]
+        return {'difference': difference, 'ci': ci, 'se': 0.0125}
+
+    return {'recall': one(0.12), 'precision': one(-0.01), 'f': one(f)}
+
+
 def results():
     return {
         'clips': 256,
         'seed': 7,
         'cold_start': {'fast': figures(0.61, 0.52, 0.561), 'slow': figures(0.48, 0.64, 0.549)},
         'end': {'fast': figures(0.63, 0.55, 0.587), 'slow': figures(0.6, 0.65, 0.624, se=0.04)},
+        'gain': {'slow': change(0.075), 'fast': change(0.026), 'clips': 250},
         'seconds': {'cold_start': 61.25, 'train': 180.0, 'evaluate': 20.0},
     }
 
@@ -91,11 +100,24 @@ def test_the_table_in_the_terminal_is_aligned_and_ends_with_the_gain():
     assert lines[4].split()[-5:] == ['0.624', '±', '0.040', '0.975', '38.2']
     assert len({line.index('±') for line in lines[1:5]}) == 1
     assert len({line.index('0.975') for line in lines[1:5]}) == 1
-    # (0.624 - 0.549) / sqrt(0.03² + 0.04²) = 0.075 / 0.05
-    assert lines[5] == ('Slow F: 0.549 before RL, 0.624 after: +0.075 = +1.5 standard errors')
+    # 0.075 / 0.0125
+    assert lines[5] == (
+        'Slow F: 0.549 before RL, 0.624 after: +0.075, 95 % interval [+0.055, +0.105], '
+        'paired over 250 clips (6.0 standard errors)'
+    )
 
 
-def test_without_standard_errors_or_a_start_the_table_claims_no_significance():
+def test_a_loss_is_told_with_its_sign():
+    worse = results() | {'gain': {'slow': change(-0.025), 'fast': change(0.0), 'clips': 9}}
+    assert terminal_table(worse).endswith(
+        'after: -0.025, 95 % interval [-0.045, +0.005], paired over 9 clips (-2.0 standard errors)'
+    )
+
+
+def test_without_spread_or_pairs_or_a_start_the_table_claims_no_significance():
+    same = {'difference': 0.25, 'ci': [0.25, 0.25], 'se': 0.0}
+    sure = results() | {'gain': {'slow': change(0) | {'f': same}, 'clips': 9}}
+    assert terminal_table(sure).endswith('[+0.250, +0.250], paired over 9 clips')
     exact = {'cold_start': {'slow': figures(1, 1, 0.25, 0)}, 'end': {'slow': figures(1, 1, 0.5, 0)}}
     assert terminal_table(exact).endswith('after: +0.250')
     only_end = {'end': {'fast': figures(0.5, 0.5, 0.5)}}
@@ -104,9 +126,12 @@ def test_without_standard_errors_or_a_start_the_table_claims_no_significance():
 
 def test_the_page_shows_the_figures_their_errors_and_the_change(page):
     text = Page(page(results())).text
-    for figure in ('0.610 ± 0.030', '0.624 ± 0.040', '0.975', '38.2', '+0.120', '+2.4 se'):
+    for figure in ('0.610 ± 0.030', '0.624 ± 0.040', '0.975', '38.2', '+0.000', '+0.0'):
         assert figure in text
-    assert '+0.075 = +1.5 standard errors' in text and '256 clips' in text
+    for interval in ('+0.120[+0.100, +0.150]', '-0.010[-0.030, +0.020]', '+0.026[+0.006, +0.056]'):
+        assert interval in text
+    assert 'paired over 250 clips (6.0 standard errors)' in text and '256 clips' in text
+    assert 'difference of the same 250 clips' in text and '95 % of its bootstrap' in text
     assert 'embedded stage' in text
 
 
