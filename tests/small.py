@@ -3,7 +3,6 @@
 import pathlib
 
 import jax
-import jax.numpy as jnp
 
 from mer_jax.group import TrainState
 from mer_jax.models.omni import make_omni
@@ -39,7 +38,7 @@ def write_run(c, workdir: pathlib.Path, seed: int = 0):
     setting = Setting(c)
     policy = random_policy(setting, seed)
     claim_workdir(workdir, c, setting.spec)
-    state = TrainState(step=jnp.int32(1), policy=policy, moments=())
+    state = TrainState(policy=policy, moments=())
     with Checkpoints(workdir / 'train', 1) as checkpoints:
         checkpoints.save(1, state)
     return setting, policy

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from test_main import ROOT, SMALL, environment
+from programs import ROOT, SMALL, environment
 
 from mer_jax.data.stage import stage
 

@@ -34,7 +34,7 @@ def shapes_of_state():
     """The shapes of a state with Adam's moments."""
     policy = make_omni(jax.random.key(0), SPEC)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-    return TrainState(jnp.int32(0), policy, optimizer.init(policy.decoder))
+    return TrainState(policy, optimizer.init(policy.decoder))
 
 
 def filled_state():

@@ -1,10 +1,12 @@
-"""Checkpoints: what is saved comes back bit by bit, on any mesh, and half a checkpoint does not."""
+"""Checkpoints are restored bit by bit, on any mesh; unfinished and damaged ones are not."""
 
 import shutil
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny_state import filled_state
 
@@ -43,6 +45,20 @@ def test_a_state_comes_back_bit_by_bit(tmp_path, state, blank):
         step, found = checkpoints.restore_last(blank)
     assert step == 5
     same_bits(found, state)
+
+
+def test_a_data_iterator_continues_where_it_was_saved(tmp_path):
+    def numbers():
+        return iter(grain.MapDataset.range(9).to_iter_dataset())
+
+    batches, state = numbers(), {'x': jnp.zeros(2)}
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert [next(batches), next(batches)] == [0, 1]
+        checkpoints.save(2, state, batches)
+    batches = numbers()
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert checkpoints.restore_last(state, batches)[0] == 2
+    assert next(batches) == 2
 
 
 def test_odd_values_and_types_come_back_bit_by_bit(tmp_path):
@@ -156,10 +172,46 @@ def test_a_state_of_another_shape_is_refused(tmp_path):
             checkpoints.restore(1, {'x': jnp.zeros((4, 3))})
 
 
+def test_leaves_that_the_state_no_longer_has_are_passed_over(tmp_path, state, blank):
+    state, blank = towerless(state), towerless(blank)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(5, {'dropped': jnp.int32(5), 'kept': state})
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        step, found = checkpoints.restore_last({'kept': blank})
+    assert step == 5
+    same_bits(found, {'kept': state})
+
+
+def test_a_leaf_that_a_checkpoint_lacks_is_named(tmp_path, caplog):
+    wanted = {'x': jnp.ones(3), 'y': {'z': jnp.ones(2)}}
+    with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
+        checkpoints.save(5, {'x': jnp.zeros(3), 'policy': {'x': jnp.zeros(3)}})
+    with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
+        with pytest.raises(DamagedCheckpoints, match=r'1 of 2 leaves are missing .* y\.z'):
+            checkpoints.restore_last(wanted)
+    assert (tmp_path / 'train' / '5').exists()
+    with pytest.raises(DamagedCheckpoints, match=r'missing .* policy\.y\.z'):
+        load_policy(tmp_path, wanted)
+
+
+def test_a_run_of_an_earlier_version_is_continued(tmp_path):
+    """Up to commit 082317c, runs stored their states with StandardSave."""
+    manager = ocp.CheckpointManager(tmp_path)
+    old = {'step': jnp.int32(3), 'policy.x': jnp.arange(4.0)}
+    manager.save(3, args=ocp.args.Composite(state=ocp.args.StandardSave(old)))
+    manager.close()
+    like = {'policy': {'x': jnp.zeros(4)}}
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        step, found = checkpoints.restore_last(like)
+        checkpoints.save(4, found)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert (step, checkpoints.restore_last(like)[0]) == (3, 4)
+    same_bits(found, {'policy': {'x': old['policy.x']}})
+
+
 def test_leaves_are_stored_under_their_dotted_paths(state):
     paths = by_path(state)
     assert len(paths) == len(jax.tree.leaves(state))
-    assert list(paths)[0] == 'step'
     for path in ('policy.decoder.model.norm.weight', 'policy.visual.blocks.attn.q.weight'):
         assert path in '\n'.join(paths)
 
@@ -172,5 +224,5 @@ def test_the_policy_alone_is_loaded_from_a_run_the_trained_one_first(tmp_path, s
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path, blank):
-    with pytest.raises(ValueError, match='no checkpoint of a run is there'):
+    with pytest.raises(ValueError, match='holds no checkpoint of a run'):
         load_policy(tmp_path, blank.policy)
