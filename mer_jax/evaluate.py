@@ -1,10 +1,56 @@
-"""Answers benchmarks with one checkpoint and scores them.
+r"""Answers benchmarks with one checkpoint and scores them.
 
-python -m mer_jax.evaluate --config configs/eval_mer_unibench.py \
-    --config.model.checkpoint=DIR --config.data.root=DIR --workdir evaluations/first
+    python -m mer_jax.evaluate --config configs/eval_mer_unibench.py \
+        --config.model.checkpoint=DIR --config.data.root=DIR --workdir evaluations/first
 """
 
-from mer_jax.evaluation.benchmark import run_command
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from mer_jax.data.media.container import MediaError
+from mer_jax.evaluation import defaults
+from mer_jax.evaluation.answers import MODES
+from mer_jax.evaluation.benchmark import run
+from mer_jax.evaluation.tables import as_text
+from mer_jax.run.checkpoints import DamagedCheckpoints
+from mer_jax.run.command_line import leave, read_flags
+
+
+def main(arguments: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)
+    c, workdir = flags.FLAGS.config, pathlib.Path(flags.FLAGS.workdir)
+    if len(arguments) > 1:
+        leave(f'{" ".join(arguments[1:])}: is not a flag; keys of the config begin with --config.')
+    for key, value in (('model.checkpoint', c.model.checkpoint), ('data.root', c.data.root)):
+        if not value:
+            leave(f'--config.{key} is missing: name a folder')
+    try:
+        results = run(c, workdir)
+    except (ValueError, OSError, MediaError, DamagedCheckpoints) as error:
+        leave(str(error))
+    if results['absent']:
+        count = len(results['absent'])
+        named = f'{count} sets are missing or damaged: {workdir / "results.md"} names them'
+        print(named, file=sys.stderr)
+    print(as_text(results))
+    for key, scored in results['sets'].items():
+        if clips := scored.get('mean_over_clips'):
+            for mode in MODES:
+                means = {name: x for name, x in clips[mode].items() if not name.endswith('_se')}
+                figures = ', '.join(f'{name} {x:.3f}' for name, x in means.items())
+                print(f'{key}, {mode}, means over {clips["clips"]} clips: {figures}')
+    print(f'{workdir / "results.md"} and results.json hold the figures, predictions/ the answers')
+
+
+def run_command() -> None:
+    """The command line of `python -m mer_jax.evaluate`."""
+    config_flags.DEFINE_config_file('config', defaults.__file__, lock_config=True)
+    flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same folder again resumes it.')
+    app.run(main, flags_parser=read_flags)
+
 
 if __name__ == '__main__':
     run_command()

@@ -3,7 +3,28 @@
 python -m mer_jax.export --run runs/first --out exported
 """
 
-from mer_jax.run.export import main
+import argparse
+import logging
+import pathlib
+
+from mer_jax.run.command_line import printable
+from mer_jax.run.export import export_policy
+from mer_jax.run.setting import open_checkpoint
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
+    parser = argparse.ArgumentParser(prog='mer_jax.export', description=__doc__.partition('\n')[0])
+    parser.add_argument('--run', required=True, help='the workdir of a run')
+    parser.add_argument('--out', required=True, help='a new folder')
+    asked = parser.parse_args()
+    try:
+        export_policy(*open_checkpoint(asked.run), pathlib.Path(asked.out))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'mer_jax: {printable(str(error))}') from None
+    print(f'{asked.out} holds the last policy of {asked.run} as a Hugging Face checkpoint')
+
 
 if __name__ == '__main__':
     main()

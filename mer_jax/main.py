@@ -29,7 +29,7 @@ from mer_jax.run import defaults
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
-from mer_jax.run.command_line import leave, parse
+from mer_jax.run.command_line import leave, read_flags
 from mer_jax.run.config_rules import check_config, flat
 from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
@@ -250,4 +250,4 @@ def stop_between_stages(number, _) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=parse)
+    app.run(main, flags_parser=read_flags)

@@ -1,11 +1,115 @@
 """Scores a file of predictions against a file of labels, with confidence intervals.
 
-python -m mer_jax.score --task open --wheels builtin --labels gold.csv --predictions a.jsonl
+    python -m mer_jax.score --task open --wheels builtin --labels gold.csv --predictions a.jsonl
+
+Needs no model. Labels are columns or keys `name` and `openset`, `emo` or `val`; predictions `name`
+and `answer` (a list, or a string such as "[happy, excited]") or `sentiment`. Two files of
+predictions are compared item by item.
 """
 
+import argparse
+import json
+import pathlib
 import signal
+from collections.abc import Sequence
+from typing import Any
 
-from mer_jax.evaluation.scoring import main
+from mer_jax.data.wheels.wheel import load_wheels
+from mer_jax.evaluation.label_files import ANSWERS, plain_words, published_words, read_column
+from mer_jax.evaluation.scoring import LABELS, SENTIMENT, Task, compare, score
+
+
+def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags; exits with a message if they cannot be used."""
+    parser = argparse.ArgumentParser(prog='mer_jax.score', description=__doc__.partition('\n')[0])
+    parser.add_argument('--task', required=True, choices=tuple(LABELS))
+    parser.add_argument('--labels', required=True, metavar='FILE', help='.csv, .jsonl or .npz')
+    parser.add_argument(
+        '--predictions', required=True, nargs='+', metavar='FILE', help='one, or two to compare'
+    )
+    parser.add_argument(
+        '--wheels', default='builtin', help="builtin, or AffectGPT's folder emotion_wheel"
+    )
+    parser.add_argument('--level', type=int, choices=(1, 2), default=1, help='of the wheels')
+    parser.add_argument('--corpus', default='', help='which corpus of a labels .npz')
+    parser.add_argument('--mode', default='', help='rows of this mode only, such as slow')
+    parser.add_argument('--emotions', default='', help='names of numbered labels: angry,happy,…')
+    parser.add_argument('--json', action='store_true', help='one JSON object')
+    asked = parser.parse_args(arguments)
+    if len(asked.predictions) > 2:
+        parser.error(f'--predictions: {len(asked.predictions)} files; at most two are compared')
+    return asked
+
+
+def run(asked: argparse.Namespace) -> dict[str, Any]:
+    """The score of one file of predictions, or the comparison of two."""
+    task = Task(
+        name=asked.task,
+        wheels=load_wheels((asked.wheels,)) if asked.task in ('open', 'basic') else None,
+        level=asked.level,
+        read=published_words if pathlib.Path(asked.wheels).is_dir() else plain_words,
+        emotions=tuple(name.strip().lower() for name in asked.emotions.split(',') if name.strip()),
+    )
+    labels = read_column(asked.labels, LABELS[asked.task], corpus=asked.corpus)
+    keys = (SENTIMENT, *ANSWERS) if asked.task == 'sentiment' else ANSWERS
+    columns = [read_column(path, keys, mode=asked.mode) for path in asked.predictions]
+    return score(task, labels, *columns) if len(columns) == 1 else compare(task, labels, *columns)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
+    asked = read_flags(arguments)
+    try:
+        scored = run(asked)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'mer_jax: {error}') from None
+    if asked.json:
+        print(json.dumps(scored))
+    elif 'difference' in scored:
+        for path, which in zip(asked.predictions, ('first', 'second'), strict=True):
+            print(path, as_text(scored[which]), sep='\n', end='\n\n')
+        print(difference_as_text(scored['difference']))
+    else:
+        print(as_text(scored))
+
+
+def as_text(scored: dict[str, Any]) -> str:
+    """A score as text: figures in per cent with their intervals, and counts of skipped items."""
+    lines = [
+        f'{scored["task"]}: {scored["kept"]} of {scored["n"]} labels kept, {scored["skipped"]} '
+        f'skipped ({scored["missing"]} without a prediction, {scored["unlabelled"]} whose label '
+        'cannot be used)'
+    ]
+    if scored['unmapped']:
+        words = ', '.join(f'{word} {times}' for word, times in scored['unmapped_words'].items())
+        lines.append(f'{scored["unmapped"]} answers name nothing known; unknown words: {words}')
+    for what, reason in (('extra', 'no label'), ('repeated', 'been read before')):
+        if scored[what]:
+            lines.append(f'{scored[what]} rows have {reason}')
+    names = [name for name in scored['ci'] if '.' not in name]
+    lines += _table({name: scored[name] for name in names}, scored['ci'])
+    for wheel, levels in scored.get('wheels', {}).items():
+        for level, values in levels.items():
+            letters = '   '.join(f'{letter} {100 * values[letter]:5.2f}' for letter in 'FPR')
+            lines.append(f'  {wheel:10} {level}   {letters}   of {values["kept"]}')
+    return '\n'.join(lines)
+
+
+def difference_as_text(difference: dict[str, Any]) -> str:
+    """A comparison as text, in percentage points."""
+    names = [name for name in difference['ci'] if '.' not in name]
+    head = f'second - first, over the {difference["n"]} items that both answer'
+    values = {name: difference[name] for name in names}
+    return '\n'.join([head, *_table(values, difference['ci'])])
+
+
+def _table(values: dict[str, float], ci: dict[str, list[float]]) -> list[str]:
+    rows = [f'  {"":10} {"%":>7}   95 % interval']
+    for name, value in values.items():
+        low, high = (100 * end for end in ci[name])
+        rows.append(f'  {name:10} {100 * value:7.2f}   {low:6.2f} to {high:6.2f}')
+    return rows
+
 
 if __name__ == '__main__':
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave early

@@ -101,10 +101,9 @@ import mer_jax
 for module in pkgutil.walk_packages(mer_jax.__path__, 'mer_jax.'):
     importlib.import_module(module.name)
 from absl import app
-from mer_jax import main
-from mer_jax.evaluation import prediction as predict
+from mer_jax import main, predict
 try:
-    app.run(main.main, sys.argv[3:], flags_parser=main.parse)
+    app.run(main.main, sys.argv[3:], flags_parser=main.read_flags)
 except SystemExit as left:
     assert not left.code, left.code
 sys.argv = ['predict', '--json', '--checkpoint', sys.argv[1], sys.argv[2]]

@@ -7,29 +7,22 @@ the very same files.
 import dataclasses
 import json
 import pathlib
-import sys
 
 import jax
-from absl import app, flags, logging
-from ml_collections import config_flags
 
 from mer_jax.data.benchmarks import BENCHMARKS, published
 from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.data.loader import Damages
-from mer_jax.data.media.container import MediaError
 from mer_jax.data.wheels.wheel import Wheels, load_wheels
-from mer_jax.evaluation import defaults
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.endpoint import Endpoint
 from mer_jax.evaluation.judge import REASONED, judge_set
 from mer_jax.evaluation.label_files import Column, plain_words, published_words
 from mer_jax.evaluation.scoring import Task, compare
-from mer_jax.evaluation.tables import as_markdown, as_text
+from mer_jax.evaluation.tables import as_markdown
 from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.models.omni import Omni
-from mer_jax.run.checkpoints import DamagedCheckpoints
-from mer_jax.run.command_line import leave, parse
 from mer_jax.run.config_rules import check_config
 from mer_jax.run.examples import PROMPT_KEYS
 from mer_jax.run.feature_cache import fingerprint
@@ -309,37 +302,3 @@ def score_or_say(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
         return said | score_set(c, setting, test, lines)
     except ValueError as error:
         return said | {'note': f'{test.note}; cannot be scored: {error}'}
-
-
-def main(arguments: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
-    c, workdir = flags.FLAGS.config, pathlib.Path(flags.FLAGS.workdir)
-    if len(arguments) > 1:
-        leave(f'{" ".join(arguments[1:])}: is no flag; keys of the config begin with --config.')
-    for key, value in (('model.checkpoint', c.model.checkpoint), ('data.root', c.data.root)):
-        if not value:
-            leave(f'--config.{key} is missing: name a folder')
-    try:
-        results = run(c, workdir)
-    except (ValueError, OSError, MediaError, DamagedCheckpoints) as error:
-        leave(str(error))
-    if results['absent']:
-        count = len(results['absent'])
-        print(
-            f'{count} sets are not there or damaged: {workdir / "results.md"} names them',
-            file=sys.stderr,
-        )
-    print(as_text(results))
-    for key, scored in results['sets'].items():
-        if clips := scored.get('mean_over_clips'):
-            for mode in MODES:
-                figures = [f'{name} {clips[mode][name]:.3f}' for name in SCORES]
-                print(f'{key}, {mode}, means over {clips["clips"]} clips: {", ".join(figures)}')
-    print(f'{workdir / "results.md"} and results.json hold the figures, predictions/ the answers')
-
-
-def run_command() -> None:
-    """The command line of `python -m mer_jax.evaluate`."""
-    config_flags.DEFINE_config_file('config', defaults.__file__, lock_config=True)
-    flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same one again goes on.')
-    app.run(main, flags_parser=parse)

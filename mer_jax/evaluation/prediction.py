@@ -5,24 +5,20 @@
 The checkpoint is the workdir of a run, what a run has exported, or a Hugging Face folder.
 """
 
-import argparse
 import collections
 import dataclasses
-import json
-import logging
 import pathlib
-import sys
 
 import jax
 import numpy as np
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.media.container import MediaError, kind_of_file
+from mer_jax.data.media.container import kind_of_file
 from mer_jax.evaluation.answers import MODES, grow_answers
 from mer_jax.methods.mer_r1_answers import answer_confidence, by_category
 from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
-from mer_jax.run.setting import Setting, open_checkpoint
+from mer_jax.run.setting import Setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,86 +91,3 @@ def clip_of_file(path: str, subtitle: str = '') -> Clip:
     return Clip(
         id=printable(pathlib.Path(path).name), subtitle=subtitle, **{kind_of_file(path): path}
     )
-
-
-def as_json(path: str, answers: dict[str, Answer]) -> dict:
-    """The answers to a clip for programs."""
-    line = {'clip': path} | {mode: dataclasses.asdict(one) for mode, one in answers.items()}
-    return line | ({'only': disagreement(answers)} if len(answers) == 2 else {})
-
-
-def as_text(path: str, answers: dict[str, Answer], samples: int) -> str:
-    """The answers to a clip for people."""
-    lines = [printable(path)]
-    for mode, one in answers.items():
-        named = [
-            word if samples == 1 else f'{word} {votes}/{samples}'
-            for word, votes in one.emotions.items()
-        ]
-        lines.append(f'  {mode:5}{", ".join(named) or "names no emotion"}')
-        if mode == 'slow' and one.reasoning:
-            lines.append(f'       because: {" ".join(one.reasoning.split())}')
-        for wheel, confidence in one.confidence.items():
-            best = [f'{name} {chance:.2f}' for name, chance in list(confidence.items())[:3]]
-            lines.append(f'       {wheel}: {", ".join(best)}')
-        if one.formed < samples:
-            lines.append(f'       {samples - one.formed} of {samples} answers lack their tags')
-    if len(answers) == 2:
-        only = disagreement(answers)
-        apart = [f'only {mode}: {", ".join(words)}' for mode, words in only.items() if words]
-        lines.append(f'  {"; ".join(apart) or "slow and fast agree"}')
-    return '\n'.join(lines)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The flags; those that cannot be met end with a message."""
-    parser = argparse.ArgumentParser(prog='mer_jax.predict', description=__doc__.partition('\n')[0])
-    parser.add_argument('clips', nargs='+', metavar='clip', help='a video, sound or picture file')
-    parser.add_argument('--checkpoint', required=True, help='a run, an export, or a checkpoint')
-    parser.add_argument('--subtitle', default='', help='what is said in the clip')
-    parser.add_argument('--mode', choices=(*MODES, 'both'), default='both')
-    parser.add_argument('--samples', type=int, default=1, help='answers of each mode')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--prompt-tokens', type=int, help='of the longest prompt, if not as trained'
-    )
-    parser.add_argument('--json', action='store_true', help='one JSON object a clip and line')
-    asked = parser.parse_args(arguments)
-    if asked.samples < 1:
-        parser.error(f'--samples={asked.samples}: must be at least 1')
-    if asked.prompt_tokens is not None and asked.prompt_tokens < 1:
-        parser.error(f'--prompt-tokens={asked.prompt_tokens}: must be at least 1')
-    if not 0 <= asked.seed < 2**32:
-        parser.error(f'--seed={asked.seed}: must be from 0 to 2**32 - 1')
-    return asked
-
-
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
-    asked = parse()
-    try:
-        setting, policy = open_checkpoint(asked.checkpoint)
-        if asked.prompt_tokens:
-            setting.config.data.prompt_tokens = (asked.prompt_tokens,)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'mer_jax: {printable(str(error))}') from None
-    modes = MODES if asked.mode == 'both' else (asked.mode,)
-    failed = False
-    for path in asked.clips:
-        try:
-            clip = clip_of_file(path, asked.subtitle)
-            answers = predict(setting, policy, clip, modes, asked.samples, asked.seed)
-        except MediaError as error:
-            print(f'mer_jax: {printable(str(error))}', file=sys.stderr)
-            failed = True
-            continue
-        if asked.json:
-            print(json.dumps(as_json(path, answers)), flush=True)
-        else:
-            print(as_text(path, answers, asked.samples), flush=True)
-    raise SystemExit(failed)
-
-
-if __name__ == '__main__':
-    main()

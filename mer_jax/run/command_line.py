@@ -23,7 +23,7 @@ def leave(message: str, status: int = 1) -> None:
     raise SystemExit(status)
 
 
-def parse(arguments: list[str]) -> list[str]:
+def read_flags(arguments: list[str]) -> list[str]:
     """The flags; an unknown key of the config or a value of the wrong kind ends with its name."""
     try:
         return flags.FLAGS(arguments)

@@ -1,11 +1,6 @@
-"""Export: the last policy of a run as a Hugging Face folder that other programs load unchanged.
+"""Export of a policy as a Hugging Face folder that other programs load unchanged."""
 
-python -m mer_jax.export --run runs/first --out exported
-"""
-
-import argparse
 import json
-import logging
 import pathlib
 import shutil
 import tempfile
@@ -14,10 +9,9 @@ import jax
 
 from mer_jax.models.checkpoint.save import export, hf_config, save_omni
 from mer_jax.models.omni import Omni
-from mer_jax.run.command_line import printable
 from mer_jax.run.config_rules import flat
 from mer_jax.run.origin import PROMPTS_FILE
-from mer_jax.run.setting import Setting, open_checkpoint
+from mer_jax.run.setting import Setting
 from mer_jax.sharding import largest_of_all
 
 
@@ -45,21 +39,3 @@ def export_anew(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     largest_of_all([0])  # nobody looks at the folder before it is gone
     export_policy(setting, policy, folder)
-
-
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
-    parser = argparse.ArgumentParser(prog='mer_jax.export', description=__doc__.partition('\n')[0])
-    parser.add_argument('--run', required=True, help='the workdir of a run')
-    parser.add_argument('--out', required=True, help='a new folder')
-    asked = parser.parse_args()
-    try:
-        export_policy(*open_checkpoint(asked.run), pathlib.Path(asked.out))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'mer_jax: {printable(str(error))}') from None
-    print(f'{asked.out} holds the last policy of {asked.run} as a Hugging Face checkpoint')
-
-
-if __name__ == '__main__':
-    main()

@@ -11,11 +11,9 @@ import pytest
 import small
 
 from mer_jax.data.stage import stage
-from mer_jax.evaluation import prediction as module
 from mer_jax.evaluation.answers import branch_confidence
 from mer_jax.evaluation.prediction import (
     Answer,
-    as_text,
     clip_of_file,
     disagreement,
     make_answer,
@@ -23,6 +21,7 @@ from mer_jax.evaluation.prediction import (
 )
 from mer_jax.group import Branches, Reading
 from mer_jax.methods.mer_r1_reading import Parsed
+from mer_jax.predict import as_text, main
 from mer_jax.run.export import export_policy
 from mer_jax.run.setting import open_checkpoint
 
@@ -47,7 +46,7 @@ def say(monkeypatch, capsys, *arguments):
     """(exit status, standard output, standard error) of the command line."""
     monkeypatch.setattr(sys, 'argv', ['predict', *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
-        module.main()
+        main()
     out, err = capsys.readouterr()
     return left.value.code, out, err
 

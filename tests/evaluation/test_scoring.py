@@ -10,7 +10,8 @@ import pytest
 
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation.label_files import Column, published_words, read_column
-from mer_jax.evaluation.scoring import LABELS, Task, compare, main, read_flags, run, score
+from mer_jax.evaluation.scoring import LABELS, Task, compare, score
+from mer_jax.score import main, read_flags, run
 
 FIELD = pathlib.Path(
     os.environ.get('MER_JAX_FIELD_DATA', pathlib.Path(__file__).parents[3] / 'shared' / 'data')

@@ -5,9 +5,9 @@ import json
 import pytest
 from benchmark_folders import put, put_corpora, put_questions
 
+from mer_jax import score
 from mer_jax.data.benchmarks import BENCHMARKS
 from mer_jax.data.benchmarks.__main__ import main
-from mer_jax.evaluation import scoring
 
 
 def test_counts_are_given_beside_the_published_ones(tmp_path, capsys):
@@ -71,7 +71,7 @@ def test_right_answers_score_one_against_the_written_gold(tmp_path, capsys, key,
     put(tmp_path, 'predictions.jsonl', data='\n'.join(lines))
     capsys.readouterr()
     flags = ['--task', BENCHMARKS[key].task, '--labels', str(tmp_path / f'{key}.jsonl'), '--json']
-    scoring.main([*flags, '--predictions', str(tmp_path / 'predictions.jsonl')])
+    score.main([*flags, '--predictions', str(tmp_path / 'predictions.jsonl')])
     scored = json.loads(capsys.readouterr().out)
     assert (scored['n'], scored['kept'], scored['skipped']) == (2, 2, 0)
     figures = [scored[name] for name in scored['ci']]
