@@ -19,11 +19,9 @@ from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.command_line import leave, read_flags
 
 
-def main(arguments: list[str]) -> None:
+def main(_) -> None:
     logging.set_verbosity(logging.ERROR)
     c, workdir = flags.FLAGS.config, pathlib.Path(flags.FLAGS.workdir)
-    if len(arguments) > 1:
-        leave(f'{" ".join(arguments[1:])}: is not a flag; keys of the config begin with --config.')
     for key, value in (('model.checkpoint', c.model.checkpoint), ('data.root', c.data.root)):
         if not value:
             leave(f'--config.{key} is missing: name a folder')

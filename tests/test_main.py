@@ -159,7 +159,9 @@ def test_sigterm_saves_first_and_leaves_with_a_message(tmp_path):
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signal.SIGTERM
-    assert 'Traceback' not in said and 'SIGTERM' in said and 'goes on from there' in said
+    assert (
+        'Traceback' not in said and 'SIGTERM' in said and 'the same command resumes there' in said
+    )
     saved = [int(path.name) for path in (workdir / 'cold_start').iterdir() if path.name.isdigit()]
     assert len(saved) == 1 and saved[0] >= 3
     assert len(records.read_bytes().splitlines()) == saved[0]

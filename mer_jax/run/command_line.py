@@ -1,4 +1,4 @@
-"""What the command lines share: flags with their errors, lines to print, and leaving with one."""
+"""Flag parsing, printing and exit shared by the commands."""
 
 import os
 import sys
@@ -8,25 +8,29 @@ from absl import flags
 
 
 def printable(text: str) -> str:
-    """The text on one line, with escapes for what would break it or is no letter.
+    """The text on one line; letters that cannot be printed are escaped.
 
-    Names of files may hold any bytes; those that are no UTF-8 reach Python as lone surrogates.
+    Names of files may hold any bytes; those that are not UTF-8 reach Python as lone surrogates.
     """
     return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def leave(message: str, status: int = 1) -> None:
-    """End with a message and a status that is not 0."""
+    """Prints a message and ends the process with this status."""
     print(f'mer_jax: {printable(message)}', file=sys.stderr, flush=True)
     if jax.distributed.is_initialized() and jax.process_count() > 1:
-        os._exit(status)  # an orderly exit would wait for processes that wait for this one
+        os._exit(status)  # a normal exit would wait for processes that wait for this one
     raise SystemExit(status)
 
 
 def read_flags(arguments: list[str]) -> list[str]:
-    """The flags; an unknown key of the config or a value of the wrong kind ends with its name."""
+    """Parses flags of absl; the arguments that are left, the program alone.
+
+    Exits with a message that names an unknown key, a value of the wrong type, or an argument that
+    is not a flag.
+    """
     try:
-        return flags.FLAGS(arguments)
+        left = flags.FLAGS(arguments)
     except (AttributeError, KeyError) as error:
         reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
         named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
@@ -37,6 +41,9 @@ def read_flags(arguments: list[str]) -> list[str]:
         lines = str(error).strip().splitlines()
         # A config that raises is reported with its traceback; the message is its last line.
         leave(lines[-1] if any('Traceback' in line for line in lines) else ' '.join(lines), 2)
+    if len(left) > 1:
+        leave(f'{" ".join(left[1:])}: is not a flag; keys of the config begin with --config.')
+    return left
 
 
 def keys_of(argument: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A stage of updates: go on from the last checkpoint, step, record, save, stop when told to."""
+"""The loop of a stage: resume, update, record, save, stop when told to."""
 
 import dataclasses
 import pathlib
@@ -13,7 +13,7 @@ from mer_jax.run.records import Compilations, Records
 
 
 class Stopped(SystemExit):
-    """A run that was told to stop has saved and leaves; the exit status is that of the signal."""
+    """Ends a run that was told to stop, after saving; the exit status is that of the signal."""
 
     def __init__(self, message: str, number: int = signal.SIGTERM):
         super().__init__(message)
@@ -30,7 +30,7 @@ class Every:
 
 
 class Termination:
-    """Whether SIGTERM or Ctrl-C has come; while a stage is under way it is noted, not obeyed.
+    """Notes SIGTERM and Ctrl-C while a stage runs, so that it can save before it stops.
 
     A second Ctrl-C interrupts at once.
     """
@@ -40,7 +40,7 @@ class Termination:
 
     def __enter__(self):
         self.before = {}
-        if jax.process_count() == 1:  # else JAX listens to SIGTERM, for all processes at once
+        if jax.process_count() == 1:  # else JAX handles SIGTERM, for all processes at once
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.before[number] = signal.signal(number, self.note)
         return self
@@ -49,7 +49,7 @@ class Termination:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         if self.asked and kind is None:
-            raise Stopped('the stage is finished and saved; the same command goes on', self.asked)
+            raise Stopped('the stage is finished and saved; the same command resumes', self.asked)
 
     def note(self, number, _):
         self.asked = number
@@ -67,8 +67,8 @@ def run_stage(
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
-    A stage that was killed goes on from its last checkpoint and ends with the same state and the
-    same records as one that was not. A figure that is not finite ends the run before anything of
+    A stage that was killed continues from its last checkpoint and ends with the state and the
+    records of an uninterrupted one. A figure that is not finite ends the run before anything of
     that step is saved.
     """
     with Checkpoints(workdir / name, every.keep) as checkpoints, Termination() as termination:
@@ -88,8 +88,8 @@ def run_stage(
                     checkpoints.save(step, state, batches)
                 if told:
                     raise Stopped(
-                        f'{name} is saved at update {step} of {steps}; the same command goes on '
-                        'from there',
+                        f'{name} is saved at update {step} of {steps}; the same command resumes '
+                        'there',
                         termination.asked or signal.SIGTERM,
                     )
     return state

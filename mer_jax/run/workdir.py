@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what of a config may change when it is started again."""
+"""The folder of a run: checks that it belongs to this run, and which keys may change later."""
 
 import dataclasses
 import json
@@ -17,6 +17,7 @@ from mer_jax.run.records import write_whole
 CONTENT = 'content of data.manifest'
 FIXED = (
     'seed',
+    'method',
     'model.checkpoint',
     'cold_start.towers',
     'data.clips',
@@ -30,22 +31,24 @@ FIXED = (
 def claim_workdir(
     workdir: pathlib.Path, c, spec: Spec, clips: Sequence[Clip] = (), write: bool = True
 ) -> list[str]:
-    """Make the workdir this run's own, or see that it is; the other keys that have changed since.
+    """Claims the workdir for this run; the keys of the config that changed since its last start.
 
     `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
-    seed or data. Without `write` it only looks.
+    method, seed or data. Without `write` it only checks.
     """
     content = content_of_clips(clips) if c.data.manifest else None
     now = json.loads(json.dumps(flat(c) | sizes(spec) | {CONTENT: content}))
     path = workdir / 'config.json'
     if workdir.exists() and not workdir.is_dir():
-        raise ValueError(f'--workdir={workdir}: must be a folder, and this is a file')
+        raise ValueError(
+            f'--workdir={workdir}: must be a folder, and is a file; choose another folder'
+        )
     if not path.exists():
         for left in ('cold_start', 'train', 'records.jsonl'):
             if (workdir / left).exists():
                 raise ValueError(
-                    f'--workdir={workdir}: holds {left} of a run whose config.json is gone; put it '
-                    'back, or choose another folder'
+                    f'--workdir={workdir}: holds {left} of a run whose config.json is missing; put '
+                    'it back, or choose another folder'
                 )
         if write and jax.process_index() == 0:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -59,13 +62,13 @@ def claim_workdir(
         if key in FIXED or (trained and key.startswith('cold_start.')):
             raise ValueError(
                 f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
-                'another --workdir, or give the value that it began with'
+                'another --workdir, or restore the value that it began with'
             )
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
 
 
 def read_config(run: pathlib.Path) -> dict:
-    """The config that a run began with, flat; ValueError if the folder holds none."""
+    """The flat config that a run began with; ValueError if the folder holds none."""
     try:
         held = read_json(run / 'config.json')
         held['spec.text.hidden_size']
@@ -78,16 +81,16 @@ def read_config(run: pathlib.Path) -> dict:
 
 
 def check_sizes(run: pathlib.Path, before: dict, spec: Spec) -> None:
-    """Raises ValueError if the run's model is another than that of the spec."""
+    """Raises ValueError if the model of the run has other sizes than the spec."""
     for key, value in json.loads(json.dumps(sizes(spec))).items():
         if key in before and before[key] != value:
             raise ValueError(
                 f'{key.replace("spec.", "model.")}={value!r}, but {run} holds a model with '
-                f'{before[key]!r}: choose another folder, or give the size that it has'
+                f'{before[key]!r}: choose another folder, or set the size to that value'
             )
 
 
 def sizes(spec: Spec) -> dict:
-    """What a checkpoint must agree with: the fields of a spec under dotted names."""
+    """The sizes that a checkpoint must agree with: fields of a spec under dotted names."""
     fields = flat(dataclasses.asdict(spec), 'spec.')
     return {key: fields[key] for key in fields if key not in ('spec.remat', 'spec.dtype')}

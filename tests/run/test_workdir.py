@@ -1,4 +1,4 @@
-"""Whose run a workdir holds, and what of a config may change when it is started again."""
+"""A workdir belongs to one run; which keys of its config may change when it is resumed."""
 
 import dataclasses
 import json
@@ -47,6 +47,7 @@ def test_the_cold_start_may_change_until_training_stands_on_it(tmp_path, config)
     ('key', 'value', 'before'),
     [
         ('seed', 1, 0),
+        ('method', 'emo_r3', 'mer_r1'),
         ('data.clips', 12, 16384),
         ('data.manifest', 'mine.jsonl', ''),
         ('data.held_out', 0.5, 0.2),
@@ -95,7 +96,7 @@ def test_looking_writes_nothing(tmp_path, config):
 @pytest.mark.parametrize('left', ['cold_start', 'train', 'records.jsonl'])
 def test_a_run_without_its_config_is_not_taken_over(tmp_path, config, left):
     (tmp_path / left).mkdir()
-    with pytest.raises(ValueError, match=f'holds {left} of a run whose config.json is gone'):
+    with pytest.raises(ValueError, match=f'holds {left} of a run whose config.json is missing'):
         claim_workdir(tmp_path, config, tiny.SPEC)
     assert [path.name for path in tmp_path.iterdir()] == [left]
 

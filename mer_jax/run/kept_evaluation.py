@@ -1,0 +1,40 @@
+"""An evaluation of a run, kept in its workdir so that a restarted run does not repeat it."""
+
+import json
+import pathlib
+import time
+
+import jax
+
+from mer_jax.models.omni import Omni
+from mer_jax.run.config_rules import flat
+from mer_jax.run.held_out import evaluate
+from mer_jax.run.records import write_whole
+from mer_jax.run.setting import Setting
+from mer_jax.sharding import gather_rows
+
+
+def evaluate_once(
+    setting: Setting, policy: Omni, workdir: pathlib.Path, title: str, updates: int
+) -> dict:
+    """The evaluation after so many updates, read from the workdir if an earlier start made it.
+
+    {'of', 'scores', 'answers', 'seconds'}. It is repeated if the number of updates, or a key of the
+    config that decides how clips are asked and scored, has changed.
+    """
+    c = setting.config
+    deciding = flat(c.data, 'data.') | flat(c.evaluate, 'evaluate.')
+    deciding |= {'updates': updates, 'rollout.slow_tokens': c.rollout.slow_tokens}
+    deciding = json.loads(json.dumps(deciding))
+    path = workdir / f'evaluation_{title}.json'
+    writes = jax.process_index() == 0
+    kept = gather_rows([json.loads(path.read_text())] if writes and path.exists() else [])
+    if kept and kept[0]['of'] == deciding:
+        return kept[0]
+    start = time.perf_counter()
+    scores, answers = evaluate(setting, policy, title)
+    seconds = time.perf_counter() - start
+    evaluation = {'of': deciding, 'scores': scores, 'answers': answers, 'seconds': seconds}
+    if writes:
+        write_whole(path, json.dumps(evaluation, indent=1))
+    return evaluation

@@ -1,0 +1,98 @@
+"""A run from its config to its results: all stages in their order."""
+
+import json
+import pathlib
+
+import jax
+
+from mer_jax.data.loader import Damages
+from mer_jax.evaluation.answers import MODES
+from mer_jax.models.omni import Omni
+from mer_jax.run.chosen_clips import choose_clips
+from mer_jax.run.cold_start import cold_start
+from mer_jax.run.config_rules import check_config, flat
+from mer_jax.run.export import export_anew
+from mer_jax.run.gain import gain_of_run
+from mer_jax.run.kept_evaluation import evaluate_once
+from mer_jax.run.origin import first_policy
+from mer_jax.run.records import read_records, stage_seconds, write_whole
+from mer_jax.run.report import write_report
+from mer_jax.run.report_content import commit, example_clips, title_of
+from mer_jax.run.setting import Setting
+from mer_jax.run.train import check_rewards, train
+from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
+
+
+def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
+    """The setting and the first policy of a run, and the changes since its last start.
+
+    Claims the workdir once everything fits; before that nothing is written. Raises ValueError or
+    OSError for a config, clips, a checkpoint or a workdir that cannot be used.
+    """
+    check_config(c)
+    if c.model.checkpoint:  # absolute, so that later commands find it from any folder
+        c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
+    setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
+    check_rewards(setting)
+    other = pathlib.Path(c.model.checkpoint)
+    if c.model.checkpoint and other != setting.origin.root:
+        check_sizes(other, read_config(other), setting.spec)
+    clips = [*setting.train_clips, *setting.test_clips] if c.data.manifest else []
+    claim_workdir(workdir, c, setting.spec, clips, write=False)
+    with jax.set_mesh(setting.mesh):
+        policy = first_policy(setting.origin, c, setting.mesh)
+    return setting, policy, claim_workdir(workdir, c, setting.spec, clips)
+
+
+def damages_of(workdir: pathlib.Path, budget: int) -> Damages:
+    """The list of damaged clips of this process."""
+    process = jax.process_index()
+    return Damages(
+        workdir / (f'bad_clips_{process}.jsonl' if process else 'bad_clips.jsonl'), budget
+    )
+
+
+def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
+    """All stages of a run from its first policy on; the content of results.json.
+
+    Every stage continues where an earlier start of the run stopped.
+    """
+    c = setting.config
+    with jax.set_mesh(setting.mesh):
+        policy = cold_start(setting, policy, workdir)
+        before = evaluate_once(setting, policy, workdir, 'cold_start', c.cold_start.steps)
+        policy = train(setting, policy, workdir)
+        after = evaluate_once(setting, policy, workdir, 'end', c.steps)
+        if c.export:
+            export_anew(setting, policy, workdir / 'export')
+    results = results_of(before, after, c.seed)
+    if jax.process_index() == 0:
+        results['seconds'] = {
+            'cold_start': stage_seconds(workdir, 'cold_start'),
+            'train': stage_seconds(workdir, 'train'),
+            'evaluate': before['seconds'] + after['seconds'],
+        }
+        write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
+        write_report(
+            workdir / 'report.html',
+            results,
+            read_records(workdir),
+            example_clips(setting, before['answers'], after['answers']),
+            title_of(setting),
+            flat(c),
+            commit(),
+        )
+    return results
+
+
+def results_of(before: dict, after: dict, seed: int) -> dict:
+    """The scores of both evaluations and the gain between them."""
+    results = {
+        'clips': after['scores']['clips'],
+        'seed': seed,
+        'cold_start': {mode: before['scores'][mode] for mode in MODES},
+        'end': {mode: after['scores'][mode] for mode in MODES},
+    }
+    if gain := gain_of_run(before['answers'], after['answers']):
+        results['gain'] = gain
+    return results

@@ -1,0 +1,62 @@
+"""An evaluation is made once, and again after a change that decides its answers."""
+
+import types
+
+import pytest
+from small import changed
+
+from mer_jax.run import kept_evaluation
+from mer_jax.run.kept_evaluation import evaluate_once
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The titles of the evaluations that were made."""
+    titles = []
+
+    def evaluate(setting, policy, title):
+        titles.append(title)
+        return {'clips': len(titles)}, [{'id': 'a', 'gold': ['sad']}]
+
+    monkeypatch.setattr(kept_evaluation, 'evaluate', evaluate)
+    return titles
+
+
+def test_an_evaluation_is_made_once(made, config, tmp_path):
+    setting = types.SimpleNamespace(config=config)
+    first = evaluate_once(setting, None, tmp_path, 'end', 150)
+    assert evaluate_once(setting, None, tmp_path, 'end', 150) == first
+    assert made == ['end'] and first['scores'] == {'clips': 1}
+    evaluate_once(setting, None, tmp_path, 'cold_start', 150)
+    assert made == ['end', 'cold_start']
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'evaluation_cold_start.json',
+        'evaluation_end.json',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'again'),
+    [
+        ('data.question', 'Why?', True),
+        ('evaluate.temperature', 0.5, True),
+        ('rollout.slow_tokens', 9, True),
+        ('learn.kl', 0.5, False),
+        ('every.save', 1, False),
+    ],
+)
+def test_it_is_made_again_where_clips_are_asked_otherwise(
+    made, config, tmp_path, key, value, again
+):
+    setting = types.SimpleNamespace(config=config)
+    evaluate_once(setting, None, tmp_path, 'end', 150)
+    changed(config, **{key.replace('.', '__'): value})
+    evaluate_once(setting, None, tmp_path, 'end', 150)
+    assert len(made) == 1 + again
+
+
+def test_it_is_made_again_after_more_updates(made, config, tmp_path):
+    setting = types.SimpleNamespace(config=config)
+    for updates in (150, 300, 300):
+        evaluate_once(setting, None, tmp_path, 'end', updates)
+    assert len(made) == 2
