@@ -1,20 +1,19 @@
-"""Where a model comes from: random weights, a run of this package, or a Hugging Face folder.
+"""The origin of a model: random weights, a run of this package, or a Hugging Face folder.
 
-A checkpoint is named by its folder. Runs name what they began with, so the sizes, the tokenizer and
-the chat layout of any run are found by following that chain to its root.
+A checkpoint is named by its folder. A run names the checkpoint that it began with; following this
+chain to its root gives the sizes, the tokenizer and the chat layout of any run.
 """
 
 import dataclasses
-import logging
 import pathlib
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
-from transformers import AutoTokenizer
 
 from mer_jax.data.positions import Layout
 from mer_jax.data.stage.stage import stage_tokenizer
+from mer_jax.data.tokenizer import read_tokenizer
 from mer_jax.models.checkpoint import safetensors as stored
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni
@@ -23,8 +22,6 @@ from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
 from mer_jax.run.defaults import published, stage
 from mer_jax.sharding import state_shardings
-
-log = logging.getLogger(__name__)
 
 STAGE_IDS = {
     'image': '<|IMAGE|>',
@@ -35,26 +32,12 @@ STAGE_IDS = {
     'audio_start': '<|audio_bos|>',
     'audio_end': '<|audio_eos|>',
 }
-QWEN_TEMPLATE = (  # for a folder without one; [names] stand for tokens of its family
-    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
-    '<|im_end|>\n{% endif %}'
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for item in message['content'] %}"
-    "{% if item['type'] == 'text' %}{{ item['text'] }}"
-    "{% elif item['type'] == 'video' %}[vision_start][video][vision_end]"
-    "{% elif item['type'] == 'image' %}[vision_start][image][vision_end]"
-    "{% elif item['type'] == 'audio' %}[audio_start][audio][audio_end]"
-    '{% endif %}{% endfor %}{% endif %}<|im_end|>\n'
-    '{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
-)
-SMALL_TALK = [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hello'}]}]
-PROMPTS_FILE = 'mer_jax.json'  # beside config.json: the config that a policy was trained with
+PROMPTS_FILE = 'mer_jax.json'  # beside config.json: the config of the run that was exported
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a model is, whatever its weights: sizes, tokenizer, and numbers of its prompts."""
+    """Everything of a model but its weights: sizes, tokenizer, layout of its prompts."""
 
     root: pathlib.Path | None  # the Hugging Face folder, None for the embedded stage
     spec: Spec
@@ -62,17 +45,17 @@ class Origin:
     layout: Layout
 
     def tokenizer(self):
-        """A tokenizer of one's own: whether it splits control tokens is a state of the object."""
-        return stage_tokenizer() if self.root is None else read_tokenizer(self.root)
+        """A new tokenizer: whether control tokens are split is a state of the object."""
+        return stage_tokenizer() if self.root is None else read_tokenizer(self.root, self.ids)
 
 
 def open_origin(model) -> Origin:
-    """The origin of config.model; ValueError where the folder or a size does not fit."""
+    """The origin of config.model; ValueError if the folder or a size does not fit."""
     root = find_root(model.checkpoint)
     if root is None and not model.text:
         raise ValueError(
-            f'model.checkpoint={model.checkpoint!r}: this config brings no sizes, so name a '
-            'Hugging Face folder, or a run that began with one'
+            f'model.checkpoint={model.checkpoint!r}: this config has no sizes, so name a Hugging '
+            'Face folder, or a run that began with one'
         )
     if root is None:
         tokenizer = stage_tokenizer()
@@ -82,8 +65,8 @@ def open_origin(model) -> Origin:
     given = [key for key in ('text', 'vision', 'audio') if model[key]]
     if given:
         raise ValueError(
-            f'model.{given[0]} is set, but model.checkpoint={model.checkpoint!r} brings sizes of '
-            'its own: take a config without sizes, e.g. --config configs/mer_r1.py:qwen2_5_omni_7b'
+            f'model.{given[0]} is set, but model.checkpoint={model.checkpoint!r} has sizes of its '
+            'own: take a config without sizes, e.g. --config configs/mer_r1.py:qwen2_5_omni_7b'
         )
     spec = read_spec(root, model.dtype, model.remat)
     if spec.family != model.family:
@@ -96,7 +79,7 @@ def open_origin(model) -> Origin:
 
 
 def find_root(checkpoint: str) -> pathlib.Path | None:
-    """The Hugging Face folder that a checkpoint descends from, None for the embedded stage."""
+    """The Hugging Face folder that a checkpoint descends from; None for the embedded stage."""
     seen = []
     while checkpoint:
         if checkpoint in seen:
@@ -108,8 +91,8 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
             return folder
         if 'model.checkpoint' not in config:
             raise ValueError(
-                f'{folder / "config.json"}: is neither that of a run (model.checkpoint) nor that '
-                'of a Hugging Face checkpoint (model_type); name a folder of either kind'
+                f'{folder / "config.json"}: belongs neither to a run (key model.checkpoint) nor to '
+                'a Hugging Face checkpoint (key model_type); name a folder of either kind'
             )
         checkpoint = config['model.checkpoint']
     return None
@@ -118,7 +101,8 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
 def config_of(checkpoint: str) -> ConfigDict:
     """The config that a checkpoint was trained with, or the defaults published for its family.
 
-    It starts from that checkpoint. ValueError where the folder holds none.
+    Its model.checkpoint is that checkpoint. Reward functions are left out: answers do not need
+    them. ValueError if the folder holds no config.
     """
     folder, root = pathlib.Path(checkpoint), find_root(checkpoint)
     c = stage() if root is None else published(read_spec(root).family)
@@ -127,6 +111,8 @@ def config_of(checkpoint: str) -> ConfigDict:
         config = folder / PROMPTS_FILE
     kept = read_json(config) if config.exists() else {}
     for key, known in flat(c).items():
+        if key == 'learn.rewards':
+            continue
         value = kept.get(key, known)
         value = tuple(value) if isinstance(value, list) else value
         kinds = (float, int) if type(known) is float else (type(known),)
@@ -141,7 +127,7 @@ def config_of(checkpoint: str) -> ConfigDict:
 
 
 def is_hugging_face(config: dict) -> bool:
-    """Whether a config.json is that of a Hugging Face checkpoint."""
+    """Whether a config.json belongs to a Hugging Face checkpoint."""
     return 'model_type' in config
 
 
@@ -156,53 +142,8 @@ def read_json(path: pathlib.Path) -> dict:
         ) from None
 
 
-def read_tokenizer(folder: pathlib.Path):
-    """The tokenizer of a Hugging Face folder with the chat template of its processor.
-
-    ValueError where the tokenizer cannot be read or the template cannot be rendered.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # of damaged files, it raises whatever comes
-        raise ValueError(
-            f'{folder}: its tokenizer cannot be read ({reason(error)}); the folder must hold '
-            'config.json and tokenizer.json, or vocab.json and merges.txt, of the checkpoint'
-        ) from None
-    try:
-        tokenizer.chat_template = template_of(folder, tokenizer)
-        tokenizer.apply_chat_template(SMALL_TALK, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # a template is a program
-        raise ValueError(
-            f'{folder}: its chat template cannot be used ({reason(error)}); put back that of the '
-            'checkpoint, or remove it for the layout of Qwen2.5'
-        ) from None
-    return tokenizer
-
-
-def template_of(folder: pathlib.Path, tokenizer) -> str:
-    """The chat template of the processor, which knows media, else of the tokenizer, else Qwen's."""
-    path, template = folder / 'chat_template.json', tokenizer.chat_template
-    if path.exists():
-        template = read_json(path)['chat_template']
-    if not template:
-        log.warning('%s: has no chat template; the layout of Qwen2.5 is used', folder)
-        template = QWEN_TEMPLATE
-        for name, number in read_token_ids(folder).items():
-            template = template.replace(f'[{name}]', tokenizer.convert_ids_to_tokens(number))
-    if not isinstance(template, str):
-        raise TypeError(f'it must be one text, and is of type {type(template).__name__}')
-    return template
-
-
-def reason(error: Exception) -> str:
-    """What an error says, on one line."""
-    return f'{type(error).__name__}: {" ".join(str(error).split())}'
-
-
 def make_spec(model, tokens: int) -> Spec:
-    """The spec of config.model; vocabulary rows are rounded up to a multiple of 64, to shard."""
+    """The spec of config.model; vocabulary rows are a multiple of 64 so that they shard."""
     text = TextSpec(vocab_size=-(-tokens // 64) * 64, **model.text)
     width = text.hidden_size
     return Spec(
@@ -216,7 +157,7 @@ def make_spec(model, tokens: int) -> Spec:
 
 
 def make_layout(spec: Spec, ids: dict[str, int]) -> Layout:
-    """The numbers of a spec and the ids of its media tokens that prompts are written with."""
+    """The numbers of a spec and the ids of its media tokens by which prompts are laid out."""
     vision, audio = spec.vision, spec.audio
     if audio is None:
         ids = {name: number for name, number in ids.items() if not name.startswith('audio')}
@@ -238,16 +179,17 @@ def make_layout(spec: Spec, ids: dict[str, int]) -> Layout:
 def first_policy(origin: Origin, c, mesh) -> Omni:
     """The policy that a run starts from, on the mesh: read from its checkpoint, or random.
 
-    Weights are kept as config.model.weights; towers that no stage of the run trains as the
-    activations are (config.model.dtype), which is what they are cast to for every use.
+    Weights are stored in config.model.weights, but towers that no stage of the run trains in
+    config.model.dtype, to which they are cast for every use.
     """
     spec, checkpoint = origin.spec, c.model.checkpoint
     abstract = jax.eval_shape(lambda: make_omni(jax.random.key(c.seed), spec))
-    frozen = c.model.dtype if not (c.cold_start.steps and c.cold_start.towers) else c.model.weights
+    trained = (c.cold_start.steps and c.cold_start.towers) or (c.steps and c.learn.train == 'all')
+    towers = c.model.weights if trained else c.model.dtype
     like = abstract.replace(
         decoder=as_dtype(abstract.decoder, c.model.weights),
-        visual=as_dtype(abstract.visual, frozen),
-        audio_tower=as_dtype(abstract.audio_tower, frozen),
+        visual=as_dtype(abstract.visual, towers),
+        audio_tower=as_dtype(abstract.audio_tower, towers),
     )
     like = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
