@@ -53,9 +53,9 @@ class Prompts:
 
 @struct.dataclass
 class Keys:
-    """Attention keys (after rotation) and values of all layers."""
+    """Attention keys (after rotation) and values of prompts in all layers."""
 
-    k: Array  # f[l, b, t, k, h] of a prompt, f[l, b, g, s, k, h] of branches
+    k: Array  # f[l, b, t, k, h]
     v: Array
 
 

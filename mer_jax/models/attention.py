@@ -2,19 +2,45 @@
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
-from mer_jax.group import Keys
+from mer_jax.group import Array, Keys
 
 MASKED = -1e30  # finite, so that a row without any key gives a mean and no NaN
 SHORTEST_PIECE = 128  # tokens of a prompt whose attention is made at a time
+
+
+@struct.dataclass
+class KeysByHead:
+    """Keys with the head before the tokens, as products of queries and keys take them."""
+
+    k: Array  # f[l, b, k, t, h] of a prompt, f[l, b, k, g, s, h] of branches; of one layer no l
+    v: Array
+
+
+def by_head(keys: Keys) -> KeysByHead:
+    """The keys of prompts, transposed once for all that attends to them."""
+    return KeysByHead(k=keys.k.swapaxes(-3, -2), v=keys.v.swapaxes(-3, -2))
+
+
+def by_head_of_branches(key_bgskh, value_bgskh) -> KeysByHead:
+    """The keys of branches in one layer."""
+    return KeysByHead(k=key_bgskh.transpose(0, 3, 1, 2, 4), v=value_bgskh.transpose(0, 3, 1, 2, 4))
+
+
+def empty_branches(keys: KeysByHead, g: int, s: int) -> KeysByHead:
+    """Room for the keys of g branches of s tokens behind each prompt of `keys`, in all layers."""
+    layers, b, k, _, h = keys.k.shape
+    own = jnp.zeros((layers, b, k, g, s, h), keys.k.dtype)
+    return KeysByHead(k=own, v=own)
 
 
 @jax.custom_vjp
 def scores(query, key):
     """Scores f[..., m, t] in float32 of queries f[..., m, h] with keys f[..., t, h].
 
-    As in `product`, the gradients contract the narrow operand with the scores in this order, so
-    that the scores, which are wide, are never transposed.
+    Its gradients, like those of `mix`, are written by hand for the reason given in
+    `layers.product`: the scores are wide, queries and keys narrow.
     """
     return jnp.einsum('...mh,...th->...mt', query, key, preferred_element_type=jnp.float32)
 
@@ -52,7 +78,7 @@ def _mix_gradients(kept, dy):
 mix.defvjp(_mix, _mix_gradients)
 
 
-def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
+def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mask_su):
     """Branches over [shared prompt block | own block] in one softmax: f[b, g, s, n, h].
 
     prompt holds f[b, k, t, h], own f[b, k, g, u, h] of one layer. The prompt's block is read by all
@@ -77,16 +103,6 @@ def attend_shared(query_bgsnh, prompt: Keys, mask_bt, own: Keys, mask_su):
     mixed += mix(alone.reshape(*by_branch.shape[:4], -1), own.v).reshape(sizes)
     mixed = (mixed / total).astype(query.dtype)
     return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(b, g, s, n, h)
-
-
-def by_head(keys: Keys) -> Keys:
-    """Keys and values f[…, t, k, h] with the head before the token, f[…, k, t, h]."""
-    return jax.tree.map(lambda x: x.swapaxes(-3, -2), keys)
-
-
-def by_head_of_branches(keys: Keys) -> Keys:
-    """Keys and values f[b, g, s, k, h] of branches with the head first, f[b, k, g, s, h]."""
-    return jax.tree.map(lambda x_bgskh: x_bgskh.transpose(0, 3, 1, 2, 4), keys)
 
 
 def attend_before(query_btnh, key_btkh, value_btkh, mask_btu):

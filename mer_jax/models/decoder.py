@@ -11,7 +11,13 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array, Keys
-from mer_jax.models.attention import attend_before, attend_shared, by_head, by_head_of_branches
+from mer_jax.models.attention import (
+    KeysByHead,
+    attend_before,
+    attend_shared,
+    by_head,
+    by_head_of_branches,
+)
 from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
 from mer_jax.models.spec import TextSpec
 
@@ -152,7 +158,7 @@ def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=F
     def body(x, scanned):
         layer, prompt = scanned
         query, key, value = layer.project(x, angles)
-        own = by_head_of_branches(Keys(k=key, v=value))
+        own = by_head_of_branches(key, value)
         mixed = attend_shared(query, by_head(prompt), mask_bt, own, causal)
         return layer.finish(x, mixed), None
 
@@ -161,11 +167,12 @@ def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=F
     return decoder.model.norm(x)
 
 
-def extend_one(decoder: Decoder, token_bg, position_b, keys: Keys, mask_bt, own, at):
+def extend_one(
+    decoder: Decoder, token_bg, position_b, keys: KeysByHead, mask_bt, own: KeysByHead, at
+):
     """Hidden states f[b, g, d] of token number `at` of each branch, and `own` keys with it added.
 
-    Keys are laid out by head, `keys` f[l, b, k, t, h] and `own` f[l, b, k, g, s, h], so that no
-    step transposes them. `own` travels in the scan's carry, where it is updated in place.
+    `own` travels in the scan's carry, where it is updated in place.
     """
     x = decoder.embed(token_bg, keys.k.dtype)[:, :, None]
     angles = branch_rotary(decoder.spec, position_b + at, 1, x.dtype)
@@ -180,7 +187,7 @@ def extend_one(decoder: Decoder, token_bg, position_b, keys: Keys, mask_bt, own,
                 all_lbkguh, new[None], (depth, 0, 0, 0, at, 0)
             ),
             own,
-            by_head_of_branches(Keys(k=key, v=value)),
+            by_head_of_branches(key, value),
         )
         here = jax.tree.map(lambda all_lbkguh: all_lbkguh[depth], own)
         mixed = attend_shared(query, prompt, mask_bt, here, mask_su)

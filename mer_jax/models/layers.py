@@ -33,8 +33,10 @@ def constant(value: float, shape: tuple[int, ...], axes: str):
 def product(x, w, inputs: int, dtype):
     """x f[..., in…] · w f[in…, out…] over the `inputs` leading dimensions of w, in `dtype`.
 
-    Its gradient of w contracts x with the cotangent in this order; left alone, XLA on the CPU
-    transposes the cotangent, the wider of the two.
+    Its gradients are written by hand for the CPU, where XLA keeps the order of operands: the
+    derived gradient of w would transpose the cotangent, the wider operand; contracting x with the
+    cotangent, in this order, does not. Other backends choose layouts by themselves: for them the
+    products are the same ones in either order.
     """
     axes = tuple(range(x.ndim - inputs, x.ndim)), tuple(range(inputs))
     return jax.lax.dot_general(x, w, (axes, ((), ())), preferred_element_type=dtype)
