@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mer_jax.group import Branches, Keys, Prompts
-from mer_jax.models.attention import by_head
+from mer_jax.models.attention import by_head, empty_branches
 from mer_jax.models.decoder import Decoder, extend_one
 from mer_jax.rl.draw import draw
 from mer_jax.rl.score import Sampling, distribution
@@ -29,8 +29,6 @@ def grow(
     forced_gs = jnp.full((g, s), -1).at[:, 1 : 1 + opening_go.shape[1]].set(opening_go)
     branches = bare_branches(prompts.start, g, decoder.spec.vocab_size, sampling, watch)
     keys = by_head(keys)
-    layers, _, k, _, h = keys.k.shape
-    own = jnp.zeros((layers, b, k, g, s, h), keys.k.dtype)
 
     def unfinished(state):
         at, ended, *_ = state
@@ -62,7 +60,7 @@ def grow(
         branches = jax.tree.map(lambda all_, one: all_.at[:, :, at + 1].set(one), branches, new)
         return at + 1, ended | (sampled & (token == sampling.end)), branches, own
 
-    start = (0, jnp.zeros((b, g), bool), branches, Keys(k=own, v=own))
+    start = (0, jnp.zeros((b, g), bool), branches, empty_branches(keys, g, s))
     return jax.lax.while_loop(unfinished, step, start)[2]
 
 
