@@ -92,9 +92,9 @@ def in_pieces(tree, count: int):
     shards = batch_devices()
 
     def split(x):
-        rest = x.shape[1:]
-        blocks = x.reshape(shards, count, -1, *rest).swapaxes(0, 1)
-        pieces = blocks.reshape(count, x.shape[0] // count, *rest)
+        b, *rest = x.shape  # of size 0 where a batch has no pictures or no sound
+        blocks = x.reshape(shards, count, b // (shards * count), *rest).swapaxes(0, 1)
+        pieces = blocks.reshape(count, b // count, *rest)
         if jax.sharding.get_abstract_mesh().empty:
             return pieces
         return jax.lax.with_sharding_constraint(pieces, PartitionSpec(None, RULES['batch']))
