@@ -21,9 +21,12 @@ TEXT = TextSpec(
 SPEC = Spec(text=TEXT, vision=None, audio=None)
 
 
+MAKE = jax.jit(lambda seed, spec: make_omni(jax.random.key(seed), spec), static_argnames='spec')
+
+
 def policy(seed: int = 0, spec: Spec = SPEC):
     """A policy with random weights."""
-    return jax.jit(lambda: make_omni(jax.random.key(seed), spec))()
+    return MAKE(seed, spec=spec)
 
 
 def silence(b: int, t: int) -> Media:
@@ -39,12 +42,12 @@ def silence(b: int, t: int) -> Media:
     )
 
 
-def prompts(lengths, t: int, pad: str = 'left', seed: int = 0, w: int = 2, c: int = 3) -> Prompts:
+def prompts(lengths, t: int, pad: str = 'left', seed: int = 0) -> Prompts:
     """Text prompts of these lengths in t slots; the tokens of a row depend on seed and row only."""
     b = len(lengths)
     token, mask = np.full((b, t), 1, np.int32), np.zeros((b, t), bool)
     position = np.zeros((b, 3, t), np.int32)
-    start, gold = np.zeros(b, np.int32), np.zeros((b, w, c), bool)
+    start = np.zeros(b, np.int32)
     for row, length in enumerate(lengths):
         rng = np.random.default_rng([seed, row])
         said = rng.integers(2, 60, length + 1)
@@ -52,7 +55,6 @@ def prompts(lengths, t: int, pad: str = 'left', seed: int = 0, w: int = 2, c: in
         token[row, span], mask[row, span], start[row] = said[:-1], True, said[-1]
         # Media make the three axes differ: let them, where a picture might stand.
         position[row, :, span] = np.arange(length) + rng.integers(0, 2, (3, length))
-        gold[row] = rng.random((w, c)) < 0.5
     return Prompts(
         token=token,
         mask=mask,
@@ -60,5 +62,4 @@ def prompts(lengths, t: int, pad: str = 'left', seed: int = 0, w: int = 2, c: in
         start=start,
         next_position=np.array(lengths, np.int32) + 1,
         media=silence(b, t),
-        gold=gold,
     )

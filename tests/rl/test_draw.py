@@ -1,0 +1,108 @@
+"""Drawing by the inverse of the cumulative sum: top-p, proportions, keys, rounding at its end."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mer_jax.rl.draw import draw, exceeded, invert, nucleus
+
+LARGEST = np.float32(1 - 2**-24)  # the float32 before 1
+DRAW = jax.jit(draw, static_argnames='top_p')
+
+
+def random_keys(count):
+    return jax.vmap(lambda n: jax.random.fold_in(jax.random.key(7), n))(np.arange(count))
+
+
+@pytest.mark.parametrize(
+    ('chance', 'top_p', 'kept'),
+    [
+        ([0.5, 0.3, 0.15, 0.05], 0.7, [1, 1, 0, 0]),
+        ([0.5, 0.3, 0.15, 0.05], 0.5, [1, 0, 0, 0]),
+        ([0.5, 0.3, 0.15, 0.05], 0.51, [1, 1, 0, 0]),
+        ([0.5, 0.3, 0.15, 0.05], 0.8, [1, 1, 0, 0]),
+        ([0.05, 0.15, 0.5, 0.3], 0.81, [0, 1, 1, 1]),
+        ([0.5, 0.3, 0.15, 0.05], 0.01, [1, 0, 0, 0]),
+        ([0.25, 0.25, 0.25, 0.25], 0.3, [1, 1, 1, 1]),  # ties are all kept
+        ([0.4, 0.3, 0.3, 0.0], 0.5, [1, 1, 1, 0]),
+    ],
+)
+def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(chance, top_p, kept):
+    # A little below the sums, which float32 rounds.
+    assert nucleus(jnp.array([chance]), top_p - 1e-6).tolist() == [[bool(k) for k in kept]]
+
+
+def test_each_distribution_has_its_own_nucleus():
+    chance = jnp.array([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.6, 0.4]]])
+    kept = nucleus(chance, 0.7).tolist()
+    assert kept == [[[True, False], [True, True]], [[False, True], [True, True]]]
+
+
+def test_tokens_are_drawn_in_proportion_to_their_probability():
+    chance = np.array([0.5, 0.0, 0.3, 0.2])
+    logp = jnp.log(jnp.broadcast_to(jnp.asarray(chance), (500, 20, 4)))
+    token, drawn = DRAW(logp, random_keys(500), 1.0)
+    share = np.bincount(np.asarray(token).ravel(), minlength=4) / 10_000
+    np.testing.assert_allclose(share, chance, atol=0.02)
+    np.testing.assert_allclose(np.exp(drawn), chance[np.asarray(token)], rtol=1e-5)
+
+
+def test_top_p_changes_what_is_drawn_and_not_its_log_probability():
+    chance = np.array([0.5, 0.0, 0.3, 0.2])
+    logp = jnp.log(jnp.broadcast_to(jnp.asarray(chance), (500, 20, 4)))
+    token, drawn = DRAW(logp, random_keys(500), 0.75)
+    share = np.bincount(np.asarray(token).ravel(), minlength=4) / 10_000
+    np.testing.assert_allclose(share, [0.625, 0, 0.375, 0], atol=0.02)
+    np.testing.assert_allclose(np.exp(drawn), chance[np.asarray(token)], rtol=1e-5)
+
+
+def test_each_branch_of_each_prompt_draws_with_a_key_of_its_own():
+    logp = jnp.full((5, 6, 1000), -jnp.log(1000.0))
+    token = np.asarray(DRAW(logp, random_keys(5), 1.0)[0])
+    assert len(np.unique(token)) > 25  # of 30
+    alone = DRAW(logp[3:4, :4], random_keys(5)[3:4], 1.0)[0]
+    np.testing.assert_array_equal(alone[0], token[3, :4])
+
+
+def test_a_number_picks_the_token_whose_share_holds_it():
+    # 200 tokens are more than one block; every second one has no probability.
+    chance = np.tile([0.0, 1 / 100], 100).astype(np.float32)
+    middle = (np.arange(100, dtype=np.float32) + 0.5) / 100
+    token = jax.vmap(invert, (None, 0))(jnp.asarray(chance), jnp.asarray(middle))
+    np.testing.assert_array_equal(token, np.arange(1, 200, 2))
+
+
+def test_a_token_without_any_chance_is_never_drawn_though_sums_round():
+    rng = np.random.default_rng(0)
+    v = 150_000
+    chance = np.where(rng.random(v) < 0.5, 0.0, rng.random(v) / v * 4).astype(np.float32)
+    sums = np.asarray(jnp.cumsum(jnp.asarray(chance)))
+    rises = np.flatnonzero((chance[1:] == 0) & (np.diff(sums) > 0)) + 1
+    assert rises.size  # where rounding alone moves the sum, or this shows nothing
+    uniform = jnp.asarray(sums[rises - 1][:50] / sums[chance > 0].max())
+    token = jax.vmap(invert, (None, 0))(jnp.asarray(chance), uniform)
+    assert (chance[token] > 0).all()
+
+
+@pytest.mark.parametrize('beyond', [0.0, 1e-7, 1e-3, 1.0])
+def test_a_target_at_or_above_the_whole_sum_gives_the_last_possible_entry(beyond):
+    chance = jnp.array([[0.0, 0.25, 0.0, 0.5, 0.0], [0.5, 0.125, 0.125, 0.0, 0.0]])
+    total = chance.sum(-1, keepdims=True)
+    index, rest = exceeded(chance, total * (1 + beyond))
+    assert index.tolist() == [[3], [2]]
+    # The rest lies inside the entry, where a block searches on.
+    assert (0 <= rest).all() and (rest < jnp.array([[0.5], [0.125]])).all()
+
+
+def test_the_largest_number_draws_the_last_possible_token_though_sums_end_below_it():
+    """The sum of many blocks may be rounded to more than the last of their cumulative sums."""
+    v, size, last = 20_000, 256, 15_000
+    chance = np.random.default_rng(0).exponential(size=(60, v)).astype(np.float32) / v
+    chance[:, 0] = 0.0
+    chance[:, last] = 0.01  # enough to hold the end of the sum, whatever rounds
+    chance[:, last + 1 :] = 0.0  # the rest of a block, and whole blocks
+    block = jnp.pad(chance, ((0, 0), (0, -v % size))).reshape(60, -1, size).sum(-1)
+    assert (LARGEST * block.sum(-1) >= jnp.cumsum(block, -1)[:, -1]).any()
+    token = invert(jnp.asarray(chance), jnp.full(60, LARGEST))
+    np.testing.assert_array_equal(token, np.full(60, last))
