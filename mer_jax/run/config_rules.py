@@ -1,4 +1,7 @@
-"""What a config must satisfy before anything is built or written; each message says the way out."""
+"""Rules that a config must satisfy before anything is built or written.
+
+Tables of rules for single keys come first, then functions for rules of several keys.
+"""
 
 import math
 
@@ -10,32 +13,33 @@ from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
 from mer_jax.sharding import mesh_shape
 
-CHOICES = {
-    'model.family': ('omni', 'vl'),
+DTYPES = ('float32', 'bfloat16')
+CHOICES = {  # a method has more of its own
     'method': tuple(METHODS),
+    'model.family': ('omni', 'vl'),
+    'model.dtype': DTYPES,
+    'model.weights': DTYPES,
+    'optim.moments': DTYPES,
     'learn.train': PARTS,
     'learn.ratio': RATIOS,
     'learn.clip': CLIPS,
     'learn.aggregate': AGGREGATES,
-    'model.dtype': ('float32', 'bfloat16'),
-    'model.weights': ('float32', 'bfloat16'),
-    'optim.moments': ('float32', 'bfloat16'),
 }
 AT_LEAST = {
     'steps': 0,
-    'cold_start.steps': 0,
     'prompts_per_step': 1,
+    'cold_start.steps': 0,
     'cold_start.prompts_per_step': 1,
-    'evaluate.clips': 2,
-    'evaluate.batch': 1,
+    'cold_start.learning_rate': 0,
     'data.clips': 1,
+    'data.max_bad_clips': 0,
     'data.max_frames': 2,
     'data.min_pixels': 784,
     'data.max_pixels': 784,
-    'data.max_bad_clips': 0,
     'rollout.slow_tokens': 8,
     'rollout.echo_tokens': 8,
     'rollout.anchors': 1,
+    'learn.calibration.weight': 0,
     'learn.kl': 0,
     'learn.clip_low': 0,
     'learn.clip_high': 0,
@@ -43,19 +47,21 @@ AT_LEAST = {
     'learn.epochs': 1,
     'learn.microbatch': 0,
     'learn.chunk': 1,
-    'learn.calibration.weight': 0,
     'optim.learning_rate': 0,
-    'cold_start.learning_rate': 0,
     'optim.warmup': 0,
+    'optim.weight_decay': 0,
+    'evaluate.clips': 2,
+    'evaluate.batch': 1,
     'every.save': 1,
     'every.keep': 1,
-    'optim.weight_decay': 0,
 }
-ABOVE_ZERO = ('rollout.temperature', 'evaluate.temperature', 'data.fps', 'optim.clip_norm')
+ABOVE_ZERO = ('data.fps', 'rollout.temperature', 'optim.clip_norm', 'evaluate.temperature')
+SHARES_OF_TOKENS = ('rollout.top_p', 'evaluate.top_p')
+BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 
 
 def check_config(c) -> None:
-    """Raises ValueError naming the key, the rule, the value and the way out."""
+    """Checks all rules; ValueError names the key, its value, the rule and the way out."""
     values = flat(c)
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -63,15 +69,16 @@ def check_config(c) -> None:
     for key, least in AT_LEAST.items():
         if values[key] < least:
             raise ValueError(f'{key}={values[key]}: must be at least {least}')
-    check_choices(values, CHOICES)
-    check_choices(values, METHODS[c.method].CHOICES)
     for key in ABOVE_ZERO:
         if values[key] <= 0:
             raise ValueError(f'{key}={values[key]}: must be above 0, e.g. 1.0')
-    for key in ('rollout.top_p', 'evaluate.top_p'):
+    for key in SHARES_OF_TOKENS:
         if not 0 < values[key] <= 1:
             raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
-    check_ranges(c)
+    check_choices(values, CHOICES)
+    check_choices(values, METHODS[c.method].CHOICES)
+    check_numbers(c)
+    check_data(c.data)
     check_batches(c)
     for section in ('text', 'vision', 'audio'):
         check_sizes_given(c.model[section], section)
@@ -80,22 +87,20 @@ def check_config(c) -> None:
 
 
 def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:
-    """Single values must be among their choices."""
+    """Checks that values are among their choices."""
     for key, allowed in choices.items():
         if values[key] not in allowed:
             raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(allowed)}')
 
 
-def check_ranges(c) -> None:
-    """Single values must lie in their ranges."""
+def check_numbers(c) -> None:
+    """Checks the ranges of single numbers that no table holds."""
     if not 0 <= c.seed < 2**32:
         raise ValueError(f'seed={c.seed}: must be from 0 to 2**32 - 1 = {2**32 - 1}')
     if c.rollout.group < 2:
         raise ValueError(
             f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative'
         )
-    if not 0 < c.data.held_out < 1:
-        raise ValueError(f'data.held_out={c.data.held_out}: a share between 0 and 1, e.g. 0.2')
     if not 0 <= c.optim.b2 < 1:
         raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
     if c.learn.clip_dual and c.learn.clip_dual <= 1:
@@ -104,32 +109,41 @@ def check_ranges(c) -> None:
         )
     weights = dict(c.learn.weights)
     if min(weights.values()) < 0 or not any(weights.values()):
-        raise ValueError(f'learn.weights={weights}: none may be below 0, and one must be above')
-    wheels = tuple(c.data.wheels)
+        raise ValueError(f'learn.weights={weights}: must be at least 0, and one of them above 0')
+
+
+def check_data(data) -> None:
+    """Checks the keys of config.data."""
+    if not 0 < data.held_out < 1:
+        raise ValueError(
+            f'data.held_out={data.held_out}: must be a share between 0 and 1, e.g. 0.2'
+        )
+    wheels = tuple(data.wheels)
     if not wheels or not all(isinstance(name, str) for name in wheels):
         raise ValueError(f'data.wheels={wheels}: must be names of wheels, e.g. parrott,ekman')
-    tokens = tuple(c.data.prompt_tokens)
+    tokens = tuple(data.prompt_tokens)
     if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
         raise ValueError(
             f'data.prompt_tokens={tokens}: must be lengths of at least 1 token, e.g. 768,2048'
         )
-    if c.data.subtitle.count('{}') != 1:
+    if data.subtitle.count('{}') != 1:
         raise ValueError(
-            f'data.subtitle={c.data.subtitle!r}: must hold {{}} once, where the subtitle goes'
+            f'data.subtitle={data.subtitle!r}: must hold {{}} once, in place of the subtitle'
         )
-    if c.data.min_pixels > c.data.max_pixels:
+    if data.min_pixels > data.max_pixels:
         raise ValueError(
-            f'data.min_pixels={c.data.min_pixels}: must not be above '
-            f'data.max_pixels={c.data.max_pixels}'
+            f'data.min_pixels={data.min_pixels}: must not be above '
+            f'data.max_pixels={data.max_pixels}'
         )
 
 
 def check_batches(c) -> None:
-    """Batches must divide over the mesh."""
+    """Checks that batches divide over the mesh."""
     data, fsdp, _ = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, jax.device_count())
     shards = data * fsdp
-    for key in ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch'):
-        size = flat(c)[key]
+    values = flat(c)
+    for key in BATCHES:
+        size = values[key]
         if size % shards:
             raise ValueError(
                 f'{key}={size}: must be a multiple of mesh.data * mesh.fsdp = {shards}, '
@@ -139,7 +153,7 @@ def check_batches(c) -> None:
 
 
 def check_parts(c, shards: int) -> None:
-    """Minibatches and microbatches must divide the prompts of a step."""
+    """Checks that minibatches and microbatches divide the prompts of a step."""
     size, minibatches, microbatch = c.prompts_per_step, c.learn.minibatches, c.learn.microbatch
     if size % (minibatches * shards):
         raise ValueError(
@@ -158,7 +172,7 @@ def check_parts(c, shards: int) -> None:
 
 
 def check_sizes_given(sizes, section: str) -> None:
-    """All numbers of a part of the model must be at least 1, in lists at least 0."""
+    """Checks that the numbers of a part of the model are at least 1, those in lists at least 0."""
     for key, value in sizes.items():
         least, numbers = (0, value) if isinstance(value, tuple) else (1, (value,))
         if any(number < least for number in numbers if not isinstance(number, bool)):
@@ -166,7 +180,7 @@ def check_sizes_given(sizes, section: str) -> None:
 
 
 def check_attention(model) -> None:
-    """The sizes of the model must fit each other."""
+    """Checks that the sizes of the model fit each other."""
     text, vision, audio = model.text, model.vision, model.audio
     n, k = text.num_attention_heads, text.num_key_value_heads
     if n % k:
@@ -186,8 +200,8 @@ def check_attention(model) -> None:
         )
     if vision.window_size % 28:
         raise ValueError(
-            f'model.vision.window_size={vision.window_size}: must be a multiple of 28 pixels, the '
-            'side of a cell'
+            f'model.vision.window_size={vision.window_size}: must be a multiple of 28, the pixels '
+            'along a cell'
         )
     if any(index >= vision.depth for index in vision.fullatt_block_indexes):
         raise ValueError(

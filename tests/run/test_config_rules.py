@@ -1,4 +1,4 @@
-"""What a config must satisfy, each rule with its message."""
+"""Each rule of a config, with its message."""
 
 import re
 
