@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -22,10 +23,10 @@ from mer_jax.run.charts import (
     smooth,
 )
 
-COLUMNS = dict(recall='recall', precision='precision', f='F', form='form', tokens='tokens')
+LABELS = {'f': 'F'}  # of scores whose name is no label
 MOMENTS = {'cold_start': 'before RL', 'end': 'after RL'}
 ANSWERS = ('fast', 'slow')
-FIRST = ('loss', 'recall', 'precision', 'f', 'form', 'kl', 'tokens')  # curves that lead a section
+LEADING, LAST = ('loss',), ('kl', 'tokens')  # curves around those that a method plots
 FRAMES, FRAME_HEIGHT = 6, 144  # of a clip, at most
 
 COLORS = f"""
@@ -79,6 +80,7 @@ def write_report(
     title: str,
     config: dict,
     commit: str | None = None,
+    plotted: Sequence[str] = (),
 ):
     """Writes the page; sections without data are left out.
 
@@ -87,9 +89,10 @@ def write_report(
     is written on another machine than the run. `examples` hold 'id', 'frames' u8[n, height, width,
     3], 'subtitle', 'gold', and for 'before' and 'after' the words of the 'fast' answer and the text
     of the 'slow' one; 'hit' lists the words that count as found (their category is a gold one), by
-    default the gold words themselves.
+    default the gold words themselves. `plotted` are the figures whose curves come first.
     """
-    body = [_headline(results), _plane(results), _curves(records), _spreads(records)]
+    order = [*LEADING, *plotted, *LAST]
+    body = [_headline(results), _plane(results), _curves(records, order), _spreads(records, order)]
     body += [_examples(examples), _run(results, config, commit)]
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -104,10 +107,11 @@ def write_report(
 
 
 def terminal_table(results: dict) -> str:
-    """The first table of the report as aligned plain text; the last line is the gain of slow F."""
-    rows = [['', '', *COLUMNS.values()]]
+    """The first table of the report as aligned plain text; the last line is the gain."""
+    columns = _columns(results)
+    rows = [['', '', *map(_label, columns)]]
     for answer, moment, figures in _measured(results):
-        rows.append([answer, MOMENTS[moment], *(_cell(figures, name) for name in COLUMNS)])
+        rows.append([answer, MOMENTS[moment], *(_cell(figures, name) for name in columns)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [[x.ljust(width) for x, width in zip(row, widths, strict=True)] for row in rows]
     lines = ['  '.join(row).rstrip() for row in padded]
@@ -125,6 +129,16 @@ def _measured(results: dict) -> list[tuple[str, str, dict]]:
     """All measured (answer, moment, figures): fast, then slow; before, then after."""
     pairs = [(answer, moment) for answer in ANSWERS for moment in MOMENTS]
     return [(a, m, results[m][a]) for a, m in pairs if a in results.get(m, {})]
+
+
+def _columns(results: dict) -> list[str]:
+    """The names of the scores, in their order."""
+    measured = _measured(results)
+    return [name for name in measured[0][-1] if not name.endswith('_se')] if measured else []
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name)
 
 
 def _cell(figures: dict, name: str) -> str:
@@ -147,25 +161,33 @@ def _interval(ci: list[float]) -> str:
 
 
 def _verdict(results: dict) -> str:
-    """The gain of slow F in a sentence, '' unless it was measured before and after."""
+    """The gain of slow answers in a sentence, '' unless they were measured before and after.
+
+    It is told by F, or by the first score of a method without F.
+    """
     slow = [figures for answer, _, figures in _measured(results) if answer == 'slow']
     if len(slow) < 2:
         return ''
-    gain = results.get('gain', {})
-    change, interval = _change(*slow, gain.get('slow', {}), 'f')
-    text = f'Slow F: {slow[0]["f"]:.3f} before RL, {slow[1]["f"]:.3f} after: {change}'
+    columns, gain = _columns(results), results.get('gain', {})
+    name = 'f' if 'f' in columns else columns[0]
+    before, after = (figures[name] for figures in slow)
+    change, interval = _change(*slow, gain.get('slow', {}), name)
+    text = f'Slow {_label(name)}: {before:.3f} before RL, {after:.3f} after: {change}'
     if not interval:
         return text
     text += f', 95 % interval {interval}, paired over {gain["clips"]} clips'
-    f = gain['slow']['f']
-    errors = f['difference'] / f['se'] if f['se'] > 0 else None
-    return text if errors is None else f'{text} ({errors:.1f} standard errors)'
+    paired = gain['slow'][name]
+    if not paired['se']:
+        return text
+    return f'{text} ({paired["difference"] / paired["se"]:.1f} standard errors)'
 
 
 def _headline(results: dict) -> str:
     if not _measured(results):
         return ''
-    head = ''.join(f'<th scope="col">{label}</th>' for label in COLUMNS.values())
+    head = ''.join(
+        f'<th scope="col">{html.escape(_label(name))}</th>' for name in _columns(results)
+    )
     return f"""
 <p class="lead">{_verdict(results)}</p>
 <div class="scroll"><table><thead><tr><th></th><th></th>{head}</tr></thead>
@@ -187,12 +209,13 @@ def _note_on_gain(results: dict) -> str:
 
 def _rows(results: dict, answer: str) -> str:
     """The rows of an answer, before, after and the change, as a <tbody>."""
+    columns = _columns(results)
     measured = [(m, figures) for name, m, figures in _measured(results) if name == answer]
-    rows = [(MOMENTS[m], [_cell(figures, name) for name in COLUMNS]) for m, figures in measured]
+    rows = [(MOMENTS[m], [_cell(figures, name) for name in columns]) for m, figures in measured]
     if len(measured) == 2:
         (_, before), (_, after) = measured
         gain = results.get('gain', {}).get(answer, {})
-        changes = [_change(before, after, gain, name) for name in COLUMNS]
+        changes = [_change(before, after, gain, name) for name in columns]
         rows.append(('change', [f'{x}<small>{interval}</small>' for x, interval in changes]))
     lines = [
         f'<tr><th class="{answer}">{answer}</th><th scope="row">{label}</th>'
@@ -204,7 +227,7 @@ def _rows(results: dict, answer: str) -> str:
 
 def _plane(results: dict) -> str:
     measured = _measured(results)
-    if not measured:
+    if not measured or not {'recall', 'precision'} <= set(_columns(results)):
         return ''
     points = {
         answer: [(moment == 'cold_start', row) for name, moment, row in measured if name == answer]
@@ -217,11 +240,11 @@ Along a dashed line F is constant.</p>
 <figure class="plane">{draw_plane(points)}</figure>"""
 
 
-def _curves(records: list[dict]) -> str:
+def _curves(records: list[dict], order: list[str]) -> str:
     sections = []
     for stage in dict.fromkeys(record['stage'] for record in records):
         curves = _series(records, stage)
-        names = sorted((name for name in curves if not name.endswith('_std')), key=_order)
+        names = _sorted((name for name in curves if not name.endswith('_std')), order)
         figures = []
         for name in names:
             strong = smooth(curves[name][1])
@@ -235,9 +258,9 @@ def _curves(records: list[dict]) -> str:
     return ''.join(sections)
 
 
-def _spreads(records: list[dict]) -> str:
+def _spreads(records: list[dict], order: list[str]) -> str:
     curves = _series(records, 'train')
-    names = sorted((name for name in curves if name.endswith('_std')), key=_order)
+    names = _sorted((name for name in curves if name.endswith('_std')), order)
     if not names:
         return ''
     keys = ''.join(
@@ -253,10 +276,14 @@ zero a term teaches nothing, and in a plain sum the term with the largest one do
 </figure>"""
 
 
-def _order(name: str) -> tuple[int, str]:
-    """Sorts names: those of FIRST in their order, then the others by letter."""
-    term = name.removesuffix('_std')
-    return (FIRST.index(term) if term in FIRST else len(FIRST), term)
+def _sorted(names: Iterable[str], order: list[str]) -> list[str]:
+    """Names of figures or of their spreads: those of `order` first, then the others by letter."""
+
+    def place(name: str) -> tuple[int, str]:
+        term = name.removesuffix('_std')
+        return (order.index(term) if term in order else len(order), term)
+
+    return sorted(names, key=place)
 
 
 def _series(records: list[dict], stage: str) -> dict[str, np.ndarray]:

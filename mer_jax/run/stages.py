@@ -81,6 +81,7 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
             title_of(setting),
             flat(c),
             commit(),
+            setting.method.plotted,
         )
     return results
 
@@ -93,6 +94,8 @@ def results_of(before: dict, after: dict, seed: int) -> dict:
         'cold_start': {mode: before['scores'][mode] for mode in MODES},
         'end': {mode: after['scores'][mode] for mode in MODES},
     }
-    if gain := gain_of_run(before['answers'], after['answers']):
+    slow = after['scores']['slow']
+    names = [name for name in slow if f'{name}_se' in slow]
+    if gain := gain_of_run(before['answers'], after['answers'], names):
         results['gain'] = gain
     return results

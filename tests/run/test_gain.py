@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mer_jax.run.gain import common_clips, gain_of_run, paired_gain
+from mer_jax.run.gain import gain_of_run, paired_gain
 
 
 def rows(f, first=0):
@@ -56,7 +56,7 @@ def test_clips_that_are_hard_before_and_after_cancel():
 
 def test_clips_are_paired_by_id_and_others_are_left_out():
     before, after = rows([0.0, 0.25, 1.0]), rows([0.5, 1.0, 0.0], first=1)
-    assert common_clips(before, after[::-1]) == ['clip 1', 'clip 2']
+    assert gain_of_run(before, after)['clips'] == 2
     # clip 1: 0.25 to 0.5, clip 2: 1 to 1
     assert paired_gain(before, after[::-1], 'slow')['f']['difference'] == pytest.approx(0.125)
 
@@ -74,6 +74,15 @@ def test_the_gain_of_a_run_is_that_of_both_modes_with_the_number_of_clips():
     assert gain['slow'] == paired_gain(before, after, 'slow')
     assert gain['fast'] == paired_gain(before, after, 'fast')
     assert gain_of_run(before, rows([1.0], first=1)) is None
+
+
+def test_a_method_may_have_scores_of_its_own():
+    before, after = (
+        [{'id': name, 'fast': {'accuracy': x}, 'slow': {'accuracy': x}} for name in 'ab']
+        for x in (0.25, 1.0)
+    )
+    gain = gain_of_run(before, after, ['accuracy'])
+    assert gain['slow'] == {'accuracy': {'difference': 0.75, 'ci': [0.75, 0.75], 'se': 0}}
 
 
 def test_more_clips_than_are_resampled_one_by_one_have_an_interval_as_well():

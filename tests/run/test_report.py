@@ -87,7 +87,14 @@ def page(tmp_path):
     def write(results=None, records=(), examples=(), title='Run', config=None, commit=None):
         path = tmp_path / 'deep' / 'report.html'
         write_report(
-            path, results or {}, list(records), list(examples), title, config or {}, commit
+            path,
+            results or {},
+            list(records),
+            list(examples),
+            title,
+            config or {},
+            commit,
+            plotted=('recall', 'precision'),
         )
         return path.read_text(encoding='utf-8')
 
@@ -133,6 +140,24 @@ def test_the_page_shows_the_figures_their_errors_and_the_change(page):
     assert 'paired over 250 clips (6.0 standard errors)' in text and '256 clips' in text
     assert 'difference of the same 250 clips' in text and '95 % of its bootstrap' in text
     assert 'embedded stage' in text
+
+
+def test_a_method_with_scores_of_its_own_has_its_table_and_no_plane(page):
+    def moment(accuracy):
+        figures = {'accuracy': accuracy, 'accuracy_se': 0.03, 'form': 1.0, 'tokens': 9.0}
+        return {'fast': figures, 'slow': figures}
+
+    paired = {'accuracy': {'difference': 0.25, 'ci': [0.2, 0.3], 'se': 0.025}}
+    run = {'clips': 9, 'cold_start': moment(0.5), 'end': moment(0.75)}
+    run['gain'] = {'slow': paired, 'fast': paired, 'clips': 9}
+    lines = terminal_table(run).splitlines()
+    assert lines[0].split() == ['accuracy', 'form', 'tokens']
+    assert lines[-1] == (
+        'Slow accuracy: 0.500 before RL, 0.750 after: +0.250, 95 % interval [+0.200, +0.300], '
+        'paired over 9 clips (10.0 standard errors)'
+    )
+    text = Page(page(run)).text
+    assert '+0.250[+0.200, +0.300]' in text and 'Fast against slow' not in text
 
 
 def test_the_page_is_balanced_and_asks_nothing_of_the_network(page):
