@@ -37,7 +37,7 @@ def start(workdir, *changes):
 
 
 def refused(workdir, *changes, **options):
-    """What a run that must be refused at once says, in one line."""
+    """The one line that a refused run prints."""
     outcome = run(workdir, *changes, **options)
     assert outcome.returncode not in (0, -9), outcome.stderr
     assert 'Traceback' not in outcome.stderr, outcome.stderr

@@ -1,4 +1,4 @@
-"""One run of two processes: stopped together, gone on together, written by one of them."""
+"""One run of two processes: they stop together, resume together, and one of them writes."""
 
 import json
 import signal
@@ -40,7 +40,7 @@ def records(workdir):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_go_on_together_and_one_of_them_writes(tmp_path):
+def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_path):
     workdir = tmp_path / 'run'
     processes = start(workdir, 'cold_start.steps=4000', 'every.save=4000')
     while len(records(workdir)) < 3:

@@ -1,4 +1,4 @@
-"""A run on a Hugging Face checkpoint and films: train, be killed, go on, evaluate, export."""
+"""A run on a Hugging Face checkpoint and films: train, be killed, resume, evaluate, export."""
 
 import json
 import subprocess
@@ -58,7 +58,7 @@ def records(workdir):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_checkpoint_is_killed_goes_on_and_exports_what_predict_reads(
+def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_reads(
     omni_folder, films, tmp_path
 ):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'

@@ -108,7 +108,7 @@ def load_policy(run: pathlib.Path, like):
         except Exception as error:  # Orbax raises errors of many types for damaged files
             raise DamagedCheckpoints(
                 f'{folder / str(step)}: cannot be read ({one_line(error)}); restore it from a '
-                'copy, or remove it so that the one before is taken'
+                'copy, or remove it so that the previous one is used'
             ) from None
     raise ValueError(
         f'{run}: holds no checkpoint of a run; name the --workdir of a run that has saved one'

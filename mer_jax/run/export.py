@@ -16,10 +16,10 @@ from mer_jax.sharding import largest_of_all
 
 
 def export_policy(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
-    """Write a policy with its tokenizer, and the config that says how it was asked.
+    """Writes a policy with its tokenizer, and the config of its run as mer_jax.json.
 
-    Weights are written in the dtype of the activations, in which they were used. Raises ValueError
-    if the folder holds something.
+    Weights are written in model.dtype, in which they were used. Raises ValueError if the folder is
+    not empty.
     """
     origin, spec = setting.origin, setting.spec
     with tempfile.TemporaryDirectory() as held:
@@ -34,8 +34,8 @@ def export_policy(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
 
 
 def export_anew(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
-    """`export_policy` into a folder of the run, over what an earlier start of it has written."""
+    """`export_policy` into a folder of the run; an earlier export there is removed."""
     if jax.process_index() == 0:
         shutil.rmtree(folder, ignore_errors=True)
-    largest_of_all([0])  # nobody looks at the folder before it is gone
+    largest_of_all([0])  # all processes wait until the folder is removed
     export_policy(setting, policy, folder)

@@ -1,4 +1,4 @@
-"""What a run writes down: figures, timings, a progress bar, the stop at the first NaN."""
+"""The records of a run: figures, timings, a progress bar, the stop at the first NaN."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ import tqdm
 FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'
 NOT_FINITE = 'not_finite.json'
-SHOWN = {  # figure or timing: its label beside the progress bar
+SHOWN = {  # a figure or timing, and its label beside the progress bar
     'loss': 'loss',
     'recall': 'recall',
     'precision': 'precision',
@@ -24,7 +24,7 @@ SHOWN = {  # figure or timing: its label beside the progress bar
 
 
 class NotFinite(FloatingPointError):
-    """A figure of a step was NaN or infinite; the record itself is in not_finite.json."""
+    """A figure of a step was NaN or infinite; not_finite.json holds the record."""
 
 
 class DamagedRecords(ValueError):
@@ -34,7 +34,7 @@ class DamagedRecords(ValueError):
 class Timer:
     """Seconds per name, summed over `with timer('grow'):` blocks.
 
-    JAX returns before its arrays are ready: a block has to fetch or wait for what it measures.
+    JAX returns before its arrays are ready, so a block must fetch them or wait for them.
     """
 
     def __init__(self):
@@ -50,7 +50,7 @@ class Timer:
 
 
 class Compilations:
-    """How many programs this process has compiled since the counter was made."""
+    """Counts the programs that this process compiles."""
 
     def __init__(self):
         self.count = 0
@@ -61,12 +61,12 @@ class Compilations:
 
 
 class Records:
-    """The record of one stage: a line a step in records.jsonl, TensorBoard scalars, a bar.
+    """The records of one stage: a line a step in records.jsonl, TensorBoard scalars, a bar.
 
-    A run that resumes at step `start` first drops what an earlier attempt wrote beyond it, so that
-    it ends with the very file an uninterrupted run writes. For the same reason records.jsonl holds
-    figures only: what depends on the clock goes to timings.jsonl and to TensorBoard. Every process
-    checks the figures, process 0 writes.
+    A run that resumes at step `start` first drops later records of an earlier attempt, so that its
+    file ends equal to that of an uninterrupted run. For the same reason records.jsonl holds figures
+    only; timings go to timings.jsonl and to TensorBoard. Every process checks the figures, process
+    0 writes.
     """
 
     def __init__(self, workdir: str | os.PathLike, stage: str, steps: int, start: int):
@@ -75,7 +75,7 @@ class Records:
         self.writes = jax.process_index() == 0
 
     def __enter__(self) -> 'Records':
-        with contextlib.ExitStack() as stack:  # closes what is open already if a later line fails
+        with contextlib.ExitStack() as stack:  # closes opened files if a later line fails
             if self.writes:
                 self.workdir.mkdir(parents=True, exist_ok=True)
                 (self.workdir / NOT_FINITE).unlink(missing_ok=True)
@@ -114,7 +114,7 @@ class Records:
         return path.open('a', encoding='utf-8')
 
     def _scalars(self) -> tensorboardX.SummaryWriter:
-        # A folder for each stage: a purge forgets every tag of its folder, other stages' too.
+        # A folder for each stage, because a purge drops the tags of its whole folder.
         return tensorboardX.SummaryWriter(
             str(self.workdir / 'tensorboard' / self.stage),
             purge_step=self.start + 1,
@@ -145,18 +145,18 @@ class Records:
 
 
 def read_records(workdir: str | os.PathLike, stage: str | None = None) -> list[dict]:
-    """The records of a run, in the order of writing, of one stage if it is named.
+    """The records of a run, or of one stage of it, in the order of writing.
 
-    A last line that a kill cut off is left out; a damaged line elsewhere is a ValueError.
+    A last line that a kill cut off is left out. Raises DamagedRecords for another damaged line.
     """
     records = _read(pathlib.Path(workdir) / FIGURES)
     return [record for record in records if stage in (None, record['stage'])]
 
 
 def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int]:
-    """Programs compiled at the first update that a process made in a stage, and at all later ones.
+    """Programs compiled at the first update of a stage, and at all its later updates.
 
-    A resumed run compiles again at its first update; that counts as first.
+    A resumed run compiles again at its first update, which counts as first.
     """
     timings = [t for t in _read(pathlib.Path(workdir) / TIMINGS) if t['stage'] == stage]
     first = sum(int(t['compilations']) for t in timings if t['first'])
@@ -164,13 +164,13 @@ def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int
 
 
 def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:
-    """Seconds that the steps of a stage took, compilation included, whatever kills lay between."""
+    """Seconds that the steps of a stage took, including compilation; each step counts once."""
     timings = _read(pathlib.Path(workdir) / TIMINGS)
     return sum(timing['seconds'] for timing in timings if timing['stage'] == stage)
 
 
 def write_whole(path: pathlib.Path, text: str):
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     draft = path.with_name(path.name + '.tmp')
     draft.write_text(text, encoding='utf-8')
     os.replace(draft, path)
@@ -189,15 +189,15 @@ def _read(path: pathlib.Path) -> list[dict]:
                 break
             raise DamagedRecords(
                 f'{path} line {number}: every line but the last must be a JSON record, '
-                f'found {line[:60]!r}; remove the line to go on'
+                f'found {line[:60]!r}; remove the line to continue'
             ) from error
     return records
 
 
 def _cut(path: pathlib.Path, stage: str, start: int):
-    """Ends the file before the first record of `stage` beyond `start`.
+    """Cuts the file before the first record of `stage` beyond `start`.
 
-    What stands behind that record was written later, whatever its stage, and will be written again.
+    Later records, of any stage, are dropped too; the resumed run writes them again.
     """
     records = _read(path)
     beyond = [k for k, r in enumerate(records) if r['stage'] == stage and r['step'] > start]

@@ -64,7 +64,7 @@ def test_a_folder_of_the_other_family_is_refused(published):
         open_origin(published.model)
 
 
-def test_a_folder_without_tokenizer_or_template_says_so_or_goes_on(
+def test_a_missing_template_is_replaced_and_a_missing_tokenizer_is_named(
     published, omni_folder, tmp_path, caplog
 ):
     bare = tmp_path / 'bare'

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes."""
+"""The records that a run writes."""
 
 import json
 import time

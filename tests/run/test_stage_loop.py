@@ -65,7 +65,7 @@ def test_a_stage_that_is_done_is_not_done_again(tmp_path):
     assert state['sum'] == 6
 
 
-def test_a_broken_stage_goes_on_from_its_last_checkpoint_with_the_same_records(tmp_path):
+def test_a_broken_stage_resumes_from_its_last_checkpoint_with_the_same_records(tmp_path):
     def breaks_at_4(state, batch, step):
         if step == 4:
             raise RuntimeError('power cut')

@@ -22,7 +22,7 @@ def test_a_new_workdir_is_claimed_with_all_that_defines_the_run(tmp_path, config
     assert held['spec.vision'] is None
 
 
-def test_the_same_run_goes_on(tmp_path, config):
+def test_the_same_run_resumes(tmp_path, config):
     claim_workdir(tmp_path, config, tiny.SPEC)
     assert claim_workdir(tmp_path, config, tiny.SPEC) == []
 
@@ -35,7 +35,7 @@ def test_other_steps_are_allowed_and_named(tmp_path, config):
     assert sorted(lines) == ['learn.kl=0.5 (was 0.04)', f'steps=7 (was {before})']
 
 
-def test_the_cold_start_may_change_until_training_stands_on_it(tmp_path, config):
+def test_the_cold_start_may_change_until_training_has_begun(tmp_path, config):
     claim_workdir(tmp_path, config, tiny.SPEC)
     assert claim_workdir(tmp_path, changed(config, cold_start__steps=9), tiny.SPEC)
     (tmp_path / 'train').mkdir()
