@@ -30,14 +30,13 @@ def test_every_token_of_a_batch_shows_the_same_as_in_its_own_prompt(pad, sizes):
         prompt_of(subtitle='nothing to see'),
     ]
     t = max(len(prompt.token) for prompt in prompts) + 3
-    gold = np.ones((3, 2, 5), bool)
-    batch = batch_prompts(prompts, t, gold, ID['<|endoftext|>'], pad, **sizes)
+    batch = batch_prompts(prompts, t, ID['<|endoftext|>'], pad, **sizes)
     seen = batch.media
     assert seen.patch.shape == (3, sizes.get('frames', 2), sizes.get('patches', 256), 1176)
     assert seen.patch_mask.shape == seen.patch.shape[:3]
     assert seen.sound.shape[1] == seen.sound_length.shape[1] == sizes.get('chunks', 1)
     assert seen.sound_pair.shape == (3, sizes.get('audio_tokens', 25), 2)
-    assert batch.gold is gold and batch.start.tolist() == [prompts[0].start] * 3
+    assert batch.start.tolist() == [prompts[0].start] * 3
     for i, prompt in enumerate(prompts):
         mask = batch.mask[i]
         length = len(prompt.token)
@@ -56,16 +55,16 @@ def test_every_token_of_a_batch_shows_the_same_as_in_its_own_prompt(pad, sizes):
 
 
 def test_a_batch_of_text_alone_has_no_media():
-    seen = batch_prompts([prompt_of()] * 2, 90, np.ones((2, 1, 1), bool), 0).media
+    seen = batch_prompts([prompt_of()] * 2, 90, 0).media
     assert seen.patch.shape == (2, 0, 0, 1176) and seen.sound.shape == (2, 0, 200, 128)
     assert (seen.place == -1).all()
 
 
 def test_a_prompt_that_is_too_long_and_an_unknown_side_are_refused():
-    prompt, gold = prompt_of(**SEEN), np.ones((1, 1, 1), bool)
+    prompt = prompt_of(**SEEN)
     length = len(prompt.token)
-    batch_prompts([prompt], length, gold, 0)
+    batch_prompts([prompt], length, 0)
     with pytest.raises(ValueError, match=f'clip c7: .* {length} tokens, .* t={length - 1}'):
-        batch_prompts([prompt], length - 1, gold, 0)
+        batch_prompts([prompt], length - 1, 0)
     with pytest.raises(ValueError, match="pad='middle' must be"):
-        batch_prompts([prompt], length, gold, 0, 'middle')
+        batch_prompts([prompt], length, 0, 'middle')

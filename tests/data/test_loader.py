@@ -3,7 +3,7 @@
 import itertools
 import json
 
-import numpy as np
+import jax.numpy as jnp
 import pytest
 
 from mer_jax.data.clips import Clip
@@ -73,12 +73,12 @@ def test_a_saved_iterator_continues_with_the_next_batch(tmp_path, damages):
     stream = batches(clips, damages)
     take(stream, 4)
     with Checkpoints(tmp_path / 'train', keep=1) as checkpoints:
-        checkpoints.save(4, {'x': np.arange(3)}, stream)
+        checkpoints.save(4, {'x': jnp.arange(3)}, stream)
         checkpoints.manager.wait_until_finished()
         expected = take(stream, 6)
         fresh = batches(clips, damages)
         take(fresh, 1)
-        checkpoints.restore(4, {'x': np.zeros(3, int)}, fresh)
+        checkpoints.restore(4, {'x': jnp.zeros(3, int)}, fresh)
     assert take(fresh, 6) == expected
 
 

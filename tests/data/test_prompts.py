@@ -27,13 +27,7 @@ from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.pictures import patches
 from mer_jax.data.media.sound import log_mel, read_audio
 from mer_jax.data.media.video import read_video
-from mer_jax.data.prompts import (
-    FAST_OPENING,
-    SLOW_OPENING,
-    fast_text,
-    slow_text,
-    write_prompt,
-)
+from mer_jax.data.prompts import write_prompt
 
 
 def runs(prompt):
@@ -287,9 +281,3 @@ def test_a_film_whose_sound_is_too_short_is_shown_without_it_with_one_warning(
         prompt = prompt_of(video=str(path))
         assert (prompt.token == ID['<|VIDEO|>']).any() and not len(prompt.sound)
     assert caplog.text.count(f'clip c7: is shown without its sound of {samples} samples') == 1
-
-
-def test_an_opening_and_its_gold_text_make_a_tagged_answer():
-    clip = Clip('c7', words=('sad', 'lonely'), reasoning='eyes down: sad.', answer=('sad',))
-    assert SLOW_OPENING + slow_text(clip) == '<think>eyes down: sad.</think><answer>sad</answer>'
-    assert FAST_OPENING + fast_text(clip) == '<think></think><answer>sad, lonely</answer>'
