@@ -1,16 +1,20 @@
-"""Features kept on disk: they equal computed ones, and stale or damaged ones are not used."""
+"""Features kept on disk: the same prompts, the same answers, and nothing stale."""
 
 import dataclasses
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mer_jax.data.clips import Clip, read_manifest
+from mer_jax.data.clips import read_manifest
 from mer_jax.data.stage import stage
 from mer_jax.models.omni import make_omni, perceive, read_prompts
+from mer_jax.run.feature_cache import fingerprint, keep_features, open_cache
 from mer_jax.run.setting import Setting
+
+look = jax.jit(perceive)
 
 
 @pytest.fixture(scope='module')
@@ -20,87 +24,93 @@ def clips(tmp_path_factory):
     return read_manifest(folder / 'manifest.jsonl')
 
 
+@pytest.fixture(scope='module')
+def shared(module_config):
+    module_config.data.audio_in_video = False
+    return Setting(module_config)
+
+
 @pytest.fixture
-def setting(config, tmp_path):
-    config.data.cache = str(tmp_path / 'cache')
-    config.data.audio_in_video = False
-    return Setting(config)
+def setting(shared, tmp_path, monkeypatch):
+    monkeypatch.setitem(shared.config.data, 'cache', str(tmp_path / 'cache'))
+    return shared
 
 
 @pytest.fixture(scope='module')
-def policy(module_config):
-    spec = Setting(module_config).spec
-    return jax.jit(lambda: make_omni(jax.random.key(0), spec))()
+def policy(shared):
+    return jax.jit(lambda: make_omni(jax.random.key(0), shared.spec))()
 
 
-def seen(setting, policy, examples):
-    """The prompts of examples, and the features of their media."""
-    prompts = setting.collate(examples)
-    return prompts, perceive(policy, prompts.media)
+def perceived(setting, policy, examples):
+    """Prompts of examples and their features."""
+    prompts = setting.batcher.collate(examples)
+    return prompts, look(policy, prompts.media)
+
+
+def kept(setting, policy, *clips):
+    """A cache that holds these clips."""
+    cache = open_cache(setting, policy)
+    examples = [setting.writer.example(clip, cache) for clip in clips]
+    keep_features(cache, examples, *perceived(setting, policy, examples))
+    return cache
 
 
 def test_a_kept_prompt_gives_the_same_keys_as_its_media(setting, policy, clips):
-    cache = setting.open_cache(policy)
-    examples = [setting.example(clip, cache) for clip in clips]
+    cache = open_cache(setting, policy)
+    examples = [setting.writer.example(clip, cache) for clip in clips]
     assert [example.prompt.feature for example in examples] == [None] * 3
-    prompts, features = seen(setting, policy, examples)
-    setting.keep_features(cache, examples, prompts, features)
-    again = [setting.example(clip, cache) for clip in clips]
-    kept, kept_features = seen(setting, policy, again)
+    prompts, features = perceived(setting, policy, examples)
+    keep_features(cache, examples, prompts, features)
+    again = [setting.writer.example(clip, cache) for clip in clips]
+    kept, kept_features = perceived(setting, policy, again)
     assert kept.media.patch.shape[1] == 0 and kept.media.sound.shape[1] == 0
-    both = [
-        read_prompts(policy.decoder, p, f) for p, f in ((prompts, features), (kept, kept_features))
-    ]
+    read = jax.jit(read_prompts)
+    both = [read(policy.decoder, p, f) for p, f in ((prompts, features), (kept, kept_features))]
     jax.tree.map(np.testing.assert_array_equal, *both)
     np.testing.assert_array_equal(prompts.position, kept.position)
     np.testing.assert_array_equal(prompts.next_position, kept.next_position)
 
 
-@pytest.mark.slow
-def test_a_batch_kept_only_in_part_is_computed_again(setting, policy, clips):
-    cache = setting.open_cache(policy)
-    first = [setting.example(clips[0], cache)]
-    setting.keep_features(cache, first, *seen(setting, policy, first))
-    mixed = [setting.example(clip, cache) for clip in clips]
+def test_without_a_folder_there_is_no_cache(setting, policy, monkeypatch):
+    monkeypatch.setitem(setting.config.data, 'cache', '')
+    assert open_cache(setting, policy) is None
+    keep_features(None, [], None, None)
+
+
+def test_a_batch_that_is_partly_kept_is_perceived_anew(setting, policy, clips):
+    cache = kept(setting, policy, clips[0])
+    mixed = [setting.writer.example(clip, cache) for clip in clips]
     assert [example.prompt.feature is None for example in mixed] == [False, True, True]
-    plain = setting.collate([setting.example(clip) for clip in clips])
-    jax.tree.map(np.testing.assert_array_equal, setting.collate(mixed), plain)
+    plain = setting.batcher.collate([setting.writer.example(clip) for clip in clips])
+    jax.tree.map(np.testing.assert_array_equal, setting.batcher.collate(mixed), plain)
 
 
-@pytest.mark.slow
 def test_a_clip_without_media_fits_into_a_kept_batch(setting, policy, clips):
-    cache = setting.open_cache(policy)
-    first = [setting.example(clips[0], cache)]
-    setting.keep_features(cache, first, *seen(setting, policy, first))
-    both = setting.collate([setting.example(clips[0], cache), setting.filler()])
+    cache = kept(setting, policy, clips[0])
+    examples = [setting.writer.example(clips[0], cache), setting.writer.filler()]
+    both = setting.batcher.collate(examples)
     assert both.media.feature.shape[0] == 2
     assert (both.media.place[1] == -1).all()
 
 
-def test_other_towers_another_question_or_a_changed_file_miss_the_cache(setting, policy, clips):
-    cache = setting.open_cache(policy)
-    first = [setting.example(clips[0], cache)]
-    setting.keep_features(cache, first, *seen(setting, policy, first))
+def test_other_towers_another_question_and_a_changed_file_are_not_served(
+    setting, policy, clips, monkeypatch
+):
+    cache = kept(setting, policy, clips[0])
     assert cache.load(clips[0]) is not None
     tower = jax.tree.map(lambda leaf: leaf + 1e-6, policy.visual)
-    assert setting.open_cache(policy.replace(visual=tower)).load(clips[0]) is None
-    with setting.config.unlocked():
-        setting.config.data.question = 'How?'
-    assert setting.open_cache(policy).load(clips[0]) is None
+    assert open_cache(setting, policy.replace(visual=tower)).load(clips[0]) is None
+    monkeypatch.setitem(setting.config.data, 'question', 'How?')
+    assert open_cache(setting, policy).load(clips[0]) is None
     assert cache.load(dataclasses.replace(clips[0], subtitle='other')) is None
     os.utime(clips[0].video, (1, 1))
     assert cache.load(clips[0]) is None
 
 
-def test_a_damaged_entry_is_computed_again(setting, policy, clips):
-    cache = setting.open_cache(policy)
-    first = [setting.example(clips[1], cache)]
-    setting.keep_features(cache, first, *seen(setting, policy, first))
-    cache.path(clips[1]).write_bytes(b'torn')
-    assert cache.load(clips[1]) is None
-
-
-def test_clips_of_arrays_or_of_text_alone_are_not_kept(setting, policy):
-    cache = setting.open_cache(policy)
-    assert cache.path(Clip('a', image=np.zeros((56, 56, 3), np.uint8))) is None
-    assert cache.path(Clip('a', subtitle='words alone')) is None
+def test_the_fingerprint_of_weights_follows_their_bits_and_places():
+    a = jax.random.normal(jax.random.key(0), (2, 3))
+    weights = {'a': a, 'b': jnp.ones(4)}
+    swapped = weights | {'a': a[:, ::-1]}
+    least = weights | {'b': weights['b'].at[3].set(np.nextafter(np.float32(1), np.float32(2)))}
+    assert fingerprint(weights) == fingerprint(jax.tree.map(jnp.array, weights))
+    assert len({fingerprint(tree) for tree in (weights, swapped, least)}) == 3
