@@ -1,0 +1,79 @@
+"""Clips to train on and clips held out, and sources that cannot give both."""
+
+import json
+import re
+
+import pytest
+from small import changed
+
+from mer_jax.run.chosen_clips import choose_clips
+
+
+def manifest_of(path, count, **more):
+    """A manifest of clips that are words alone."""
+    lines = [
+        json.dumps({'id': f'c{i}', 'subtitle': 'Fine.', 'words': ['sad']} | more)
+        for i in range(count)
+    ]
+    path.write_text('\n'.join(lines))
+    return str(path)
+
+
+def test_trained_and_held_out_clips_never_meet(config):
+    train, test = choose_clips(config)
+    assert len(train) == config.data.clips and len(test) == config.evaluate.clips
+    # Another name is not enough: what is seen and heard must differ.
+    heard = {train[i].audio.tobytes() for i in range(40)}
+    assert len(heard) == 40
+    assert not heard & {test[i].audio.tobytes() for i in range(40)}
+
+
+def test_a_manifest_is_split_and_at_most_evaluate_clips_are_evaluated(config, tmp_path):
+    path = manifest_of(tmp_path / 'clips.jsonl', 60, reasoning='eyes down')
+    changed(config, data__manifest=path, evaluate__clips=4)
+    train, test = choose_clips(config)
+    assert len(test) == 4 and 40 <= len(train) <= 56
+    assert not {clip.id for clip in train} & {clip.id for clip in test}
+
+
+def test_a_published_set_is_read_in_its_own_layout(config, tmp_path):
+    folder = tmp_path / 'ovmerdplus-process'
+    (folder / 'video').mkdir(parents=True)
+    rows = ['name,openset']
+    for number in range(30):
+        (folder / 'video' / f'sample_{number:08}.mp4').write_bytes(b'film')
+        rows.append(f'sample_{number:08},"[sad, lonely]"')
+    (folder / 'ovlabel.csv').write_text('\n'.join(rows))
+    config.data.manifest, config.cold_start.steps = f'ov_merd_plus:{tmp_path}', 0
+    train, test = choose_clips(config)
+    assert len(train) + len(test) == 30 and train[0].words == ('sad', 'lonely')
+    assert train[0].video.endswith('.mp4')
+    config.data.manifest = f'ov_merd_plus:{tmp_path / "nowhere"}'
+    with pytest.raises(ValueError, match='OV-MERD.* was expected in ovmerdplus-process'):
+        choose_clips(config)
+
+
+def test_a_manifest_that_is_absent_is_named_with_what_was_expected(config, tmp_path):
+    path = str(tmp_path / 'absent.jsonl')
+    with pytest.raises(ValueError, match=re.escape(f"data.manifest='{path}': cannot be read")):
+        choose_clips(changed(config, data__manifest=path))
+
+
+def test_a_share_that_leaves_no_clip_on_a_side_is_refused(config, tmp_path):
+    path = manifest_of(tmp_path / 'clips.jsonl', 1, reasoning='eyes down')
+    with pytest.raises(ValueError) as raised:
+        choose_clips(changed(config, data__manifest=path))
+    message = str(raised.value)
+    for part in ('data.held_out=0.2 splits the 1 clips', path, 'both need at least one'):
+        assert part in message
+
+
+def test_imitation_without_gold_traces_is_refused_and_without_imitation_they_are_not_needed(
+    config, tmp_path
+):
+    path = manifest_of(tmp_path / 'clips.jsonl', 40)
+    changed(config, data__manifest=path)
+    with pytest.raises(ValueError, match=r"cold_start\.steps=170: .* has 'reasoning'.*steps=0"):
+        choose_clips(config)
+    train, test = choose_clips(changed(config, cold_start__steps=0))
+    assert len(train) + len(test) == 40
