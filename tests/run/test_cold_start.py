@@ -1,20 +1,36 @@
+"""Imitation of gold branches: its loss, mode by mode, and the tokens that it learns."""
+
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import tiny
 
 from mer_jax.group import TrainState
 from mer_jax.models.omni import read_prompts
-from mer_jax.rl.grow import score
+from mer_jax.rl.score import Sampling, score
 from mer_jax.run.cold_start import imitate_step
 
-BANNED = (60, 61, 62)
+SAMPLING = Sampling(tokens=7, end=63, banned=(60, 61, 62))
+OPTIMIZER = optax.adam(1e-2)
+BLIND = np.zeros((3, 0, 32), np.float32)
+STEP = jax.jit(
+    functools.partial(
+        imitate_step, modes=('slow', 'fast'), sampling=SAMPLING, chunk=4, optimizer=OPTIMIZER
+    )
+)
 
 
+@pytest.fixture(scope='module')
+def policy():
+    return tiny.policy()
+
+
+@pytest.fixture(scope='module')
 def batch():
+    """Prompts with a slow and a fast gold branch; one clip has no gold trace."""
     prompts = tiny.prompts([5, 3, 4], 6)
     rng = np.random.default_rng(0)
     token = rng.integers(2, 60, (3, 2, 7))
@@ -22,30 +38,43 @@ def batch():
     mask = np.zeros((3, 2, 7), bool)
     mask[:, 0, 2:6] = True
     mask[:, 1, 3:5] = True
-    mask[1, 0] = False  # a clip without a gold trace
+    mask[1, 0] = False
     return prompts, token, mask
 
 
-def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls():
-    policy, (prompts, token, mask) = tiny.policy(), batch()
-    optimizer = optax.adam(1e-2)
-    state = TrainState(step=jnp.int32(0), policy=policy, moments=optimizer.init(policy.decoder))
-    step = jax.jit(
-        functools.partial(
-            imitate_step,
-            spec=tiny.SPEC,
-            banned=BANNED,
-            chunk=4,
-            optimizer=optimizer,
-        )
-    )
-    keys = read_prompts(policy.decoder, prompts, jnp.zeros((3, 0, 32)))
-    logp = np.asarray(score(policy.decoder, tiny.SPEC, prompts, keys, token, banned=BANNED))
-    blind = jnp.zeros((3, 0, 32))
-    after, figures = step(state, prompts, blind, token, mask)
+def state_of(policy):
+    return TrainState(policy=policy, moments=OPTIMIZER.init(policy.decoder))
+
+
+def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls(policy, batch):
+    prompts, token, mask = batch
+    keys = read_prompts(policy.decoder, prompts, BLIND)
+    logp = np.asarray(score(policy, prompts, keys, token, SAMPLING))
+    after, figures = STEP(state_of(policy), prompts, BLIND, token, mask)
     np.testing.assert_allclose(figures['loss'], -logp[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['slow_loss'], -logp[:, 0][mask[:, 0]].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['fast_loss'], -logp[:, 1][mask[:, 1]].mean(), rtol=1e-5)
     for _ in range(10):
-        after, later = step(after, prompts, blind, token, mask)
-    assert later['loss'] < figures['loss'] - 0.5 and after.step == 11
+        after, later = STEP(after, prompts, BLIND, token, mask)
+    assert later['loss'] < figures['loss'] - 0.5
+
+
+def test_tokens_outside_the_mask_teach_nothing(policy, batch):
+    prompts, token, mask = batch
+    other = token.copy()
+    other[:, 0, 6], other[:, 1, 5:] = 5, 5  # after the last learnt token
+    other[1, 0, 1:] = 9  # of the clip without a gold trace
+    (after, figures), (again, same) = (
+        STEP(state_of(policy), prompts, BLIND, said, mask) for said in (token, other)
+    )
+    np.testing.assert_allclose(figures['loss'], same['loss'], rtol=1e-6)
+    for a, b in zip(jax.tree.leaves(after.policy), jax.tree.leaves(again.policy), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_batch_without_any_gold_branch_changes_nothing(policy, batch):
+    prompts, token, mask = batch
+    after, figures = STEP(state_of(policy), prompts, BLIND, token, np.zeros_like(mask))
+    assert figures['loss'] == 0 and figures['gradient_norm'] == 0
+    for a, b in zip(jax.tree.leaves(after.policy), jax.tree.leaves(policy), strict=True):
+        np.testing.assert_array_equal(a, b)
