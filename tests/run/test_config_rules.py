@@ -5,6 +5,7 @@ import re
 import pytest
 from small import changed
 
+from mer_jax.methods import METHODS
 from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, flat
 
 
@@ -36,6 +37,23 @@ RULES = [
     ('prompts_per_step', 12, ['prompts_per_step=12', 'mesh.data * mesh.fsdp = 8', 'e.g. 16']),
     ('cold_start.prompts_per_step', 3, ['cold_start.prompts_per_step=3', '= 8', 'e.g. 8']),
     ('evaluate.batch', 63, ['evaluate.batch=63', '= 8', 'e.g. 64']),
+    ('learn.clip_dual', 0.5, ['learn.clip_dual=0.5', 'above 1, e.g. 3.0', '0 for no dual clip']),
+    ('learn.clip_dual', 1.0, ['learn.clip_dual=1.0', 'above 1']),
+    (
+        'learn.minibatches',
+        3,
+        ['learn.minibatches=3', '= 8', 'prompts_per_step=16', 'e.g. prompts_per_step=24'],
+    ),
+    (
+        'learn.minibatches',
+        4,
+        ['learn.minibatches=4', '= 8', 'prompts_per_step=16', 'e.g. prompts_per_step=32'],
+    ),
+    (
+        'learn.microbatch',
+        4,
+        ['learn.microbatch=4', 'prompts of a minibatch on a device', '= 2', 'one of 1, 2, or 0'],
+    ),
     (
         'model.text.num_attention_heads',
         3,
@@ -50,7 +68,8 @@ RULES = [
 LEAST = [
     (key, least - 1, [f'{key}={least - 1}', f'at least {least}']) for key, least in AT_LEAST.items()
 ]
-CHOSEN = [(key, 'often', [f"{key}='often'", *choices]) for key, choices in CHOICES.items()]
+EACH = CHOICES | METHODS['mer_r1'].CHOICES
+CHOSEN = [(key, 'often', [f"{key}='often'", *choices]) for key, choices in EACH.items()]
 
 
 @pytest.mark.parametrize(('key', 'value', 'parts'), RULES + LEAST + CHOSEN)
@@ -77,7 +96,11 @@ def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, 
         ('mesh.data', 8),
         ('mesh.fsdp', 4),
         ('data.prompt_tokens', (64, 512)),
-        *[(key, choice) for key, choices in CHOICES.items() for choice in choices],
+        ('learn.clip_dual', 0.0),
+        ('learn.clip_dual', 1.5),
+        ('learn.minibatches', 2),
+        ('learn.microbatch', 2),
+        *[(key, choice) for key, choices in EACH.items() for choice in choices],
     ],
 )
 def test_the_border_of_a_rule_is_allowed(config, key, value):
@@ -89,6 +112,27 @@ def test_batches_divide_over_data_and_fsdp_but_not_over_tensor(config):
     check_config(config)
     with pytest.raises(ValueError, match=re.escape('prompts_per_step=3: must be a multiple')):
         check_config(changed(config, prompts_per_step=3))
+
+
+def test_minibatches_and_microbatches_divide_over_data_and_fsdp_but_not_over_tensor(config):
+    changed(config, mesh__fsdp=2, mesh__tensor=4, prompts_per_step=12, evaluate__batch=6)
+    check_config(changed(config, learn__minibatches=3, learn__microbatch=2))
+    with pytest.raises(ValueError) as raised:
+        check_config(changed(config, learn__minibatches=4))
+    message = str(raised.value)
+    for part in ('learn.minibatches=4', 'mesh.fsdp = 2', 'prompts_per_step=12', '_step=16'):
+        assert part in message
+    with pytest.raises(ValueError, match='learn.microbatch=2: .* = 3; one of 1, 3, or 0'):
+        check_config(changed(config, learn__minibatches=2))
+
+
+def test_functions_are_named_by_their_file_and_name():
+    def brief(texts, clips):
+        return {}
+
+    named = flat({'learn': {'rewards': (brief,)}})['learn.rewards']
+    assert len(named) == 1 and named[0].startswith('test_config_rules.py:')
+    assert named[0].endswith('brief')
 
 
 def test_flat_names_every_value_by_its_path():

@@ -1,0 +1,128 @@
+"""The updates of a step in their order, the reference, and the user's own rewards."""
+
+import dataclasses
+import types
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from mer_jax.methods.own_rewards import RewardError
+from mer_jax.rl.step import Learn
+from mer_jax.run.train import Programs, check_rewards, judge, learn_from, make_reference, own_names
+
+
+def programs(**named):
+    """Programs of which only the named ones may be called."""
+
+    def never(*_):
+        raise AssertionError('this program must not be called')
+
+    fields = [field.name for field in dataclasses.fields(Programs)]
+    return Programs(**dict.fromkeys(fields, never) | named)
+
+
+@pytest.mark.parametrize(
+    ('learn', 'parts'),
+    [
+        (Learn(), [0]),
+        (Learn(minibatches=3), [0, 1, 2]),
+        (Learn(minibatches=2, epochs=2), [0, 1, 0, 1]),
+    ],
+)
+def test_every_epoch_makes_an_update_on_each_minibatch_and_figures_are_averaged(learn, parts):
+    def update(state, experience, part):
+        assert experience == 'experience'
+        return [*state, int(part)], {'loss': np.float32(len(state)), 'drift': np.float32(part)}
+
+    made = programs(update=update)
+    state, figures = learn_from(made, [], 'experience', learn)
+    assert state == parts
+    assert figures == {'loss': (len(parts) - 1) / 2, 'drift': sum(parts) / len(parts)}
+
+
+@pytest.mark.parametrize('part', ['decoder', 'all'])
+def test_the_reference_is_a_copy_of_the_trained_part_in_the_dtype_of_activations(part):
+    policy = tiny.policy()
+    setting = types.SimpleNamespace(spec=types.SimpleNamespace(dtype='bfloat16'))
+    reference = make_reference(setting, policy, Learn(train=part))
+    trained = policy if part == 'all' else policy.decoder
+    assert jax.tree.structure(reference) == jax.tree.structure(trained)
+    for copied, leaf in zip(jax.tree.leaves(reference), jax.tree.leaves(trained), strict=True):
+        np.testing.assert_array_equal(copied, leaf.astype('bfloat16'))
+
+
+def rollout():
+    branches = types.SimpleNamespace(token='token', mask='mask', logp='logp')
+    return types.SimpleNamespace(branches=branches, features='features')
+
+
+def assess(policy, prompts, rolled, reading, own):
+    assert (policy, prompts, reading, own) == ('policy', 'prompts', 'reading', 'own')
+    return 'advantage', 'kept', {'recall': 0.5}
+
+
+def test_without_kl_no_reference_is_held_and_none_is_scored():
+    learn = Learn(kl=0.0)
+    assert make_reference(None, tiny.policy(), learn) is None
+    given = 'policy', None, 'prompts', rollout(), 'reading', 'own', learn
+    experience, figures = judge(programs(assess=assess), *given)
+    assert experience.reference is None and figures == {'recall': 0.5}
+    assert (experience.advantage, experience.kept, experience.sampled) == (
+        'advantage', 'kept', 'logp'
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(('part', 'features'), [('decoder', 'features'), ('all', None)])
+def test_with_kl_the_reference_scores_and_features_are_kept_for_frozen_towers(part, features):
+    def score_reference(reference, policy, prompts, rolled):
+        return f'{reference} of {rolled.branches.token}'
+
+    made = programs(assess=assess, score_reference=score_reference)
+    given = 'policy', 'reference', 'prompts', rollout(), 'reading', 'own', Learn(train=part)
+    experience, _ = judge(made, *given)
+    assert experience.reference == 'reference of token' and experience.features == features
+
+
+def short(texts, clips):
+    """1 for an answer of at most ten letters."""
+    return {'short': [[float(len(text) <= 10) for text in row] for row in texts]}
+
+
+def setting_of(config, *functions, **weights):
+    """As much of a setting as rewards need."""
+    with config.unlocked():
+        config.learn.rewards = functions
+        config.learn.weights.update(weights)
+    terms = ('recall', 'precision', 'f', 'form')
+    clip = types.SimpleNamespace(id='c7', words=('sad',))
+    method = types.SimpleNamespace(terms=terms)
+    return types.SimpleNamespace(config=config, method=method, train_clips=[clip])
+
+
+def test_own_rewards_are_those_with_a_weight_that_the_method_lacks(config):
+    assert own_names(setting_of(config)) == []
+    assert own_names(setting_of(config, short, short=0.5)) == ['short']
+
+
+def test_own_rewards_are_tried_before_training(config):
+    check_rewards(setting_of(config))
+    check_rewards(setting_of(config, short, short=0.5))
+
+
+def fragile(texts, clips):
+    return {'short': [[1 / len(text) for text in row] for row in texts]}
+
+
+def test_a_reward_that_fails_on_an_empty_answer_is_named_with_its_function_and_clip(config):
+    told = r'test_train\.py:fragile: raised ZeroDivisionError.*clip c7.*an empty one too'
+    with pytest.raises(RewardError, match=told):
+        check_rewards(setting_of(config, fragile, short=0.5))
+
+
+def test_a_reward_without_a_weight_and_a_weight_without_a_reward_are_named(config):
+    with pytest.raises(RewardError, match=r'learn\.weights\.short: is missing.*short = 1\.0'):
+        check_rewards(setting_of(config, short))
+    with pytest.raises(RewardError, match=r'learn\.weights\.long: no reward.*return short'):
+        check_rewards(setting_of(config, short, short=0.5, long=1.0))
