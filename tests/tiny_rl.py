@@ -1,11 +1,14 @@
 """Tiny groups and compiled programs, shared by the tests of reinforcement learning and methods."""
 
+import dataclasses
 import functools
 
 import jax
 import numpy as np
 import tiny
+import tiny_folder
 
+from mer_jax.group import Media, Prompts
 from mer_jax.models.omni import perceive, read_prompts
 from mer_jax.rl import step as rl
 from mer_jax.rl.score import Sampling, score
@@ -16,6 +19,10 @@ SAMPLING = Sampling(tokens=S, end=END, banned=BANNED, temperature=0.7)
 # The first and the third branch open alike. The end token of the second is forced: it ends nothing.
 OPENING = np.array([[11, 12], [13, END], [11, 12], [-1, -1]])
 PROMPTS = tiny.prompts([5, 3, 4, 6, 6, 2, 5, 4], 6)
+# With towers; an attention window has 16 patches.
+SEEING = dataclasses.replace(
+    tiny_folder.SPEC, vision=dataclasses.replace(tiny_folder.SPEC.vision, window_size=8)
+)
 
 
 def whole(logp_bgv):
@@ -49,7 +56,45 @@ def pulled_back(policy, prompts, token_bgs, slope_bgs):
 
 
 def random_branches(prompts=PROMPTS, g: int = G, s: int = S, seed: int = 3):
-    """Random tokens i[b, g, s] behind the last token of each prompt."""
+    """Random tokens i[b, g, s] after the last token of each prompt."""
     token = np.random.default_rng(seed).integers(2, 60, (len(prompts.start), g, s))
     token[:, :, 0] = prompts.start[:, None]
     return token
+
+
+def seen_prompts(seed: int = 0) -> Prompts:
+    """PROMPTS whose tokens show a picture of 4 cells and a sound of 2 tokens, for SEEING."""
+    rng, (b, t) = np.random.default_rng(seed), PROMPTS.token.shape
+    place = np.full((b, t), -1, np.int32)
+    place[:, -5:] = rng.permuted(np.tile(np.arange(6, dtype=np.int32), (b, 1)), axis=1)[:, :5]
+    media = Media(
+        patch=rng.normal(size=(b, 1, 16, 24)).astype(np.float32),
+        patch_mask=rng.random((b, 1, 16)) < 0.9,
+        patch_row_col=np.indices((4, 4)).reshape(2, 16).T[None, None] + np.zeros((b, 1, 1, 1), int),
+        sound=rng.normal(size=(b, 1, 8, 6)).astype(np.float32),
+        sound_length=np.tile([[8], [6]], (b // 2, 1)),
+        sound_pair=np.tile([[[0, 1], [2, 2]]], (b, 1, 1)),
+        place=np.where(PROMPTS.mask, place, -1),
+    )
+    return PROMPTS.replace(media=media)
+
+
+def experience_of(policy, prompts=PROMPTS, on_policy=False, seed: int = 5) -> rl.Experience:
+    """Random branches with advantages, whose sampling policy and reference are near the policy."""
+    rng = np.random.default_rng(seed)
+    token = random_branches(prompts)
+    b, g, s = token.shape
+    mask = (np.arange(s) > 2) & (np.arange(s) < rng.integers(5, s + 1, (b, g, 1)))
+    logp = np.asarray(scored(policy, prompts, token))
+    features = np.zeros((b, 0, 32), np.float32) if prompts is PROMPTS else None
+    near, far = rng.normal(0, 0.4, (2, *mask.shape))
+    return rl.Experience(
+        prompts=prompts,
+        features=features,
+        token=token,
+        mask=mask,
+        kept=np.ones((b, g), bool),
+        sampled=np.where(mask, logp if on_policy else logp + near, 0).astype(np.float32),
+        advantage=rng.normal(0, 1, (b, g)).astype(np.float32),
+        reference=(logp + far).astype(np.float32),
+    )

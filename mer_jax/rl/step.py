@@ -83,7 +83,7 @@ def assess(
     """
     prompts, branches = constrain(prompts), rollout.branches
     advantage, figures = judge(policy, prompts, rollout, reading, own, sampling)
-    ended = (branches.token == sampling.end).any(-1)
+    ended = (branches.mask & (branches.token == sampling.end)).any(-1)  # not in a forced opening
     silent = ~varies(advantage)
     kept = jnp.ones_like(ended)
     if learn.drop_overlong:

@@ -1,162 +1,164 @@
-import dataclasses
+"""The programs before an update: the rollout on a mesh, what is assessed, and the reference."""
+
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import tiny
-
-from mer_jax.group import Reading, TrainState
-from mer_jax.methods.mer_r1_rewards import reward_terms
-from mer_jax.models.omni import read_prompts
-from mer_jax.rl.group_relative import CalibrationRule, Weights
-from mer_jax.rl.grow import Sampling, score
-from mer_jax.rl.step import Learn, roll_out, train_step
-from mer_jax.sharding import make_mesh, named, state_shardings, to_devices
-
-SAMPLING = Sampling(tokens=7, end=63, banned=(60, 61, 62))
-STARTS = np.array([[[2, 3], [4, -1], [10, -1]], [[5, 6], [7, 8], [9, -1]]])
-OPENING = np.tile(np.array([[11, 12]]), (4, 1))
-OPTIMIZER = optax.sgd(0.1)
-B, G, A = 4, 4, 2
-LEARN = Learn()
-
-
-def reading(branches, named_same):
-    """A made-up reading: two anchors a branch, one of them absent here and there."""
-    rng = np.random.default_rng(0)
-    named_bgwc = rng.random((B, G, 2, 3)) < 0.5
-    if named_same:
-        named_bgwc = np.repeat(named_bgwc[:, :1], G, 1)
-    anchor = np.stack([np.full((B, G), 3), np.where(rng.random((B, G)) < 0.5, 4, -1)], -1)
-    echo = np.concatenate([np.asarray(branches.token)[:, :, :1], np.full((B, G, 5), 13)], -1)
-    echo[:, :, 3:5] = np.asarray(branches.token)[:, :, 3:5]
-    return Reading(
-        named=named_bgwc,
-        formed=np.ones((B, G), bool) if named_same else rng.random((B, G)) < 0.7,
-        anchor=anchor,
-        right=rng.random((B, G, A)) < 0.5,
-        echo=echo,
-        echo_anchor=np.where(anchor < 0, -1, anchor),
-    )
-
-
-GROW = jax.jit(functools.partial(roll_out, spec=tiny.SPEC, sampling=SAMPLING))
-
-
-@functools.cache
-def one_step(mesh, learn=LEARN, named_same=False):
-    """(state after, figures, branches) of one step on a mesh."""
-    policy, prompts = tiny.policy(), tiny.prompts([5, 3, 4, 6], 6)
-    with jax.set_mesh(mesh):
-        state = TrainState(step=jnp.int32(0), policy=policy, moments=OPTIMIZER.init(policy.decoder))
-        shardings = state_shardings(mesh, state)
-        state = jax.device_put(state, shardings)
-        reference = jax.device_put(tiny.policy(1).decoder, state_shardings(mesh, policy.decoder))
-        prompts, number_b = to_devices(mesh, (prompts, np.arange(B, dtype=np.uint32)))
-        rollout = GROW(state.policy, prompts, number_b, np.uint32(0), np.uint32(1), OPENING, STARTS)
-        read = to_devices(mesh, reading(jax.device_get(rollout.branches), named_same))
-        step = jax.jit(
-            functools.partial(
-                train_step, spec=tiny.SPEC, learn=learn, sampling=SAMPLING, optimizer=OPTIMIZER
-            ),
-            out_shardings=(shardings, None),
-        )
-        after, figures = step(state, reference, prompts, rollout, read, STARTS)
-    return after, jax.device_get(figures), jax.device_get(rollout.branches)
-
-
-@functools.cache
-def single():
-    return make_mesh(1, 1, 1, devices=jax.devices()[:1])
-
-
-def test_the_step_on_a_2x2x2_mesh_equals_the_step_on_one_device():
-    alone, figures, branches = one_step(single())
-    sharded, figures_8, branches_8 = one_step(make_mesh(2, 2, 2))
-    np.testing.assert_array_equal(branches.token, branches_8.token)
-    assert figures.keys() == figures_8.keys()
-    for name in figures:
-        np.testing.assert_allclose(figures[name], figures_8[name], atol=1e-5, err_msg=name)
-    weight = sharded.policy.decoder.model.layers.mlp.gate_proj.weight[...]
-    assert weight.sharding.spec == named(make_mesh(2, 2, 2), None, 'embed', 'mlp').spec
-    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(sharded), strict=True):
-        np.testing.assert_allclose(jax.device_get(a), jax.device_get(b), atol=1e-6)
-
-
-def test_groups_without_differences_teach_exactly_nothing():
-    learn = Learn(kl=0.0, calibration=CalibrationRule(space='off'))
-    _, figures, _ = one_step(single(), learn, named_same=True)
-    assert figures['silent_groups'] == 1 and figures['gradient_norm'] == 0
-    assert figures['loss'] == 0 and figures['advantage_std'] == 0
-
-
-@pytest.mark.slow
-def test_a_step_raises_the_probability_of_better_branches():
-    learn = Learn(kl=0.0, calibration=CalibrationRule(space='off'), weights=Weights(form=0.0))
-    after, figures, branches = one_step(single(), learn)
-    # On-policy the ratio is 1, so the surrogate is the mean of the advantages over tokens.
-    assert figures['drift'] < 1e-5
-    read, prompts = reading(branches, False), tiny.prompts([5, 3, 4, 6], 6)
-    terms = reward_terms(read.named, prompts.gold, read.formed)
-    advantage = np.asarray(terms.recall + terms.precision)
-    advantage = advantage - advantage.mean(1, keepdims=True)
-    assert np.abs(advantage).max() > 0.1
-
-    def weighted(decoder):
-        """Σ advantage · log p of the branches: what the step should raise."""
-        keys = read_prompts(decoder, prompts, np.zeros((B, 0, 32), np.float32))
-        logp = score(decoder, tiny.SPEC, prompts, keys, branches.token, banned=SAMPLING.banned)
-        return float((advantage[..., None] * logp * branches.mask).sum())
-
-    assert weighted(after.policy.decoder) > weighted(tiny.policy().decoder) + 1e-3
-
-
-@pytest.mark.slow
-def test_the_first_kl_is_that_of_the_sampling_policy_to_the_reference():
-    _, figures, _ = one_step(single(), Learn(kl=0.1))
-    assert figures['kl'] > 1e-3
-    np.testing.assert_allclose(
-        figures['loss'], 0.1 * figures['kl'] - figures['surrogate'], rtol=1e-4, atol=1e-6
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    'change',
-    [
-        {'disentangle': 'none'},
-        {'disentangle': 'reward'},
-        {'aggregate': 'constant'},
-        {'calibration': CalibrationRule(level='word')},
-        {'calibration': CalibrationRule(space='off')},
-        {'calibration': CalibrationRule(space='reward')},
-        {'calibration': CalibrationRule(space='mixed')},
-        {'calibration': CalibrationRule(sides='recall')},
-        {'standardise': False},
-        {'kl': 0.0},
-    ],
-    ids=str,
+from tiny_rl import (
+    END,
+    OPENING,
+    PROMPTS,
+    SAMPLING,
+    SEEING,
+    B,
+    rolled_out,
+    scored,
+    seen_prompts,
+    whole,
 )
-def test_every_switch_changes_what_is_learnt(change):
-    plain, _, _ = one_step(single())
-    other, _, _ = one_step(single(), dataclasses.replace(Learn(), **change))
-    moved = [
-        np.abs(a - b).max()
-        for a, b in zip(jax.tree.leaves(plain.policy), jax.tree.leaves(other.policy), strict=True)
-    ]
-    assert max(moved) > 1e-6
+
+from mer_jax.group import Branches, Rollout
+from mer_jax.models.omni import perceive
+from mer_jax.rl import step as rl
+from mer_jax.rl.group_relative import standardise
+from mer_jax.rl.optimizer import trained_part, with_part
+from mer_jax.sharding import make_mesh, state_shardings, to_devices
+
+# Four prompts with three branches each: scores that vary in the first and the last group alone.
+SCORE = np.float32([[0, 1, 2], [1, 1, 1], [0.1, 0.1, 0.1], [3, 3, 0]])
 
 
-def test_rollouts_repeat_with_the_same_seed_and_step_and_differ_with_another():
-    policy, prompts = tiny.policy(), tiny.prompts([5, 3, 4, 6], 6)
+@pytest.fixture(scope='module')
+def policy():
+    return tiny.policy()
 
-    def tokens(seed, step):
-        numbers = np.arange(B, dtype=np.uint32)
-        arguments = (np.uint32(seed), np.uint32(step), OPENING, STARTS)
-        return np.asarray(GROW(policy, prompts, numbers, *arguments).branches.token)
 
-    np.testing.assert_array_equal(tokens(0, 1), tokens(0, 1))
-    assert (tokens(0, 1) != tokens(0, 2)).any() and (tokens(0, 1) != tokens(1, 1)).any()
+def rollout_of(token, mask, logp):
+    return Rollout(branches=Branches(token, mask, logp, None), features=None, keys=None)
+
+
+def some_rollout():
+    """Branches that end, but for those of number 1 in groups 0 and 3; the opening is one token."""
+    token = np.full((4, 3, 6), 7)
+    token[:, :, 4:] = END
+    token[[0, 3], 1] = 7
+    token[:, :, 1] = END  # forced, so that it ends nothing
+    mask = np.zeros((4, 3, 6), bool)
+    mask[:, :, 2:5] = True
+    mask[[0, 3], 1, 5] = True
+    logp = np.where(mask, np.float32([[[0, 0, -1, -2, -3, -4]]]), 0)
+    return rollout_of(token, mask, logp)
+
+
+def judge(policy, prompts, rollout, reading, own, sampling):
+    return standardise(jnp.asarray(SCORE)), {'mine': jnp.float32(5)}
+
+
+def assessed(**switches):
+    learn = rl.Learn(**switches)
+    prompts = tiny.prompts([3, 3, 3, 3], 3)
+    arguments = None, prompts, some_rollout(), None, {}
+    return rl.assess(*arguments, judge=judge, learn=learn, sampling=SAMPLING)
+
+
+def test_the_advantage_and_the_figures_are_those_of_the_method():
+    advantage, kept, figures = assessed()
+    np.testing.assert_array_equal(advantage, standardise(SCORE))
+    assert kept.all() and figures['mine'] == 5
+    np.testing.assert_allclose(figures['advantage_std'], 0.5, rtol=1e-5)  # 1, 0, 0 and 1
+
+
+def test_entropy_is_the_mean_negative_log_probability_of_the_sampled_tokens():
+    # All twelve branches sampled −1, −2 and −3, and two of them −4 besides.
+    _, _, figures = assessed()
+    np.testing.assert_allclose(figures['entropy'], (12 * 6 + 2 * 4) / (12 * 3 + 2), rtol=1e-6)
+    np.testing.assert_allclose(figures['tokens'], (12 * 3 + 2) / 12, rtol=1e-6)
+
+
+def test_groups_without_spread_are_silent_whatever_their_mean():
+    assert assessed()[2]['silent_groups'] == 0.5
+
+    def constant(*_):
+        return jnp.ones((4, 3)), {}
+
+    arguments = None, tiny.prompts([3] * 4, 3), some_rollout(), None, {}
+    found = rl.assess(*arguments, judge=constant, learn=rl.Learn(), sampling=SAMPLING)
+    assert found[2]['silent_groups'] == 1
+
+
+def test_answers_are_overlong_where_no_end_was_sampled():
+    _, _, figures = assessed()
+    np.testing.assert_allclose([figures['overlong'], figures['ended']], [1 / 6, 5 / 6], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('switches', 'kept'),
+    [
+        ({}, [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]]),
+        ({'drop_overlong': True}, [[1, 0, 1], [1, 1, 1], [1, 1, 1], [1, 0, 1]]),
+        ({'drop_silent': True}, [[1, 1, 1], [0, 0, 0], [0, 0, 0], [1, 1, 1]]),
+        (
+            {'drop_silent': True, 'drop_overlong': True},
+            [[1, 0, 1], [0, 0, 0], [0, 0, 0], [1, 0, 1]],
+        ),
+    ],
+    ids=lambda value: '+'.join(value) if isinstance(value, dict) else '',
+)
+def test_cut_off_answers_and_silent_groups_can_be_left_out(switches, kept):
+    advantage, found, _ = assessed(**switches)
+    np.testing.assert_array_equal(found, np.array(kept, bool))
+    # What is dropped is still compared with the rest of its group.
+    np.testing.assert_array_equal(advantage, standardise(SCORE))
+
+
+def test_an_experience_keeps_the_samples_of_the_rollout_and_features_of_frozen_towers():
+    rollout = some_rollout().replace(features=np.zeros((4, 2, 32)))
+    arrays = np.ones((4, 3)), np.ones((4, 3), bool), None
+    prompts = tiny.prompts([3] * 4, 3)
+    frozen = rl.gather_experience(prompts, rollout, *arrays, rl.Learn(train='decoder'))
+    assert frozen.sampled is rollout.branches.logp and frozen.token is rollout.branches.token
+    assert frozen.mask is rollout.branches.mask and frozen.features is rollout.features
+    assert rl.gather_experience(prompts, rollout, *arrays, rl.Learn(train='all')).features is None
+
+
+def test_the_reference_scores_with_its_own_weights_as_the_branches_were_sampled(policy):
+    reference, rollout = tiny.policy(1), rolled_out(policy)
+    score = functools.partial(rl.score_reference, learn=rl.Learn(chunk=3), sampling=SAMPLING)
+    found = jax.jit(score)(reference.decoder, policy, PROMPTS, rollout)
+    wanted = scored(reference, PROMPTS, rollout.branches.token)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(found - rollout.branches.logp)[rollout.branches.mask].mean() > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('part', ['decoder', 'all'])
+def test_the_reference_perceives_with_its_own_towers_where_they_are_trained(part):
+    policy, reference = (tiny.policy(seed, SEEING) for seed in (0, 1))
+    prompts = seen_prompts()
+    rollout = rolled_out(policy, prompts)
+    seen = jax.jit(perceive)(policy, prompts.media)
+    np.testing.assert_allclose(rollout.features, seen, atol=1e-6)
+    mixed = with_part(policy, 'decoder', reference.decoder)
+    whose, not_whose = (reference, mixed) if part == 'all' else (mixed, reference)
+    score = functools.partial(rl.score_reference, learn=rl.Learn(train=part), sampling=SAMPLING)
+    found = jax.jit(score)(trained_part(reference, part), policy, prompts, rollout)
+    token = rollout.branches.token
+    np.testing.assert_allclose(found, scored(whose, prompts, token), atol=1e-5)
+    assert np.abs(found - scored(not_whose, prompts, token)).max() > 1e-3
+
+
+def test_a_rollout_on_a_2x2x2_mesh_equals_that_on_one_device(policy):
+    mesh, alone = make_mesh(2, 2, 2), jax.device_get(rolled_out(policy).branches)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(policy, state_shardings(mesh, policy))
+        prompts, numbers = to_devices(mesh, (PROMPTS, np.arange(B, dtype=np.uint32)))
+        grow = functools.partial(rl.roll_out, sampling=SAMPLING, watch=whole)
+        rollout = jax.jit(grow)(placed, prompts, numbers, np.uint32(0), np.uint32(1), OPENING)
+    found = jax.device_get(rollout.branches)
+    np.testing.assert_array_equal(found.token, alone.token)
+    np.testing.assert_array_equal(found.mask, alone.mask)
+    np.testing.assert_allclose(found.logp, alone.logp, atol=1e-5)
+    np.testing.assert_allclose(np.exp(found.watched), np.exp(alone.watched), atol=1e-5)
