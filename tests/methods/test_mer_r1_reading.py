@@ -1,20 +1,19 @@
-"""Reading branches: what they say, whether they have the form, where words begin, and the echo."""
+"""Reading branches: thought, words and form, where the words begin, and the echo."""
 
 import numpy as np
 import pytest
-from tokenizers import pre_tokenizers
 
-from mer_jax.data.prompts import FAST_OPENING, SLOW_OPENING
+from mer_jax.data.clips import Clip
 from mer_jax.data.stage.stage import stage_tokenizer
+from mer_jax.data.texts import TextReader
 from mer_jax.data.wheels.wheel import load_wheels
-from mer_jax.group import Branches
-from mer_jax.methods.mer_r1_reading import Parsed, Reader, branch_ids, byte_letters, token_bytes
+from mer_jax.methods.mer_r1 import OPENINGS
+from mer_jax.methods.mer_r1_reading import FAST_OPENING, Parsed, Reader
 
 TOKENIZER = stage_tokenizer()
 END, START, SIZE = TOKENIZER.eos_token_id, 1, 80
 WHEELS = load_wheels(('parrott', 'ekman'))
-GOLD = WHEELS.cells([['sad', 'angry']])
-READER = Reader(TOKENIZER, WHEELS, END, anchors=4, echo_tokens=40)
+CLIP = Clip('c7', words=('sad', 'angry'))
 
 THOUGHT = ' She looks down.'
 
@@ -23,9 +22,13 @@ def encode(text, tokenizer=TOKENIZER):
     return tokenizer.encode(text, add_special_tokens=False)
 
 
+def reader_of(tokenizer=TOKENIZER, anchors=4, echo_tokens=40):
+    return Reader(WHEELS, lambda text: encode(text, tokenizer), END, anchors, echo_tokens)
+
+
 def branches_of(*said):
     """One group whose branches open with <think> and sample these tokens or texts, then the end."""
-    opening = encode(SLOW_OPENING)
+    opening = encode(OPENINGS['slow'])
     token = np.full((1, len(said), SIZE), END, np.int32)
     mask = np.zeros(token.shape, bool)
     first = 1 + len(opening)
@@ -34,16 +37,19 @@ def branches_of(*said):
         token[0, g, 0], token[0, g, 1:first] = START, opening
         token[0, g, first : first + len(ids)] = ids
         mask[0, g, first : first + len(ids)] = True
-    blank = np.zeros(token.shape, np.float32)
-    return Branches(token=token, mask=mask, logp=blank, nucleus=blank, confidence=blank)
+    return token, mask
 
 
-def read(*said, reader=READER):
-    """Branches, their Reading without the axis b, and what each says."""
-    branches = branches_of(*said)
-    reading, (parsed,) = reader.read(branches, GOLD)
-    assert [x.shape[:2] for x in vars(reading).values()] == [(1, len(said))] * 6
-    return branches.token[0], type(reading)(**{k: x[0] for k, x in vars(reading).items()}), parsed
+def read(*said, reader=None, tokenizer=TOKENIZER):
+    """Tokens of branches, their Reading without the axis b, and each of them parsed."""
+    token, mask = branches_of(*said)
+    texts = TextReader(tokenizer, END).read(token, mask)
+    reading, (parsed,) = (reader or reader_of(tokenizer)).read(texts, [CLIP])
+    arrays = dict(vars(reading))
+    gold = arrays.pop('gold')
+    assert [x.shape[:2] for x in arrays.values()] == [(1, len(said))] * 6
+    np.testing.assert_array_equal(gold, WHEELS.cells([CLIP.words]))
+    return token[0], type(reading)(gold=gold, **{k: x[0] for k, x in arrays.items()}), parsed
 
 
 def spoken(echo_s, tokenizer=TOKENIZER):
@@ -98,8 +104,9 @@ def test_a_branch_without_an_end_says_what_it_says_with_one():
     ids = encode(f'{THOUGHT}</think><answer>sad</answer>')
     _, reading, parsed = read([*ids, END], ids)
     assert parsed[0] == parsed[1]
-    for array in vars(reading).values():
-        np.testing.assert_array_equal(array[0], array[1])
+    for name, array in vars(reading).items():
+        if name != 'gold':
+            np.testing.assert_array_equal(array[0], array[1], err_msg=name)
 
 
 def test_a_branch_that_sampled_nothing_says_nothing():
@@ -107,13 +114,6 @@ def test_a_branch_that_sampled_nothing_says_nothing():
     assert parsed == [Parsed('', '', (), False)]
     assert not reading.named.any()
     assert (reading.anchor == -1).all() and (reading.echo_anchor == -1).all()
-
-
-def test_a_branch_ends_with_its_last_sampled_token():
-    token, mask = np.array([7, 5, 11, 12, END, 13]), np.array([0, 0, 1, 1, 1, 0], bool)
-    assert branch_ids(token, mask, END) == [5, 11, 12]
-    assert branch_ids(token, mask & (token != END), END) == [5, 11, 12]
-    assert branch_ids(token, np.zeros(6, bool), END) == []
 
 
 def test_a_word_is_right_where_a_wheel_puts_it_into_a_gold_category():
@@ -125,9 +125,11 @@ def test_a_word_is_right_where_a_wheel_puts_it_into_a_gold_category():
 
 
 def test_gold_of_one_prompt_is_not_that_of_its_neighbour():
-    one = branches_of('</think><answer>sad</answer>')
-    two = Branches(**{name: np.concatenate([x, x]) for name, x in vars(one).items()})
-    reading, parsed = READER.read(two, WHEELS.cells([['sad'], ['happy']]))
+    token, mask = (np.repeat(x, 2, 0) for x in branches_of('</think><answer>sad</answer>'))
+    texts = TextReader(TOKENIZER, END).read(token, mask)
+    clips = [Clip('a', words=('sad',)), Clip('b', words=('happy', 'qwerty'))]
+    reading, parsed = reader_of().read(texts, clips)
+    np.testing.assert_array_equal(reading.gold, WHEELS.cells([clip.words for clip in clips]))
     assert reading.right[:, 0, 0].tolist() == [True, False]
     assert parsed[0] == parsed[1]
 
@@ -160,7 +162,6 @@ def test_anchors_point_at_the_tokens_that_begin_the_words(answer, starts):
 def test_the_echo_is_an_emptied_thought_and_the_branchs_own_answer(rest):
     token, reading, _ = read(f'{THOUGHT}</think>\n<answer>{rest}')
     assert spoken(reading.echo[0]) == FAST_OPENING + rest
-    assert reading.echo[0, 0] == START
     said, echo = token[0, token[0] != END], reading.echo[0, reading.echo[0] != END]
     size = len(encode(rest))
     np.testing.assert_array_equal(echo[-size:], said[-size:])
@@ -191,7 +192,7 @@ def test_anchors_of_branch_and_echo_pair_and_name_the_same_tokens():
 
 def test_an_echo_of_a_branch_without_words_is_blank():
     _, reading, _ = read('x</think><answer> , </answer>')
-    assert reading.echo[0].tolist() == [START] + [END] * 39
+    assert reading.echo[0].tolist() == [END] * 40
 
 
 def test_more_words_than_anchors_are_named_but_not_compared():
@@ -206,7 +207,7 @@ def test_an_echo_longer_than_its_room_is_cut_with_its_anchors():
     opening = len(encode(FAST_OPENING))
     text = 'x</think><answer>sad,happy,angry</answer>'
     for room, anchors in [(0, 0), (1, 1), (2, 1), (3, 2), (5, 3)]:
-        reader = Reader(TOKENIZER, WHEELS, END, anchors=4, echo_tokens=1 + opening + room)
+        reader = reader_of(echo_tokens=1 + opening + room)
         _, reading, parsed = read(text, reader=reader)
         assert reading.echo.shape == (1, 1 + opening + room)
         kept = TOKENIZER.decode(encode('sad,happy,angry</answer>')[:room])
@@ -218,11 +219,10 @@ def test_an_echo_longer_than_its_room_is_cut_with_its_anchors():
 def test_an_echo_is_exact_where_a_token_spans_the_border_of_the_answer():
     tokenizer = stage_tokenizer()
     tokenizer.add_tokens(['>sad'])
-    reader = Reader(tokenizer, WHEELS, END, anchors=4, echo_tokens=40)
     ids = encode('x</think><answer>sad, happy</answer>', tokenizer)
     spanning = tokenizer.convert_tokens_to_ids('>sad')
     assert spanning in ids
-    token, reading, parsed = read(ids, reader=reader)
+    token, reading, parsed = read(ids, tokenizer=tokenizer)
     assert parsed[0].words == ('sad', 'happy')
     assert spoken(reading.echo[0], tokenizer) == f'{FAST_OPENING}sad, happy</answer>'
     assert token[0, reading.anchor[0, 0]] == spanning
@@ -232,8 +232,8 @@ def test_an_echo_is_exact_where_a_token_spans_the_border_of_the_answer():
 def test_a_token_that_no_echo_can_hold_leaves_words_but_no_anchors():
     tokenizer = stage_tokenizer()
     tokenizer.add_tokens(['\n<answer>sad'])
-    reader = Reader(tokenizer, WHEELS, END, anchors=4, echo_tokens=40)
-    _, reading, parsed = read(encode('x</think>\n<answer>sad</answer>', tokenizer), reader=reader)
+    ids = encode('x</think>\n<answer>sad</answer>', tokenizer)
+    _, reading, parsed = read(ids, tokenizer=tokenizer)
     assert parsed[0].words == ('sad',) and parsed[0].formed
     assert (reading.anchor == -1).all() and (reading.echo_anchor == -1).all()
     assert spoken(reading.echo[0]) == ''
@@ -254,21 +254,3 @@ def test_no_bytes_make_reading_fail():
     pairs = np.nonzero(reading.anchor >= 0)
     echoed = reading.echo[pairs[0], reading.echo_anchor[pairs]]
     np.testing.assert_array_equal(token[pairs[0], reading.anchor[pairs]], echoed)
-
-
-def test_bytes_of_tokens_in_a_row_are_what_the_tokenizer_decodes():
-    piece = token_bytes(TOKENIZER)
-    assert len(piece) == len(TOKENIZER)
-    rng = np.random.default_rng(0)
-    for _ in range(100):
-        ids = rng.integers(0, len(TOKENIZER), 20).tolist()
-        joined = b''.join(piece[i] for i in ids)
-        assert joined.decode(errors='replace') == TOKENIZER.decode(ids)
-    text = 'Ach — she’s “sad”…  日本\n🙂'
-    assert b''.join(piece[i] for i in encode(text)) == text.encode()
-
-
-def test_every_byte_has_its_letter():
-    letters = byte_letters()
-    assert sorted(letters.values()) == list(range(256))
-    assert set(letters) == set(pre_tokenizers.ByteLevel.alphabet())

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mer_jax.group import RewardTerms
 from mer_jax.methods.mer_r1_rewards import (
     calibrate_categories,
     calibrate_words,
+    category_confidence,
     masked_mean,
     reward_terms,
     set_scores,
@@ -73,17 +73,24 @@ def test_each_branch_is_compared_with_the_gold_of_its_own_prompt():
     terms = reward_terms(
         np.stack([named, named]), gold, np.array([[True, False, True], [False, True, True]])
     )
-    assert isinstance(terms, RewardTerms)
-    np.testing.assert_array_equal(terms.recall, [[1, 0, 1], [0, 1, 1]])
-    np.testing.assert_array_equal(terms.precision, [[1, 0, 0.5], [0, 1, 0.5]])
-    np.testing.assert_allclose(terms.f, [[1, 0, 2 / 3], [0, 1, 2 / 3]], rtol=1e-6)
-    np.testing.assert_array_equal(terms.form, [[1, 0, 1], [0, 1, 1]])
+    assert list(terms) == ['recall', 'precision', 'f', 'form']
+    np.testing.assert_array_equal(terms['recall'], [[1, 0, 1], [0, 1, 1]])
+    np.testing.assert_array_equal(terms['precision'], [[1, 0, 0.5], [0, 1, 0.5]])
+    np.testing.assert_allclose(terms['f'], [[1, 0, 2 / 3], [0, 1, 2 / 3]], rtol=1e-6)
+    np.testing.assert_array_equal(terms['form'], [[1, 0, 1], [0, 1, 1]])
 
 
 def test_a_masked_mean_sees_nothing_behind_the_mask():
     x = np.array([[1.0, NAN, 4.0], [NAN, NAN, NAN], [np.inf, 2.0, 3.0]])
     mask = np.array([[True, False, True], [False, False, False], [False, True, True]])
     np.testing.assert_array_equal(masked_mean(x, mask, -1), [2.5, 0, 2.5])
+
+
+def test_the_confidence_of_a_category_sums_the_tokens_that_start_its_words():
+    chance = np.array([0.4, 0.3, 0.2, 0.1])
+    starts = np.array([[[0, 1], [2, -1], [-1, -1]]])
+    confidence = category_confidence(np.log(chance), starts)
+    np.testing.assert_allclose(confidence, np.log([[0.7, 0.2, 1e-10]]), rtol=1e-5)
 
 
 # One prompt, two branches, three anchors, two wheels of three categories.
