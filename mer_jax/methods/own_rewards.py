@@ -37,6 +37,13 @@ def own_terms(
     A function gets the texts [b][g] of all branches and the clips [b], and returns {name: numbers
     [b, g]}. `names` are those with a weight. Raises RewardError naming function, clip and rule.
     """
+    terms = collected(functions, texts, clips)
+    check_names(functions, names, terms)
+    return {name: terms[name] for name in names}
+
+
+def collected(functions, texts, clips) -> dict[str, np.ndarray]:
+    """All that the functions return, checked, by name."""
     terms, owner = {}, {}
     for function in functions:
         for name, value_bg in call(function, texts, clips).items():
@@ -49,8 +56,7 @@ def own_terms(
                 checked(function, name, value_bg, texts, clips),
                 title(function),
             )
-    check_names(functions, names, terms)
-    return {name: terms[name] for name in names}
+    return terms
 
 
 def call(function: RewardFunction, texts, clips) -> dict:
@@ -133,10 +139,11 @@ def check_functions(functions, names: Sequence[str], method_terms: Sequence[str]
             raise RewardError(
                 f'learn.rewards: {function!r} is no function; name functions of (texts, clips)'
             )
-    terms = own_terms(functions, names, [['', '']], [clip])
+    terms = collected(functions, [['', '']], [clip])
     for name in terms:
         if name in method_terms:
             raise RewardError(
                 f'learn.rewards: the reward {name!r} has the name of a term of the method '
                 f'({", ".join(method_terms)}); give it another'
             )
+    check_names(functions, names, terms)
