@@ -1,4 +1,4 @@
-"""Attention of the decoder and of the towers, in plain XLA."""
+"""Attention of the decoder and of the towers, in plain XLA; softmax in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -6,30 +6,30 @@ from flax import struct
 
 from mer_jax.group import Array, Keys
 
-MASKED = -1e30  # finite, so that a row without any key gives a mean and no NaN
-SHORTEST_PIECE = 128  # tokens of a prompt whose attention is made at a time
+MASKED = -1e30  # finite: a row without any key gives a mean, not NaN
+SHORTEST_PIECE = 128  # prompt tokens whose attention is computed at a time
 
 
 @struct.dataclass
 class KeysByHead:
-    """Keys with the head before the tokens, as products of queries and keys take them."""
+    """Keys with the head before the tokens: the order in which attention multiplies them."""
 
     k: Array  # f[l, b, k, t, h] of a prompt, f[l, b, k, g, s, h] of branches; of one layer no l
     v: Array
 
 
 def by_head(keys: Keys) -> KeysByHead:
-    """The keys of prompts, transposed once for all that attends to them."""
+    """The keys of prompts with the head first; transpose once, then attend many times."""
     return KeysByHead(k=keys.k.swapaxes(-3, -2), v=keys.v.swapaxes(-3, -2))
 
 
 def by_head_of_branches(key_bgskh, value_bgskh) -> KeysByHead:
-    """The keys of branches in one layer."""
+    """The keys of branches in one layer with the head first."""
     return KeysByHead(k=key_bgskh.transpose(0, 3, 1, 2, 4), v=value_bgskh.transpose(0, 3, 1, 2, 4))
 
 
 def empty_branches(keys: KeysByHead, g: int, s: int) -> KeysByHead:
-    """Room for the keys of g branches of s tokens behind each prompt of `keys`, in all layers."""
+    """Zeros in place of the keys of g branches of s tokens behind each prompt, in all layers."""
     layers, b, k, _, h = keys.k.shape
     own = jnp.zeros((layers, b, k, g, s, h), keys.k.dtype)
     return KeysByHead(k=own, v=own)
@@ -45,18 +45,18 @@ def scores(query, key):
     return jnp.einsum('...mh,...th->...mt', query, key, preferred_element_type=jnp.float32)
 
 
-def _scores(query, key):
+def _scores_forward(query, key):
     return scores(query, key), (query, key)
 
 
-def _scores_gradients(kept, ds):
+def _scores_backward(kept, ds):
     query, key = kept
     ds = ds.astype(query.dtype)
     by_key = jnp.einsum('...mh,...mt->...ht', query, ds)
     return jnp.einsum('...mt,...th->...mh', ds, key), by_key.swapaxes(-1, -2)
 
 
-scores.defvjp(_scores, _scores_gradients)
+scores.defvjp(_scores_forward, _scores_backward)
 
 
 @jax.custom_vjp
@@ -65,28 +65,28 @@ def mix(chance, value):
     return jnp.einsum('...mt,...th->...mh', chance, value)
 
 
-def _mix(chance, value):
+def _mix_forward(chance, value):
     return mix(chance, value), (chance, value)
 
 
-def _mix_gradients(kept, dy):
+def _mix_backward(kept, dy):
     chance, value = kept
     by_value = jnp.einsum('...mh,...mt->...ht', dy, chance)
     return jnp.einsum('...mh,...th->...mt', dy, value), by_value.swapaxes(-1, -2)
 
 
-mix.defvjp(_mix, _mix_gradients)
+mix.defvjp(_mix_forward, _mix_backward)
 
 
 def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mask_su):
-    """Branches over [shared prompt block | own block] in one softmax: f[b, g, s, n, h].
+    """Attention f[b, g, s, n, h] of branches to [the prompt's keys | their own], in one softmax.
 
-    prompt holds f[b, k, t, h], own f[b, k, g, u, h] of one layer. The prompt's block is read by all
-    branches in one matrix product per key head; nothing of it is copied.
+    `prompt` and `own` are the keys of one layer, own with u slots a branch. All branches read the
+    prompt's keys in one matrix product for each key head; the keys are not copied.
     """
     b, g, s, n, h = query_bgsnh.shape
     k = prompt.k.shape[1]
-    # The narrow operands are transposed, for then the wide scores need not be.
+    # Transpose the queries, which are narrow, so that the scores stay in place.
     query = (query_bgsnh * h**-0.5).reshape(b, g, s, k, n // k, h).transpose(0, 3, 1, 2, 4, 5)
     sizes = b, k, g, s, n // k, -1
     by_prompt, by_branch = query.reshape(b, k, -1, h), query.reshape(b, k, g, -1, h)
@@ -106,12 +106,12 @@ def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mas
 
 
 def attend_before(query_btnh, key_btkh, value_btkh, mask_btu):
-    """Attention f[b, t, n, h] of prompt tokens to those that bool[b, t, u] allows, none behind.
+    """Causal masked attention f[b, t, n, h] over the prompt; mask_btu allows no later token.
 
-    A long prompt goes in up to four pieces, each over the keys up to its own end: of the scores
-    that the mask would throw away, three quarters are never made.
+    A long prompt is computed in up to four pieces, each over the keys up to its own end. This
+    skips three quarters of the scores that the mask would remove.
     """
-    made = [
+    mixed = [
         attend_masked(
             query_btnh[:, first:end],
             key_btkh[:, :end],
@@ -120,17 +120,17 @@ def attend_before(query_btnh, key_btkh, value_btkh, mask_btu):
         )
         for first, end in pieces(query_btnh.shape[1])
     ]
-    return made[0] if len(made) == 1 else jnp.concatenate(made, 1)
+    return mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, 1)
 
 
 def pieces(t: int) -> list[tuple[int, int]]:
-    """The ends of the pieces in which t prompt tokens attend, none of few tokens."""
+    """(first, end) of the pieces of t tokens: quarters, or SHORTEST_PIECE if that is longer."""
     size = max(SHORTEST_PIECE, -(-t // 4))
     return [(first, min(first + size, t)) for first in range(0, t, size)]
 
 
 def attend_masked(query_btnh, key_bukh, value_bukh, mask_btu):
-    """Attention f[b, t, n, h] of tokens to those that bool[b, t, u] allows."""
+    """Attention f[b, t, n, h] of tokens t to the tokens u that bool[b, t, u] allows."""
     b, t, n, h = query_btnh.shape
     k = key_bukh.shape[2]
     query = (query_btnh * h**-0.5).reshape(b, t, k, n // k, h).transpose(0, 2, 1, 3, 4)
@@ -148,8 +148,8 @@ def attend_masked(query_btnh, key_bukh, value_bukh, mask_btu):
 def attend_within(query, key, value, mask, block: int):
     """Attention f[..., t, n, h] of tokens to the valid tokens of their own block of `block` tokens.
 
-    query, key and value are f[..., t, n, h], mask bool[..., t]; softmax in float32. A block without
-    any valid token gives a mean and no NaN.
+    query, key and value are f[..., t, n, h], mask bool[..., t]. A block without any valid token
+    gives a mean, not NaN.
     """
     blocks = (-1, block, *query.shape[-2:])
     mixed = jax.nn.dot_product_attention(

@@ -1,4 +1,4 @@
-"""The audio tower: chunks of log-mel frames → one feature per audio token."""
+"""The audio tower: from chunks of log-mel frames to one feature per audio token."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class Attention(nnx.Module):
         self.out_proj = Projection(rngs, (n, h, d), 'heads _ embed', bias=True, inputs=2)
 
     def __call__(self, x, mask):
-        """f[b, j, i, d] of x f[b, j, i, d], where a frame sees the valid frames of its chunk."""
+        """f[b, j, i, d] of x f[b, j, i, d]; a frame attends to the valid frames of its chunk."""
         mixed = attend_within(
             self.q_proj(x), self.k_proj(x), self.v_proj(x), mask, block=x.shape[2]
         )
@@ -43,7 +43,7 @@ class Layer(nnx.Module):
 
     def __call__(self, x, mask):
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
-        return x + self.fc2(gelu(self.fc1(self.final_layer_norm(x))))
+        return x + self.fc2(_gelu(self.fc1(self.final_layer_norm(x))))
 
 
 class AudioTower(nnx.Module):
@@ -61,10 +61,10 @@ class AudioTower(nnx.Module):
     def __call__(self, sound_bjfm: Array, length_bj: Array, pair_bq2: Array, remat: bool = False):
         """Features f[b, q, output_dim] in the dtype of the sound.
 
-        A token of padding is finite and means nothing. `remat` recomputes each layer in the
+        Features of padding are finite and have no meaning. `remat` recomputes each layer in the
         backward pass.
         """
-        x_bjid = self.hear(sound_bjfm, length_bj)
+        x_bjid = self._convolve(sound_bjfm, length_bj)
         mask_bji = jnp.arange(x_bjid.shape[2]) < (length_bj[..., None] + 1) // 2
 
         def body(x, layer):
@@ -78,29 +78,29 @@ class AudioTower(nnx.Module):
         )
         return self.proj(self.ln_post(token_bqd))
 
-    def hear(self, sound_bjfm, length_bj):
-        """Convolved frames f[b, j, f / 2, d] with their positions; chunks do not see each other."""
+    def _convolve(self, sound_bjfm, length_bj):
+        """Convolved frames f[b, j, f / 2, d] plus their positions; each chunk by itself."""
         valid_bjf1 = (jnp.arange(sound_bjfm.shape[2]) < length_bj[..., None])[..., None]
         x = jnp.where(valid_bjf1, sound_bjfm, 0)
-        x = jnp.where(valid_bjf1, gelu(self.conv1(taps(x, stride=1))), 0)
-        x = gelu(self.conv2(taps(x, stride=2)))
+        x = jnp.where(valid_bjf1, _gelu(self.conv1(taps(x, stride=1))), 0)
+        x = _gelu(self.conv2(taps(x, stride=2)))
         return x + sinusoids(*x.shape[2:]).astype(x.dtype)
 
 
-def gelu(x):
+def _gelu(x):
     """The exact GELU."""
     return jax.nn.gelu(x, approximate=False)
 
 
 def taps(x, stride):
-    """What a convolution of width 3 sees of frames f[..., f, m]: f[..., f / stride, m, 3]."""
+    """Inputs f[..., f / stride, m, 3] of a convolution of width 3 over frames f[..., f, m]."""
     frames = x.shape[-2]
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 1), (0, 0)])
     return jnp.stack([padded[..., i : i + frames : stride, :] for i in range(3)], -1)
 
 
 def sinusoids(frames: int, width: int):
-    """Whisper's positions f[frames, width]: sines, then cosines."""
+    """Position embeddings f[frames, width] of Whisper: sines, then cosines."""
     half = width // 2
     frequency = np.exp(-np.log(10000.0) / (half - 1) * np.arange(half)).astype(np.float32)
     angle = np.arange(frames, dtype=np.float32)[:, None] * frequency

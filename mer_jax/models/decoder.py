@@ -1,8 +1,9 @@
-"""The text decoder (Qwen2): prompts are read into keys once, branches extend them together.
+"""The text decoder (Qwen2): reads a prompt once, then runs all its branches over the same keys.
 
-`prefill` reads prompts; `extend` runs branch tokens over [the prompt's keys | their own], for one
-token while decoding or a whole branch while scoring. ANATOMY of the layers: pre-norm, grouped-query
-attention with q, k, v biases, SwiGLU, multimodal rotary positions (transformers, qwen2_5_vl).
+`prefill` computes the keys of prompts. `extend` runs whole branches over [the prompt's keys | their
+own], for scoring; `extend_one` runs one token of each branch, for decoding. A layer has pre-norms,
+grouped-query attention with biases of q, k and v, SwiGLU and multimodal rotary positions, as
+qwen2_5_vl in `transformers`.
 """
 
 import jax
@@ -65,7 +66,7 @@ class Layer(nnx.Module):
         return query, key, self.self_attn.v_proj(y)
 
     def finish(self, x, mixed):
-        """x f[..., d] after the residuals of attention (mixed f[..., n, h]) and of the MLP."""
+        """f[..., d]: x plus the outputs of attention (from mixed f[..., n, h]) and of the MLP."""
         x = x + self.self_attn.o_proj(mixed)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -79,7 +80,7 @@ class Embedding(nnx.Module):
 
 
 class Backbone(nnx.Module):
-    """Everything but the head; called `model` in checkpoints."""
+    """Embeddings, layers and final norm; called `model` in checkpoints."""
 
     def __init__(self, rngs, spec: TextSpec):
         self.embed_tokens = Embedding(rngs, spec)
@@ -90,7 +91,7 @@ class Backbone(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """The decoder with its head; a tied head is the embedding matrix, no weight of its own."""
+    """The decoder with its head; a tied head has no weight and uses the embedding matrix."""
 
     def __init__(self, rngs, spec: TextSpec):
         self.spec = spec
@@ -112,11 +113,11 @@ class Decoder(nnx.Module):
         return product(x, head.astype(x.dtype), 1, jnp.float32)
 
 
-def rotary(spec: TextSpec, position: Array, dtype):
+def _rotary(spec: TextSpec, position: Array, dtype):
     """cos and sin f[..., h] of positions i[..., 3] (time, height, width), angles in float32.
 
-    Frequency j turns with time if j < s_t, with height if j < s_t + s_h, else with width, where
-    (s_t, s_h, s_w) is `mrope_section`.
+    With `mrope_section` = (s_t, s_h, s_w), frequency j follows the time if j < s_t, the height if
+    j < s_t + s_h, else the width.
     """
     half = spec.head_dim // 2
     frequency = spec.rope_theta ** (-2.0 * np.arange(half) / spec.head_dim)
@@ -127,8 +128,8 @@ def rotary(spec: TextSpec, position: Array, dtype):
 
 
 def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
-    """The keys and values f[l, b, t, k, h] of prompts; the last layer only makes its own."""
-    cos, sin = rotary(decoder.spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
+    """The keys of prompts; the last layer computes its keys and values, nothing else."""
+    cos, sin = _rotary(decoder.spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
     angles = cos[:, :, None], sin[:, :, None]
     slots = jnp.arange(x_btd.shape[1])
     mask_btu = (slots[:, None] >= slots) & mask_bt[:, None]
@@ -149,7 +150,7 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys
 
 
 def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=False):
-    """Normalised hidden states f[b, g, s, d] of whole branches that start at position_b."""
+    """Normalised hidden states f[b, g, s, d] of whole branches; token 0 is at position_b."""
     s = token_bgs.shape[2]
     x = decoder.embed(token_bgs, keys.k.dtype)
     angles = branch_rotary(decoder.spec, position_b, s, x.dtype)
@@ -170,9 +171,9 @@ def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=F
 def extend_one(
     decoder: Decoder, token_bg, position_b, keys: KeysByHead, mask_bt, own: KeysByHead, at
 ):
-    """Hidden states f[b, g, d] of token number `at` of each branch, and `own` keys with it added.
+    """Hidden states f[b, g, d] of token number `at` of each branch, and `own` with its keys added.
 
-    `own` travels in the scan's carry, where it is updated in place.
+    `own` is part of the scan's carry, so that XLA updates it in place.
     """
     x = decoder.embed(token_bg, keys.k.dtype)[:, :, None]
     angles = branch_rotary(decoder.spec, position_b + at, 1, x.dtype)
@@ -198,7 +199,7 @@ def extend_one(
 
 
 def branch_rotary(spec: TextSpec, position_b, s, dtype):
-    """cos and sin f[b, 1, s, 1, h] of s tokens of plain text from position_b on."""
+    """cos and sin f[b, 1, s, 1, h] of s text tokens, the first at position_b."""
     position_bs = position_b[:, None] + jnp.arange(s)
-    cos, sin = rotary(spec, jnp.repeat(position_bs[..., None], 3, -1), dtype)
+    cos, sin = _rotary(spec, jnp.repeat(position_bs[..., None], 3, -1), dtype)
     return cos[:, None, :, None], sin[:, None, :, None]

@@ -1,4 +1,4 @@
-"""The pieces that decoder and towers share: weights, projections, norms, rotation."""
+"""Building blocks of decoder and towers: weights, projections, norms, rotary embedding."""
 
 import functools
 
@@ -11,10 +11,11 @@ from flax import nnx
 def weight(
     rngs: nnx.Rngs, shape: tuple[int, ...], axes: str, scale: float | None = None, inputs: int = 0
 ):
-    """A normal weight of `shape` whose dimensions carry the logical names in `axes` ('_' = none).
+    """A normal weight; `axes` names each dimension of `shape` for the mesh ('_' = no name).
 
-    `scale` is the standard deviation; by default 1/√(first dimension). `inputs` is how many leading
-    dimensions a product contracts: those a checkpoint stores last (0: it stores the weight as is).
+    `scale` is the standard deviation, by default 1/√(first dimension). `inputs` is the number of
+    leading dimensions that a product contracts; a checkpoint stores them last. With 0 inputs a
+    checkpoint stores the weight in this order.
     """
     names = tuple(None if name == '_' else name for name in axes.split())
     assert len(names) == len(shape), f'axes={axes!r} must name each dimension of {shape}'
@@ -24,7 +25,7 @@ def weight(
 
 
 def constant(value: float, shape: tuple[int, ...], axes: str):
-    """A weight that starts as a constant: biases at 0, norms at 1."""
+    """A weight with one initial value: biases 0, norms 1."""
     names = tuple(None if name == '_' else name for name in axes.split())
     return nnx.Param(jnp.full(shape, value, jnp.float32), axes=names, inputs=0)
 
@@ -42,11 +43,11 @@ def product(x, w, inputs: int, dtype):
     return jax.lax.dot_general(x, w, (axes, ((), ())), preferred_element_type=dtype)
 
 
-def _product(x, w, inputs, dtype):
+def _product_forward(x, w, inputs, dtype):
     return product(x, w, inputs, dtype), (x, w)
 
 
-def _gradients(inputs, dtype, kept, dy):
+def _product_backward(inputs, dtype, kept, dy):
     x, w = kept
     dy = dy.astype(x.dtype)
     outputs, rows = w.ndim - inputs, tuple(range(x.ndim - inputs))
@@ -57,28 +58,28 @@ def _gradients(inputs, dtype, kept, dy):
     )
 
 
-product.defvjp(_product, _gradients)
+product.defvjp(_product_forward, _product_backward)
 
 
 class Projection(nnx.Module):
-    """y = x·W + b; a checkpoint's (out, in) matrix is transposed, then reshaped to `shape`.
+    """y = x·W + b, with W of `shape`: the (out, in) matrix of a checkpoint, transposed and split.
 
-    `inputs` is how many leading dimensions of the weight are contracted with x's last ones.
+    The `inputs` leading dimensions of W are contracted with the last dimensions of x.
     """
 
     def __init__(self, rngs, shape, axes, bias=False, inputs=1):
         fan_in = int(np.prod(shape[:inputs]))
         self.weight = weight(rngs, shape, axes, fan_in**-0.5, inputs)
-        if bias:
-            self.bias = constant(0.0, shape[inputs:], ' '.join(axes.split()[inputs:]))
+        outputs = ' '.join(axes.split()[inputs:])
+        self.bias = constant(0.0, shape[inputs:], outputs) if bias else None
 
     def __call__(self, x):
         y = product(x, self.weight[...].astype(x.dtype), self.weight.inputs, x.dtype)
-        return y + self.bias[...].astype(x.dtype) if hasattr(self, 'bias') else y
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
-    """x / rms(x), taken in float32 and cast back before the scale, as Qwen2 does."""
+    """x / rms(x) in float32, cast back to the dtype of x before the scale, as in Qwen2."""
 
     def __init__(self, width: int, eps: float):
         self.eps = eps
@@ -91,7 +92,7 @@ class RMSNorm(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """The usual layer norm with bias, in float32."""
+    """Layer norm with scale and bias, in float32."""
 
     def __init__(self, width: int, eps: float = 1e-5):
         self.eps = eps
@@ -106,13 +107,13 @@ class LayerNorm(nnx.Module):
 
 
 def rotate(x, cos, sin):
-    """Rotary embedding in the 'rotate half' layout; cos and sin broadcast against x."""
+    """x with its rotary embedding ('rotate half' layout); cos and sin broadcast against x."""
     half = x.shape[-1] // 2
     turned = jnp.concatenate([-x[..., half:], x[..., :half]], -1)
     return x * cos + turned * sin
 
 
 def stack(make, rngs: nnx.Rngs, depth: int):
-    """`depth` layers made by make(rngs) as one Module whose weights lead with the layer axis."""
+    """`depth` layers as one module: weights of make(rngs), stacked along a leading layer axis."""
     keys = jax.random.split(rngs.params(), depth)
     return jax.vmap(lambda key: make(nnx.Rngs(params=key)))(keys)

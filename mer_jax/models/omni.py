@@ -1,4 +1,4 @@
-"""The Thinker: towers that perceive, and the decoder that reads what they saw."""
+"""The Thinker: vision tower, audio tower, and the decoder that reads their features."""
 
 import jax.numpy as jnp
 from flax import nnx, struct
@@ -12,7 +12,7 @@ from mer_jax.models.vision import VisionTower
 
 @struct.dataclass
 class Omni:
-    """Decoder and towers; a tower that the spec lacks is None."""
+    """Decoder and towers; a tower that the spec does not have is None."""
 
     decoder: Decoder
     visual: VisionTower | None
@@ -32,11 +32,10 @@ def make_omni(key, spec: Spec) -> Omni:
 
 
 def perceive(omni: Omni, media: Media):
-    """What the towers make of the media: f[b, rows, d], pictures first, then sound.
+    """The towers' features of the media in spec.dtype: f[b, rows, d], pictures first, then sound.
 
-    The rows are those that `Media.place` counts: z · p / merge² of pictures, then q of sound.
-    Features that come with the media are taken as they are. The dtype is that of activations,
-    even without any row.
+    `Media.place` counts these rows: z · p / merge² of pictures, then q of sound; there may be none.
+    Features that are part of the media are returned without running the towers.
     """
     spec = omni.spec
     if media.feature is not None:
@@ -53,9 +52,9 @@ def perceive(omni: Omni, media: Media):
 
 
 def read_prompts(decoder: Decoder, prompts: Prompts, features_brd, remat: bool = False) -> Keys:
-    """The keys f[l, b, t, k, h] of prompts whose media tokens show the features.
+    """The keys of prompts, with the features in place of their media tokens.
 
-    The dtype of the features is that of all activations, also where there are no rows.
+    Activations have the dtype of the features, also if there are no rows.
     """
     x = decoder.embed(prompts.token, features_brd.dtype)
     place = prompts.media.place

@@ -1,16 +1,16 @@
-"""The sizes of a model as frozen dataclasses; field names follow the checkpoints' config.json."""
+"""The sizes of a model as frozen dataclasses, with the field names of a config.json."""
 
 import dataclasses
 import pathlib
 
 from mer_jax.models.checkpoint.safetensors import read_json, scan
 
-# Token ids of the released checkpoints, for configs that leave one out.
-SEEN = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
-HEARD = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
-TOKEN_IDS = {'vl': SEEN, 'omni': SEEN | HEARD}
+# Token ids of the releases, for a config.json without them.
+VISION_IDS = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
+AUDIO_IDS = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
+TOKEN_IDS = {'vl': VISION_IDS, 'omni': VISION_IDS | AUDIO_IDS}
 LARGEST = {int: 2**31 - 1, float: 1e38}
-WAY_OUT = 'take a checkpoint that does so, or the config.json of the release'
+WAY_OUT = 'take a checkpoint with such a value, or the config.json of the release'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TextSpec:
 
 @dataclasses.dataclass(frozen=True)
 class VisionSpec:
-    """The vision tower; `fused_qkv` is how Qwen2.5-VL stores what Omni keeps as three matrices."""
+    """The vision tower; `fused_qkv`: query, key and value are one matrix (VL), not three (Omni)."""
 
     hidden_size: int
     depth: int
@@ -64,49 +64,51 @@ class AudioSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A Thinker. `family` is 'omni' or 'vl': they differ in positions, token names and audio."""
+    """A Thinker; the families 'omni' and 'vl' differ in positions, token names and audio."""
 
     text: TextSpec
     vision: VisionSpec | None
     audio: AudioSpec | None
     family: str = 'omni'
-    dtype: str = 'float32'  # of activations; sums that can lose are float32 in any case
+    dtype: str = 'float32'  # of activations; softmax, norms and logits are float32 in any case
     remat: bool = False  # recompute each layer in the backward pass
     position_id_per_seconds: int = 25  # temporal positions of 'omni'
-    seconds_per_chunk: int = 2  # of video, then of its sound, in turns
+    seconds_per_chunk: int = 2  # of video, then the same seconds of its sound, in turns
     tokens_per_second: int = 2  # temporal positions of 'vl'
 
 
 def read_spec(folder: pathlib.Path, dtype: str = 'float32', remat: bool = False) -> Spec:
     """The spec of a Qwen2.5-VL or Qwen2.5-Omni folder, from its config.json and tensor names.
 
-    Whether the head is tied is seen in the files: flags of configs are wrong at times. Raises
-    ValueError naming file, key and value for whatever the decoder and the towers do not compute.
+    The head is tied if the folder has no `lm_head.weight`; flags in config.json can be wrong.
+    Raises ValueError with file, key and value for a setting that this package does not compute.
     """
     path = config_path(folder)
     tied = 'lm_head.weight' not in scan(folder)
     try:
         return spec_of(read_json(path), path, tied, dtype, remat)
-    except (TypeError, AttributeError, KeyError) as error:  # a value of another kind than named
+    except (TypeError, AttributeError, KeyError) as error:  # a value of an unexpected type
         raise ValueError(
-            f'{path}: holds a value of the wrong kind ({error}): copy config.json from the release'
+            f'{path}: holds a value of the wrong type ({error}): copy config.json from the release'
         ) from error
 
 
 def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat=False) -> Spec:
-    """The spec that a config.json describes; `path` is named where it does not."""
-    family, whole = thinker_of(config, path)
-    text = Section(path, whole.get('text_config', whole if family == 'vl' else None), 'text_config')
-    vision = Section(path, whole.get('vision_config'), 'vision_config')
-    more = Section(path, whole, 'Thinker').sizes(Spec)
+    """The spec that a config.json describes; errors name `path`."""
+    family, whole = _thinker_of(config, path)
+    text = _Section(
+        path, whole.get('text_config', whole if family == 'vl' else None), 'text_config'
+    )
+    vision = _Section(path, whole.get('vision_config'), 'vision_config')
+    more = _Section(path, whole, 'Thinker').sizes(Spec)
     if family == 'vl':
         more['tokens_per_second'] = vision.number('tokens_per_second', 4, int)
-    audio = Section(path, whole.get('audio_config'), 'audio_config') if family == 'omni' else None
-    decoder = text_spec(text, tied, 1e-6 if family == 'omni' else 1e-5)
+    audio = _Section(path, whole.get('audio_config'), 'audio_config') if family == 'omni' else None
+    decoder = _text_spec(text, tied, 1e-6 if family == 'omni' else 1e-5)
     return Spec(
         text=decoder,
-        vision=vision_spec(vision, decoder.hidden_size, fused_qkv=family == 'vl'),
-        audio=audio_spec(audio, decoder.hidden_size) if audio else None,
+        vision=_vision_spec(vision, decoder.hidden_size, fused_qkv=family == 'vl'),
+        audio=_audio_spec(audio, decoder.hidden_size) if audio else None,
         family=family,
         dtype=dtype,
         remat=remat,
@@ -115,10 +117,10 @@ def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat
 
 
 def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
-    """The ids of the media tokens, under the names of `data.positions.Layout`."""
+    """The ids of the media tokens by name: image, video, vision_start and so on."""
     path = config_path(folder)
-    family, whole = thinker_of(read_json(path), path)
-    text = Section(path, whole.get('text_config', whole), 'text_config')
+    family, whole = _thinker_of(read_json(path), path)
+    text = _Section(path, whole.get('text_config', whole), 'text_config')
     rows, ids = text.number('vocab_size', None, int), {}
     for name, default in TOKEN_IDS[family].items():
         keys = [key for key in (f'{name}_token_id', f'{name}_token_index') if key in whole]
@@ -126,15 +128,15 @@ def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
         if type(own) is not int or not 0 <= own < rows or own in ids.values():
             raise ValueError(
                 f'{path}: {keys[0] if keys else f"{name}_token_id (absent)"}={own!r} must be a '
-                f'number below vocab_size={rows} that no other media token has: write the id that '
-                'the tokenizer has'
+                f'number below vocab_size={rows} that no other media token has: write the id from '
+                'the tokenizer'
             )
         ids[name] = own
     return ids
 
 
 def config_path(folder: pathlib.Path) -> pathlib.Path:
-    """Where the config.json of a folder is; ValueError if it is not."""
+    """The path of a folder's config.json; ValueError if there is none."""
     path = pathlib.Path(folder) / 'config.json'
     if not path.exists():
         raise ValueError(
@@ -144,8 +146,8 @@ def config_path(folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def thinker_of(config: dict, path: pathlib.Path) -> tuple[str, dict]:
-    """The family of a config.json and the part of it that describes the Thinker."""
+def _thinker_of(config: dict, path: pathlib.Path) -> tuple[str, dict]:
+    """The family of a config.json, and its section that describes the Thinker."""
     kind = config.get('model_type')
     if kind == 'qwen2_5_vl':
         return 'vl', config
@@ -156,13 +158,13 @@ def thinker_of(config: dict, path: pathlib.Path) -> tuple[str, dict]:
     if kind == 'qwen2_5_omni':
         raise ValueError(f'{path}: thinker_config is missing; copy config.json from the release')
     raise ValueError(
-        f'{path}: model_type={kind!r} cannot be computed here; the choices are qwen2_5_omni, '
+        f'{path}: model_type={kind!r} is not supported; the choices are qwen2_5_omni, '
         'qwen2_5_omni_thinker and qwen2_5_vl: take a Qwen2.5-Omni or Qwen2.5-VL checkpoint'
     )
 
 
-def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
-    """The decoder that a section of a config describes, in any of its styles."""
+def _text_spec(section: '_Section', tied: bool, default_eps: float) -> TextSpec:
+    """The decoder that a section describes, in the style of any `transformers` version."""
     sizes = section.sizes(TextSpec, derived='head_dim')
     width, heads = sizes['hidden_size'], sizes['num_attention_heads']
     head_dim = section.number('head_dim', width // heads, int)
@@ -172,7 +174,7 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
     )
     section.require_value('hidden_act', 'silu')
     section.require_value('use_sliding_window', False)
-    rope, theta = rope_of(section, ('default', 'mrope'), TextSpec.rope_theta)
+    rope, theta = _rope_of(section, ('default', 'mrope'), TextSpec.rope_theta)
     split = rope.wholes('mrope_section', ())
     rope.require(
         'mrope_section',
@@ -190,19 +192,19 @@ def text_spec(section: 'Section', tied: bool, default_eps: float) -> TextSpec:
     )
 
 
-def rope_of(section: 'Section', kinds: tuple[str, str], theta: float) -> tuple['Section', float]:
-    """What a section says of rotary positions, which must be of these kinds, and their theta."""
+def _rope_of(section: '_Section', kinds: tuple[str, str], theta: float) -> tuple['_Section', float]:
+    """The rotary settings of a section, and their theta; the type must be one of `kinds`."""
     named = [key for key in ('rope_scaling', 'rope_parameters') if section.get(key, {})]
     key = named[0] if named else 'rope_parameters'
-    rope = Section(section.path, section.get(key, {}), f'{section.name}: {key}')
+    rope = _Section(section.path, section.get(key, {}), f'{section.name}: {key}')
     for key in ('rope_type', 'type'):
         kind = rope.get(key, 'default')
         rope.require(key, kind in kinds, f'must be {kinds[0]!r} or {kinds[1]!r}', kind)
     return rope, rope.number('rope_theta', section.number('rope_theta', theta))
 
 
-def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
-    """The vision tower that a section describes; `width` is that of the decoder."""
+def _vision_spec(section: '_Section', width: int, fused_qkv: bool) -> VisionSpec:
+    """The vision tower that a section describes, for a decoder of this width."""
     section.require_value('hidden_act', 'silu')
     section.require_value('out_hidden_size', width)
     section.require_value('in_channels', 3)
@@ -213,7 +215,7 @@ def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
         fullatt_block_indexes=section.wholes(
             'fullatt_block_indexes', VisionSpec.fullatt_block_indexes
         ),
-        rope_theta=rope_of(section, ('default', 'axial'), VisionSpec.rope_theta)[1],
+        rope_theta=_rope_of(section, ('default', 'axial'), VisionSpec.rope_theta)[1],
         fused_qkv=fused_qkv,
     )
     heads, window = vision.num_heads, vision.window_size
@@ -228,16 +230,16 @@ def vision_spec(section: 'Section', width: int, fused_qkv: bool) -> VisionSpec:
     return vision
 
 
-def audio_spec(section: 'Section', width: int) -> AudioSpec:
-    """The audio tower that a section describes; `width` is that of the decoder."""
+def _audio_spec(section: '_Section', width: int) -> AudioSpec:
+    """The audio tower that a section describes, for a decoder of this width."""
     section.require_value('activation_function', 'gelu')
     section.require_value('scale_embedding', False)
     section.require_value('output_dim', width)
     return AudioSpec(**section.sizes(AudioSpec))
 
 
-class Section:
-    """A section of a config.json; its refusals name the file, the section and the key."""
+class _Section:
+    """A section of a config.json; its errors name the file, the section and the key."""
 
     def __init__(self, path: pathlib.Path, values: dict | None, name: str):
         if not isinstance(values, dict):
@@ -246,26 +248,26 @@ class Section:
         self.values = {key: value for key, value in values.items() if value is not None}
 
     def get(self, key: str, default):
-        """The value of a key that may be left out or null."""
+        """The value of a key; the default if it is missing or null."""
         return self.values.get(key, default)
 
     def number(self, key: str, default: float | None, kind: type = float):
-        """The number above 0, of that kind, under a key; without a default it must be there."""
+        """The number above 0, of type `kind`, under a key that must exist if default is None."""
         value, largest = self.get(key, default), LARGEST[kind]
-        rule = f'must be a {"whole " * (kind is int)}number above 0 and at most {largest:.2g}'
-        right = type(value) in (int, kind) and 0 < value <= largest
-        self.require(key, right, rule, value)
+        noun = 'whole number' if kind is int else 'number'
+        valid = type(value) in (int, kind) and 0 < value <= largest
+        self.require(key, valid, f'must be a {noun} above 0 and at most {largest:.2g}', value)
         return kind(value)
 
     def wholes(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """The whole numbers, none below 0, in the list under a key."""
+        """The list of whole numbers, none below 0, under a key."""
         value = self.get(key, default)
-        right = isinstance(value, list | tuple) and all(type(n) is int and n >= 0 for n in value)
-        self.require(key, right, 'must be a list of whole numbers, none below 0', value)
+        valid = isinstance(value, list | tuple) and all(type(n) is int and n >= 0 for n in value)
+        self.require(key, valid, 'must be a list of whole numbers, none below 0', value)
         return tuple(value)
 
     def sizes(self, kind: type, derived: str = '') -> dict[str, int]:
-        """The whole numbers among the fields of a spec; without a default they must be there."""
+        """The whole numbers of a spec; a field without a default must have its key."""
         return {
             field.name: self.number(
                 field.name, None if field.default is dataclasses.MISSING else field.default, int
@@ -277,10 +279,10 @@ class Section:
     def require(self, key: str, holds: bool, rule: str, value) -> None:
         """Raises ValueError unless the rule holds for the value of the key."""
         if not holds:
-            told = f'{key}={value!r}' if key in self.values or value else f'{key} is missing and'
-            raise ValueError(f'{self.path}: {self.name}: {told} {rule}: {WAY_OUT}')
+            found = f'{key}={value!r}' if key in self.values or value else f'{key} is missing and'
+            raise ValueError(f'{self.path}: {self.name}: {found} {rule}: {WAY_OUT}')
 
     def require_value(self, key: str, wanted) -> None:
-        """Raises ValueError if the key is there with another value, for no other is computed."""
+        """Raises ValueError if the key has another value than the one supported."""
         value = self.get(key, wanted)
-        self.require(key, value == wanted, f'must be {wanted!r}, all that is computed here', value)
+        self.require(key, value == wanted, f'must be {wanted!r}, the only supported value', value)

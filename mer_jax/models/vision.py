@@ -1,4 +1,4 @@
-"""The vision tower: patches of frames in window order → one feature per cell of merged patches."""
+"""The vision tower: from patches in window order to one feature per cell of merged patches."""
 
 from functools import partial
 
@@ -12,11 +12,11 @@ from mer_jax.models.attention import attend_within
 from mer_jax.models.layers import Projection, RMSNorm, rotate, stack
 from mer_jax.models.spec import VisionSpec
 
-EPS = 1e-6  # of every norm of the tower; no checkpoint says otherwise
+EPS = 1e-6  # of every norm of the tower; no config.json has a key for it
 
 
 class PatchEmbed(nnx.Module):
-    """A patch (channel, time, row, column) as a vector of the width."""
+    """A linear map from the values of a patch (channel, time, row, column) to the width."""
 
     def __init__(self, rngs, spec: VisionSpec):
         values = spec.in_channels * spec.temporal_patch_size * spec.patch_size**2
@@ -69,20 +69,20 @@ class Block(nnx.Module):
         self.mlp = MLP(rngs, spec)
 
     def __call__(self, x, angles, mask, fully):
-        """x f[b, z, p, d] after the block; a patch sees its frame if `fully`, else its window."""
+        """f[b, z, p, d] of x; a patch attends to its frame if `fully`, else to its window."""
         query, key, value = self.attn.project(self.norm1(x))
         mixed = jax.lax.cond(
             fully,
-            attend_blocks(x.shape[2]),
-            attend_blocks(window_patches(self.spec)),
-            *(turned(query, angles), turned(key, angles), value, mask),
+            _attend_blocks(x.shape[2]),
+            _attend_blocks(window_patches(self.spec)),
+            *(_rotated(query, angles), _rotated(key, angles), value, mask),
         )
         x = x + self.attn.proj(mixed)
         return x + self.mlp(self.norm2(x))
 
 
 class Merger(nnx.Module):
-    """The patches of a cell, joined, as one vector of the decoder's width."""
+    """Joins the patches of a cell into one vector of the decoder's width."""
 
     def __init__(self, rngs, spec: VisionSpec):
         self.spec = spec
@@ -112,15 +112,15 @@ class VisionTower(nnx.Module):
     ):
         """Features f[b, z · p / merge², out_hidden_size] in the dtype of the patches.
 
-        Features of padded patches are finite and mean nothing. `remat` recomputes each block in
-        the backward pass.
+        Features of padding are finite and have no meaning. `remat` recomputes each block in the
+        backward pass.
         """
         if patch_bzpx.shape[2] % window_patches(self.spec):
             raise ValueError(
                 f'patches of a frame = {patch_bzpx.shape[2]} must be a multiple of the '
-                f'{window_patches(self.spec)} patches of a window: pad each window to that many'
+                f'{window_patches(self.spec)} patches of a window: pad each window to that number'
             )
-        angles = rotary(self.spec, row_col_bzp2)
+        angles = _rotary(self.spec, row_col_bzp2)
 
         def body(x, scanned):
             block, fully = scanned
@@ -133,22 +133,22 @@ class VisionTower(nnx.Module):
 
 
 def window_patches(spec: VisionSpec) -> int:
-    """How many patches a whole attention window has."""
+    """The number of patches of a whole attention window."""
     cells = spec.window_size // spec.spatial_merge_size // spec.patch_size
     return (cells * spec.spatial_merge_size) ** 2
 
 
-def attend_blocks(block: int):
-    """`attend_within` blocks of this size, whose scores the backward pass computes again.
+def _attend_blocks(block: int):
+    """`attend_within` for blocks of this size; the backward pass recomputes the scores.
 
-    Stored, the scores of whole frames would be kept for every layer: a `cond` stores what either of
-    its branches needs.
+    `cond` saves the residuals of both its branches. Without recomputation it would save the scores
+    of whole frames in every layer.
     """
     return jax.checkpoint(partial(attend_within, block=block), prevent_cse=False)
 
 
-def rotary(spec: VisionSpec, row_col_bzp2: Array):
-    """cos and sin f[b, z, p, 1, h] in float32: angles of the row, then those of the column."""
+def _rotary(spec: VisionSpec, row_col_bzp2: Array):
+    """cos and sin f[b, z, p, 1, h] in float32: angles of the row, then of the column."""
     quarter = spec.hidden_size // spec.num_heads // 4
     frequency = (spec.rope_theta ** (-np.arange(quarter) / quarter)).astype(np.float32)
     angle = row_col_bzp2[..., None].astype(jnp.float32) * frequency
@@ -157,6 +157,6 @@ def rotary(spec: VisionSpec, row_col_bzp2: Array):
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def turned(x, angles):
-    """x rotated in float32, whatever its dtype."""
+def _rotated(x, angles):
+    """x after rotation in float32, in its own dtype."""
     return rotate(x.astype(jnp.float32), *angles).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Weights from a Hugging Face folder onto the devices: an attribute path is a checkpoint name."""
+"""Loads weights from a Hugging Face folder; the attribute path of a weight is its name there."""
 
 import collections
 import functools
@@ -18,18 +18,18 @@ from mer_jax.models.omni import Omni
 
 log = logging.getLogger(__name__)
 
-STACKED = ('layers', 'blocks')  # attributes whose weights lead with the layer axis
-SPEECH = ('talker.', 'token2wav.')  # what a full Omni checkpoint holds besides the Thinker
-UNREAD = 'audio_tower.audio_bos_eos_token.weight'  # stored, and never used by the Thinker
-WAY_OUT = 'is the spec that of this checkpoint?'
+STACKED = ('layers', 'blocks')  # attributes whose weights have a leading layer axis
+SPEECH = ('talker.', 'token2wav.')  # parts of a full Omni checkpoint besides the Thinker
+UNREAD = 'audio_tower.audio_bos_eos_token.weight'  # in checkpoints, not used by the Thinker
+WAY_OUT = 'take the config.json that belongs to these files'
 
 
 def load_omni(folder: pathlib.Path, like: Omni) -> Omni:
     """The Thinker in a folder, with the shapes, dtypes and shardings of `like`.
 
-    `like` may be abstract (`jax.eval_shape`). The files are read tensor by tensor, each process
-    reading what its devices hold. Raises ValueError if the folder holds no whole safetensors
-    checkpoint, or other tensors than `like` has weights; nothing is read before that is known.
+    `like` may be abstract (`jax.eval_shape`). Each process reads the parts that its devices hold,
+    tensor by tensor. Before that, raises ValueError if the safetensors files are incomplete or
+    their names and shapes are not those of the weights of `like`.
     """
     folder = pathlib.Path(folder)
     entries = scan(folder)
@@ -37,14 +37,14 @@ def load_omni(folder: pathlib.Path, like: Omni) -> Omni:
         prefix for name in entries for prefix in SPEECH if name.startswith(prefix)
     )
     if skipped:
-        told = ', '.join(f'{count} of {prefix}*' for prefix, count in skipped.items())
-        log.warning('%s: tensors that the Thinker does not need are skipped: %s', folder, told)
+        counts = ', '.join(f'{count} of {prefix}*' for prefix, count in skipped.items())
+        log.warning('%s: skips tensors that the Thinker does not need: %s', folder, counts)
     entries = {
         name: entry
         for name, entry in entries.items()
         if not name.startswith(SPEECH) and name != UNREAD
     }
-    check_tensors(folder, entries, like)
+    _check_tensors(folder, entries, like)
 
     def tensor(name):
         return view(entries[name])
@@ -55,7 +55,7 @@ def load_omni(folder: pathlib.Path, like: Omni) -> Omni:
 
 
 def parts(omni: Omni) -> list[tuple[str, nnx.Module | None, str]]:
-    """The fields of a Thinker, with the prefix that a checkpoint gives to the names of each."""
+    """The fields of a Thinker, each with the prefix of its names in a checkpoint."""
     return [
         ('decoder', omni.decoder, ''),
         ('visual', omni.visual, 'visual.'),
@@ -63,8 +63,8 @@ def parts(omni: Omni) -> list[tuple[str, nnx.Module | None, str]]:
     ]
 
 
-def check_tensors(folder: pathlib.Path, entries: dict[str, Entry], like: Omni) -> None:
-    """Raises ValueError if the tensors and the weights differ in name or shape."""
+def _check_tensors(folder: pathlib.Path, entries: dict[str, Entry], like: Omni) -> None:
+    """Raises ValueError if the tensors differ from the weights in name or shape."""
     wanted = {}
     for _, module, prefix in parts(like):
         for path, weight in weights(module):
@@ -74,51 +74,51 @@ def check_tensors(folder: pathlib.Path, entries: dict[str, Entry], like: Omni) -
     if missing:
         shape = stored_shape(*wanted[missing[0]])
         raise ValueError(
-            f'{folder}: {missing[0]}{more(missing)} is in none of its files, and the model wants '
-            f'it with shape {shape}: {WAY_OUT}'
+            f'{folder}: {missing[0]}{_and_more(missing)} is in none of its files, and the model '
+            f'needs it with shape {shape}: {WAY_OUT}'
         )
     left = [name for name in entries if name not in wanted]
     if left:
         entry = entries[left[0]]
         raise ValueError(
-            f'{entry.path}: {entry.key} of shape {entry.shape}{more(left)} has no place in the '
-            f'model: {WAY_OUT}'
+            f'{entry.path}: {entry.key} of shape {entry.shape}{_and_more(left)} has no place in '
+            f'the model: {WAY_OUT}'
         )
     for name, (shape, inputs) in wanted.items():
         entry = entries[name]
-        if not fits(entry.shape, shape, inputs):
+        if not _has_shape(entry.shape, shape, inputs):
             raise ValueError(
-                f'{entry.path}: {entry.key} has shape {entry.shape}, and the model wants '
+                f'{entry.path}: {entry.key} has shape {entry.shape}, and the model needs '
                 f'{stored_shape(shape, inputs)}: {WAY_OUT}'
             )
 
 
-def more(names: list[str]) -> str:
-    """How many there are besides the first, in words."""
+def _and_more(names: list[str]) -> str:
+    """The number of names besides the first, in words."""
     return f' (and {len(names) - 1} more)' if len(names) > 1 else ''
 
 
 def fill(module: nnx.Module | None, tensor: Callable[[str], np.ndarray], prefix: str = ''):
-    """The module with each weight replaced by the checkpoint's, in the weight's dtype and sharding.
+    """The module with the weights of a checkpoint, in the dtypes and shardings of the module.
 
-    `tensor(name)` gives the array that a checkpoint stores under a name and raises KeyError where
-    there is none. The module may be abstract (`jax.eval_shape`): its values are not read. The host
-    holds one tensor at a time; layers are cast and stacked on the devices.
-    Raises ValueError where a tensor is missing or has another shape than the model wants.
+    `tensor(name)` returns the stored array of that name or raises KeyError. The module may be
+    abstract (`jax.eval_shape`): its values are not read. The host holds one tensor at a time;
+    layers are cast and stacked on the devices. Raises ValueError if a tensor is missing or has
+    another shape than the weight.
     """
 
     def filled(path, weight):
         sharding = weight.sharding or SingleDeviceSharding(jax.local_devices()[0])
         sources, inputs = stored_names(path, weight, prefix), weight.inputs
-        whole, with_layer = placing(sharding)
+        whole, with_layer = _compiled_for(sharding)
         if not is_stacked(path):
-            row = brought(tensor, sources[0], weight.shape, inputs, sharding)
+            row = _on_devices(tensor, sources[0], weight.shape, inputs, sharding)
             return whole(row, weight.dtype)
         stack = jnp.zeros(weight.shape, weight.dtype, device=sharding)
         for layer, name in enumerate(sources):
-            row = brought(tensor, name, weight.shape[1:], inputs, without_layers(sharding))
+            row = _on_devices(tensor, name, weight.shape[1:], inputs, _layer_sharding(sharding))
             stack = with_layer(stack, row, layer)
-            stack.block_until_ready()  # else the host runs ahead, and rows pile up
+            stack.block_until_ready()  # otherwise rows of later layers fill the host's memory
         return stack
 
     found = [filled(path, weight) for path, weight in weights(module)]
@@ -137,15 +137,15 @@ def weights(module: nnx.Module | None) -> list[tuple[list[str], nnx.Param]]:
 
 
 def is_stacked(path: list[str]) -> bool:
-    """Whether the weight at the path holds one row for each layer."""
+    """Whether the weight at the path has a leading layer axis."""
     return not set(STACKED).isdisjoint(path)
 
 
 def stored_names(path: list[str], weight: nnx.Param, prefix: str) -> list[str]:
-    """The names under which a checkpoint stores the weight: one, or one for each layer.
+    """The names of the weight in a checkpoint: one, or one for each layer.
 
-    `layers.fc1.weight` is stored as `layers.0.fc1.weight` and so on. An attribute cannot be called
-    by a number, so `mlp_0` stands for `mlp.0`.
+    `layers.fc1.weight` is stored as `layers.0.fc1.weight` and so on. The attribute `mlp_0` is
+    `mlp.0` in a checkpoint, since no attribute can be a number.
     """
     dotted = [re.sub(r'_(\d+)$', r'.\1', part) for part in path]
     if not is_stacked(path):
@@ -156,62 +156,62 @@ def stored_names(path: list[str], weight: nnx.Param, prefix: str) -> list[str]:
 
 
 def stored_shape(shape: tuple[int, ...], inputs: int) -> tuple[int, ...]:
-    """The shape that a checkpoint gives to a weight of our `shape`, as a matrix if it has inputs.
+    """The shape in a checkpoint of a weight of our `shape`; a matrix if the weight has inputs.
 
-    `inputs` counts the leading dimensions of `shape` that a checkpoint stores last: (in, …, out, …)
-    is stored as (out, in). One rule covers matrices, heads, patch embeddings and convolutions.
+    `inputs` is the number of leading dimensions that a checkpoint stores last: (in, …, out, …) is
+    stored as (out, in). One rule covers matrices, heads, patch embeddings and convolutions.
     """
     if not inputs:
         return shape
     return int(np.prod(shape[inputs:])), int(np.prod(shape[:inputs]))
 
 
-def fits(found: tuple[int, ...], shape: tuple[int, ...], inputs: int) -> bool:
-    """Whether a stored tensor has the shape wanted; inputs may be split, a bias may be flat."""
+def _has_shape(found: tuple[int, ...], shape: tuple[int, ...], inputs: int) -> bool:
+    """Whether a stored tensor has our `shape`; its inputs may be split, its bias may be flat."""
     if not inputs:
         return found in (shape, (int(np.prod(shape)),))
     rows, columns = stored_shape(shape, inputs)
     return found[:1] == (rows,) and int(np.prod(found)) == rows * columns
 
 
-def brought(tensor, name: str, shape: tuple[int, ...], inputs: int, sharding) -> jax.Array:
-    """The stored tensor on the devices in our `shape` and order of axes, in its own dtype."""
+def _on_devices(tensor, name: str, shape: tuple[int, ...], inputs: int, sharding) -> jax.Array:
+    """The stored tensor on the devices, in our `shape` and order of axes and in its own dtype."""
     try:
         found = tensor(name)
     except KeyError as error:
         raise ValueError(
-            f'{name} is not in the checkpoint, and the model wants it with shape '
+            f'{name} is not in the checkpoint, and the model needs it with shape '
             f'{stored_shape(shape, inputs)}: {WAY_OUT}'
         ) from error
-    if not fits(found.shape, shape, inputs):
+    if not _has_shape(found.shape, shape, inputs):
         raise ValueError(
-            f'{name} has shape {found.shape} in the checkpoint, and the model wants '
+            f'{name} has shape {found.shape} in the checkpoint, and the model needs '
             f'{stored_shape(shape, inputs)}: {WAY_OUT}'
         )
     outputs = len(shape) - inputs
     found = found.reshape(shape[inputs:] + shape[:inputs])
     found = found.transpose(*range(outputs, len(shape)), *range(outputs))
-    # A view still: it is laid out on its way to the devices, each of which gets its own part.
+    # Still a view of the file: each device copies only its own part.
     return jax.make_array_from_callback(shape, sharding, lambda index: found[index])
 
 
-def without_layers(sharding):
-    """The sharding of one layer of a stack."""
+def _layer_sharding(sharding):
+    """The sharding of one layer, from that of the stack."""
     if isinstance(sharding, NamedSharding):
         return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
     return sharding
 
 
 @functools.cache
-def placing(sharding):
-    """The programs that make a weight on its devices: as a whole, or one more layer of a stack."""
+def _compiled_for(sharding):
+    """Compiled functions for a sharding: cast a whole weight; put one layer into a stack."""
 
     def whole(row, dtype):
-        # A copy in any case: what was brought may share the memory of a file.
+        # Always copy: the array may share its memory with the file.
         return jnp.array(row, dtype, copy=True)
 
     def with_layer(stack, row, layer):
-        # In bits, for XLA on the CPU would take a whole stack of bfloat16 to float32 and back.
+        # As bits: XLA on the CPU would convert the whole stack from bfloat16 to float32 and back.
         bits = jnp.dtype(f'uint{8 * stack.dtype.itemsize}')
         row = row.astype(stack.dtype).view(bits)
         updated = jax.lax.dynamic_update_index_in_dim(stack.view(bits), row, layer, 0)

@@ -1,8 +1,8 @@
-"""Checkpoint folders as they lie on disk: safetensors files, read and written tensor by tensor.
+"""Checkpoint folders of safetensors files, read and written tensor by tensor.
 
-A tensor is a view of its file, so memory holds what is looked at and no more. Names are given as
-the releases have them ('model.layers.0.…', 'visual.…', 'audio_tower.…', 'lm_head.weight'), whatever
-layout the files use. Nothing is ever unpickled.
+A tensor is a view of its file, so only the parts in use are in memory. Names are those of the
+releases ('model.layers.0.…', 'visual.…', 'audio_tower.…', 'lm_head.weight') for every layout of
+files. Nothing is ever unpickled.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ DTYPES = {
     'BF16': np.dtype(jnp.bfloat16),
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
-# The prefixes of other layouts: full Omni models, and the module names of newer `transformers`.
+# Prefixes of other layouts, full Omni models and newer `transformers`, and the released ones.
 RENAMES = (
     ('thinker.', ''),
     ('model.visual.', 'visual.'),
@@ -34,24 +34,24 @@ RENAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: `key` is its name in the file, `begin` its first byte."""
+    """The place of a tensor: `key` is its name in the file, `begin` its first byte."""
 
     path: pathlib.Path
     key: str
-    code: str  # of its type, e.g. BF16
+    code: str  # of its dtype, e.g. BF16
     shape: tuple[int, ...]
     begin: int
 
 
 def scan(folder: pathlib.Path) -> dict[str, Entry]:
-    """Every tensor of a checkpoint folder under its released name, without reading any.
+    """Every tensor of a checkpoint folder under its released name; reads the headers alone.
 
     Raises ValueError naming the file if the folder holds no safetensors checkpoint, or a file is
     missing, cut off or damaged.
     """
     entries = {}
-    for path in weight_files(pathlib.Path(folder)):
-        for entry in read_header(path):
+    for path in _weight_files(pathlib.Path(folder)):
+        for entry in _read_header(path):
             name = released_name(entry.key)
             if name in entries:
                 other = entries[name]
@@ -64,7 +64,7 @@ def scan(folder: pathlib.Path) -> dict[str, Entry]:
 
 
 def released_name(key: str) -> str:
-    """The name that the releases give to the tensor stored as `key`."""
+    """The released name of a tensor that a file calls `key`."""
     for before, after in RENAMES:
         if key.startswith(before):
             key = after + key.removeprefix(before)
@@ -72,21 +72,21 @@ def released_name(key: str) -> str:
 
 
 def view(entry: Entry) -> np.ndarray:
-    """The tensor as a read-only view of its file; its pages are given back with the view.
+    """The tensor as a read-only view of its file; its memory is freed with the view.
 
-    Raises ValueError if it is of a type other than floats of 16 to 64 bits.
+    Raises ValueError unless it holds floats of 16 to 64 bits.
     """
     if entry.code not in DTYPES:
         raise ValueError(
             f'{entry.path}: {entry.key} has type {entry.code}, and only {", ".join(DTYPES)} can be '
-            'read: take the checkpoint that is not quantised'
+            'read: take a checkpoint that is not quantised'
         )
     dtype = DTYPES[entry.code]
     return np.asarray(np.memmap(entry.path, dtype, 'r', entry.begin, entry.shape))
 
 
-def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The safetensors files of a checkpoint folder: one, or those that its index names."""
+def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The safetensors files of a checkpoint folder: one, or those in its index."""
     if not folder.is_dir():
         raise ValueError(f'{folder}: there is no such folder; give the folder of a checkpoint')
     if (folder / SINGLE).exists():
@@ -94,14 +94,14 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     if not (folder / INDEX).exists():
         pickled = sorted(path.name for path in folder.glob('*.bin'))
         found = (
-            f'only {", ".join(pickled)}, which would have to be unpickled' if pickled else 'none'
+            f'only {", ".join(pickled)}, which would have to be unpickled' if pickled else 'neither'
         )
         raise ValueError(
-            f'{folder}: a checkpoint has {SINGLE} or {INDEX}, and here is {found}: download the '
-            'safetensors files, or save the model as such with `transformers`'
+            f'{folder}: a checkpoint has {SINGLE} or {INDEX}, and this folder has {found}: '
+            'download the safetensors files, or save the model in that format with `transformers`'
         )
     named = read_json(folder / INDEX).get('weight_map')
-    if not isinstance(named, dict) or not all(map(is_file_name, named.values())):
+    if not isinstance(named, dict) or not all(map(_is_file_name, named.values())):
         raise ValueError(
             f"{folder / INDEX}: 'weight_map' must name a file of the folder for each tensor: copy "
             'or download it again'
@@ -111,14 +111,14 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         if not path.exists():
             count = sum(name == path.name for name in named.values())
             raise ValueError(
-                f'{folder / INDEX} names {path.name} for {count} tensors, and that file is not '
-                'there: download it too'
+                f'{folder / INDEX} names {path.name} for {count} tensors, and that file is '
+                'missing: download it too'
             )
     return files
 
 
-def is_file_name(name) -> bool:
-    """Whether this is the name of a file, and no path that leads elsewhere."""
+def _is_file_name(name) -> bool:
+    """Whether this is a plain file name, without any folder."""
     return isinstance(name, str) and pathlib.PurePath(name).name == name
 
 
@@ -133,7 +133,7 @@ def read_json(path: pathlib.Path) -> dict:
     return found
 
 
-def read_header(path: pathlib.Path) -> list[Entry]:
+def _read_header(path: pathlib.Path) -> list[Entry]:
     """The tensors of a safetensors file; raises ValueError if it is cut off or damaged."""
     size = path.stat().st_size
     with path.open('rb') as file:
@@ -141,50 +141,50 @@ def read_header(path: pathlib.Path) -> list[Entry]:
         if 8 + length > size:
             raise ValueError(
                 f'{path} has {size} bytes and should have a header of {length}: it is cut off or '
-                'no safetensors file; copy or download it again'
+                'not a safetensors file; copy or download it again'
             )
         text = file.read(length)
     try:
         header = json.loads(text)
         header.pop('__metadata__', None)
-        entries = [entry_of(path, 8 + length, key, told) for key, told in header.items()]
-        refuse_shared({key: told['data_offsets'] for key, told in header.items()})
+        entries = [_entry_of(path, 8 + length, key, item) for key, item in header.items()]
+        _refuse_shared({key: item['data_offsets'] for key, item in header.items()})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f'{path} has a damaged header ({error}): copy or download it again'
         ) from error
-    for entry, told in zip(entries, header.values(), strict=True):
-        if 8 + length + told['data_offsets'][1] > size:
+    for entry, item in zip(entries, header.values(), strict=True):
+        end = 8 + length + item['data_offsets'][1]
+        if end > size:
             raise ValueError(
-                f'{path} is cut off: {entry.key} ends at byte '
-                f'{8 + length + told["data_offsets"][1]}, and the file has {size}; copy or '
-                'download it again'
+                f'{path} is cut off: {entry.key} ends at byte {end}, and the file has {size}; '
+                'copy or download it again'
             )
     return entries
 
 
-def entry_of(path: pathlib.Path, start: int, key: str, told: dict) -> Entry:
-    """The entry that a header tells of; `start` is where the data begin."""
-    begin, end = told['data_offsets']
-    shape, code = tuple(told['shape']), told['dtype']
+def _entry_of(path: pathlib.Path, start: int, key: str, item: dict) -> Entry:
+    """The entry for an item of a header; `start` is the first byte of the data."""
+    begin, end = item['data_offsets']
+    shape, code = tuple(item['shape']), item['dtype']
     if any(type(n) is not int or n < 0 for n in (begin, end - begin, *shape)):
-        raise ValueError(f'{key} has shape {shape} and lies from byte {begin} to {end}')
+        raise ValueError(f'{key} has shape {shape} and spans bytes {begin} to {end}')
     if code in DTYPES and end - begin != math.prod(shape) * DTYPES[code].itemsize:
         raise ValueError(f'{key} of shape {shape} and type {code} has {end - begin} bytes')
     return Entry(path, key, code, shape, start + begin)
 
 
-def refuse_shared(spans: dict[str, list[int]]) -> None:
-    """Raises ValueError if two tensors, which lie from a byte to another, have bytes in common."""
-    along = sorted(spans, key=spans.get)
-    for key, following in itertools.pairwise(along):
+def _refuse_shared(spans: dict[str, list[int]]) -> None:
+    """Raises ValueError if two tensors overlap; `spans` gives the first and end byte of each."""
+    in_order = sorted(spans, key=spans.get)
+    for key, following in itertools.pairwise(in_order):
         if spans[key][1] > spans[following][0]:
-            raise ValueError(f'{key} and {following} have bytes in common')
+            raise ValueError(f'{key} and {following} overlap')
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A tensor to be written; `make` brings it to the host when its turn comes."""
+    """A tensor to write; `make` fetches it to the host just before."""
 
     name: str
     shape: tuple[int, ...]
@@ -197,9 +197,9 @@ class Plan:
 
 
 def write_folder(folder: pathlib.Path, plans: list[Plan], shard_bytes: float) -> None:
-    """The tensors as one safetensors file, or as files of at most `shard_bytes` with their index.
+    """Write the tensors as one safetensors file, or as files of at most `shard_bytes` and an index.
 
-    A tensor larger than that gets a file of its own. One tensor at a time is on the host.
+    A larger tensor gets a file of its own. The host holds one tensor at a time.
     """
     shards, held = [[]], 0
     for plan in plans:
@@ -209,20 +209,20 @@ def write_folder(folder: pathlib.Path, plans: list[Plan], shard_bytes: float) ->
         shards[-1].append(plan)
         held += plan.bytes
     if len(shards) == 1:
-        write_file(folder / SINGLE, plans)
+        _write_file(folder / SINGLE, plans)
         return
     places = {}
     for number, shard in enumerate(shards, 1):
         name = f'model-{number:05}-of-{len(shards):05}.safetensors'
-        write_file(folder / name, shard)
+        _write_file(folder / name, shard)
         places |= {plan.name: name for plan in shard}
     total = sum(plan.bytes for plan in plans)
     index = {'metadata': {'total_size': total}, 'weight_map': dict(sorted(places.items()))}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
 
 
-def write_file(path: pathlib.Path, plans: list[Plan]) -> None:
-    """One safetensors file, written tensor by tensor."""
+def _write_file(path: pathlib.Path, plans: list[Plan]) -> None:
+    """Write one safetensors file, tensor by tensor."""
     header, end = {'__metadata__': {'format': 'pt'}}, 0
     for plan in plans:
         span = [end, end + plan.bytes]
@@ -233,7 +233,7 @@ def write_file(path: pathlib.Path, plans: list[Plan]) -> None:
         }
         end = span[1]
     text = json.dumps(header).encode()
-    text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8 bytes
+    text += b' ' * (-len(text) % 8)  # so that the data begin at a multiple of 8 bytes
     with path.open('wb') as file:
         file.write(len(text).to_bytes(8, 'little') + text)
         for plan in plans:

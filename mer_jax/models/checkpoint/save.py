@@ -1,4 +1,4 @@
-"""Weights from the devices into a Hugging Face folder, which `transformers` and others load."""
+"""Saves a Thinker as a Hugging Face folder that `transformers` and others can load."""
 
 import copy
 import dataclasses
@@ -25,7 +25,7 @@ from mer_jax.models.checkpoint.safetensors import CODES, Plan, read_json, scan, 
 from mer_jax.models.omni import Omni
 from mer_jax.models.spec import TOKEN_IDS, Spec, VisionSpec, config_path, spec_of
 
-# What belongs to a model besides its weights, and what may run when it is loaded.
+# Files of a model besides its weights; files that could run code are never copied.
 BESIDE = (
     'tokenizer*',
     'vocab*',
@@ -40,8 +40,8 @@ BESIDE = (
     'LICENSE*',
 )
 RUNNING = ('.bin', '.pt', '.py')
-SPEAKERS = 'spk_dict.pt'  # without it `transformers` loads no full Omni; copied, never opened
-# The class in `transformers`, then the model_type of the whole, of its text and of its vision.
+SPEAKERS = 'spk_dict.pt'  # `transformers` needs it to load a full Omni; copied, never opened
+# The class in `transformers`, then model_type of the model, of its text and of its vision.
 KINDS = {
     'omni': (
         'Qwen2_5OmniThinkerForConditionalGeneration',
@@ -65,10 +65,11 @@ def export(
     dtype: str | None = None,
     more: Iterable[pathlib.Path] = (),
 ) -> None:
-    """Write the policy as a folder like the `source` it began with, tokenizer and all.
+    """Write the policy as a folder like its `source`, with tokenizer, templates and licence.
 
-    What began as a full Omni keeps its names and says that it has no speech output. The files
-    `more` are copied in place of any of the same name. Raises ValueError as `save_omni` does.
+    If the source is a full Omni, tensors keep the names of the full model and config.json turns
+    speech output off. The files `more` are copied too and replace those of the same name. Raises
+    ValueError as `save_omni` does.
     """
     source = pathlib.Path(source)
     config = read_json(config_path(source))
@@ -95,25 +96,26 @@ def save_omni(
     beside: Iterable[pathlib.Path] = (),
     unread: np.ndarray | None = None,
 ) -> None:
-    """Write a Thinker as a Hugging Face folder with released names, each behind `prefix`.
+    """Write a Thinker as a Hugging Face folder; names are `prefix` + the released name.
 
-    Files hold at most `shard_bytes`, weights are in `dtype` or as they are, `config` becomes
-    config.json with the flags of head and type set right, and files `beside` are copied. The
-    folder appears when it is whole. Of several processes all must call this and the first one
-    writes. Raises ValueError if the folder holds something, or the config describes another model.
+    Files hold at most `shard_bytes`. Weights are written in `dtype`, by default in their own.
+    `config` becomes config.json, with the flags of tied head and dtype corrected, and the files
+    `beside` are copied. The folder appears when it is complete. All processes must call this; the
+    first one writes. Raises ValueError if the folder is not empty, or the config describes another
+    model.
     """
     folder = pathlib.Path(folder)
-    refuse_held(folder)
+    _refuse_held(folder)
     if dtype not in (None, *map(str, CODES)):
         raise ValueError(f'dtype={dtype!r} must be one of {", ".join(map(str, CODES))}')
     spec = omni.spec
-    config = settled(config, spec, dtype or stored_dtype(omni))
+    config = _settled(config, spec, dtype or _stored_dtype(omni))
     plans = [*planned(omni, prefix, dtype)]
     if spec.audio:
-        plans.append(plan_unread(spec, prefix, plans[0].dtype, unread))
+        plans.append(_plan_unread(spec, prefix, plans[0].dtype, unread))
     if jax.process_index():
         for plan in plans:
-            plan.make()  # the processes gather each weight together
+            plan.make()  # all processes take part in gathering a weight
         return
     partial = folder.with_name(f'{folder.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
@@ -128,32 +130,32 @@ def save_omni(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def refuse_held(folder: pathlib.Path) -> None:
-    """Raises ValueError if there is a file at the folder's place, or anything in it."""
+def _refuse_held(folder: pathlib.Path) -> None:
+    """Raises ValueError if the path is a file, or a folder that is not empty."""
     if folder.exists():
         held = next(folder.iterdir(), None) if folder.is_dir() else folder
         if held:
-            raise ValueError(f'{folder}: {held.name} is there already: name a new folder')
+            raise ValueError(f'{folder}: {held.name} exists already: name a new folder')
 
 
-def stored_dtype(omni: Omni) -> str:
+def _stored_dtype(omni: Omni) -> str:
     """The dtype of the decoder's weights."""
     return omni.decoder.model.embed_tokens.weight.dtype.name
 
 
-def settled(config: dict, spec: Spec, dtype: str) -> dict:
-    """The config with its flags as they are: type of the weights, tied head, no speech.
+def _settled(config: dict, spec: Spec, dtype: str) -> dict:
+    """The config with its flags set for this export: dtype, tied head, no speech output.
 
-    Raises ValueError if it describes another model than the spec.
+    Raises ValueError if the config describes another model than the spec.
     """
     config, tied = copy.deepcopy(config), spec.text.tie_word_embeddings
     described = spec_of(config, pathlib.Path('config.json'), tied, spec.dtype, spec.remat)
-    found, wanted = numbers(described), numbers(spec)
+    found, wanted = _numbers(described), _numbers(spec)
     for key in found.keys() | wanted.keys():
         if found.get(key) != wanted.get(key):
             raise ValueError(
                 f'the config describes a model with {key}={found.get(key)}, and this one has '
-                f'{wanted.get(key)}: give the config that it was built from'
+                f'{wanted.get(key)}: give the config of this model'
             )
     whole = config.get('thinker_config', config)
     whole['tie_word_embeddings'] = tied
@@ -161,7 +163,7 @@ def settled(config: dict, spec: Spec, dtype: str) -> dict:
         whole['text_config']['tie_word_embeddings'] = tied
     if 'thinker_config' in config:
         config['enable_audio_output'] = False
-    for level in (config, *sections(config)):
+    for level in (config, *_sections(config)):
         for key in ('dtype', 'torch_dtype'):
             level |= {key: dtype} if key in level else {}
     if 'torch_dtype' not in config:
@@ -169,7 +171,7 @@ def settled(config: dict, spec: Spec, dtype: str) -> dict:
     return config
 
 
-def numbers(spec: Spec) -> dict:
+def _numbers(spec: Spec) -> dict:
     """The values of a spec under dotted keys."""
     found = {}
     for key, value in dataclasses.asdict(spec).items():
@@ -178,35 +180,35 @@ def numbers(spec: Spec) -> dict:
     return found
 
 
-def sections(config: dict) -> list[dict]:
-    """All sections of a config, inner ones too."""
+def _sections(config: dict) -> list[dict]:
+    """All sections of a config, nested ones included."""
     found = [value for value in config.values() if isinstance(value, dict)]
-    return found + [inner for section in found for inner in sections(section)]
+    return found + [inner for section in found for inner in _sections(section)]
 
 
 def planned(omni: Omni, prefix: str, dtype: str | None) -> Iterable[Plan]:
-    """Every weight as the tensors that a release has of it, in its shapes."""
+    """A plan for every tensor of a release: its name and shape there, and how to make it."""
     for _, module, own in parts(omni):
         for path, weight in weights(module):
             names = stored_names(path, weight, prefix + own)
             layers = range(len(names)) if is_stacked(path) else [None]
             shape = weight.shape[1:] if is_stacked(path) else weight.shape
-            shape = released_shape(path, shape, weight.inputs, omni.spec.vision)
+            shape = _released_shape(path, shape, weight.inputs, omni.spec.vision)
             kind = np.dtype(dtype or weight.dtype)
             for name, layer in zip(names, layers, strict=True):
-                make = functools.partial(to_host, weight, layer, kind, shape)
+                make = functools.partial(_to_host, weight, layer, kind, shape)
                 yield Plan(name, shape, kind, make)
 
 
-def plan_unread(spec: Spec, prefix: str, dtype: np.dtype, unread: np.ndarray | None) -> Plan:
-    """The embeddings of the audio tower that loaders expect and nobody reads; zeros if unknown."""
+def _plan_unread(spec: Spec, prefix: str, dtype: np.dtype, unread: np.ndarray | None) -> Plan:
+    """A tensor that loaders expect and the Thinker does not use; zeros if the source has none."""
     shape = (2, spec.audio.output_dim)
     array = np.zeros(shape, dtype) if unread is None else unread.astype(dtype)
     return Plan(prefix + UNREAD, shape, dtype, lambda: array)
 
 
-def released_shape(path: list[str], shape: tuple[int, ...], inputs: int, vision: VisionSpec):
-    """The shape of a weight of our `shape` in the releases, which keep the taps of convolutions."""
+def _released_shape(path: list[str], shape: tuple[int, ...], inputs: int, vision: VisionSpec):
+    """The shape of a weight of our `shape` in the releases, where convolutions have more axes."""
     if path[-1] == 'bias':
         return (int(np.prod(shape)),)
     if path[0] in ('conv1', 'conv2'):
@@ -217,23 +219,23 @@ def released_shape(path: list[str], shape: tuple[int, ...], inputs: int, vision:
     return stored_shape(shape, inputs)
 
 
-def to_host(weight: nnx.Param, layer: int | None, dtype: np.dtype, shape) -> np.ndarray:
-    """A weight, or one layer of a stack, in the shape of the releases."""
-    array = in_stored_order(weight[...], layer, weight.inputs, dtype)
+def _to_host(weight: nnx.Param, layer: int | None, dtype: np.dtype, shape) -> np.ndarray:
+    """A weight, or one layer of a stack, as an array of the host in the released shape."""
+    array = _in_stored_order(weight[...], layer, weight.inputs, dtype)
     if not array.is_fully_addressable:
         array = multihost_utils.process_allgather(array, tiled=True)
     return np.asarray(array).reshape(shape)
 
 
 @functools.partial(jax.jit, static_argnames=('inputs', 'dtype'))
-def in_stored_order(weight, layer, inputs, dtype):
-    """(in, …, out, …), of one layer if the weight is a stack, as (out, …, in, …)."""
+def _in_stored_order(weight, layer, inputs, dtype):
+    """The weight, or one layer of a stack, with axes (in, …, out, …) as (out, …, in, …)."""
     row = weight if layer is None else jax.lax.dynamic_index_in_dim(weight, layer, keepdims=False)
     return row.transpose(*range(inputs, row.ndim), *range(inputs)).astype(dtype)
 
 
 def hf_config(spec: Spec, token_ids: dict[str, int]) -> dict:
-    """A config.json for a model that began without one; `token_ids` as `read_token_ids` has them.
+    """A config.json for a model without a source; `token_ids` as from `read_token_ids`.
 
     Raises ValueError if `transformers` could not compute the model.
     """
@@ -241,31 +243,35 @@ def hf_config(spec: Spec, token_ids: dict[str, int]) -> dict:
     if text.head_dim * text.num_attention_heads != text.hidden_size and not omni:
         raise ValueError(
             f'head_dim={text.head_dim} must be hidden_size / num_attention_heads = '
-            f'{text.hidden_size / text.num_attention_heads:g} in a Qwen2.5-VL of `transformers`'
+            f'{text.hidden_size / text.num_attention_heads:g} in a Qwen2.5-VL of `transformers`: '
+            'change one of the three'
         )
     model, kind, text_kind, vision_kind = KINDS[spec.family]
-    read = dataclasses.asdict(text) | {'model_type': text_kind, 'hidden_act': 'silu'}
-    rope = {'mrope_section': list(read.pop('mrope_section')), 'rope_theta': text.rope_theta}
-    read['rope_scaling'] = rope | {'rope_type': 'default', 'type': 'default'}
-    read |= {'use_sliding_window': False, 'bos_token_id': None, 'eos_token_id': None}
-    seen = dataclasses.asdict(vision) | {'model_type': vision_kind, 'hidden_act': 'silu'}
-    seen['fullatt_block_indexes'] = list(vision.fullatt_block_indexes)
-    seen['rope_parameters'] = {'rope_type': 'default', 'rope_theta': seen.pop('rope_theta')}
-    del seen['fused_qkv']  # follows from the family
+    text_config = dataclasses.asdict(text) | {'model_type': text_kind, 'hidden_act': 'silu'}
+    rope = {'mrope_section': list(text_config.pop('mrope_section')), 'rope_theta': text.rope_theta}
+    text_config['rope_scaling'] = rope | {'rope_type': 'default', 'type': 'default'}
+    text_config |= {'use_sliding_window': False, 'bos_token_id': None, 'eos_token_id': None}
+    vision_config = dataclasses.asdict(vision) | {'model_type': vision_kind, 'hidden_act': 'silu'}
+    vision_config['fullatt_block_indexes'] = list(vision.fullatt_block_indexes)
+    vision_config['rope_parameters'] = {
+        'rope_type': 'default',
+        'rope_theta': vision_config.pop('rope_theta'),
+    }
+    del vision_config['fused_qkv']  # follows from the family
     config = {
         'architectures': [model],
         'model_type': kind,
         'tie_word_embeddings': text.tie_word_embeddings,
-        'text_config': read,
-        'vision_config': seen,
+        'text_config': text_config,
+        'vision_config': vision_config,
     }
     if omni:
-        heard = dataclasses.asdict(spec.audio) | {'activation_function': 'gelu'}
-        config['audio_config'] = heard | {'model_type': 'qwen2_5_omni_audio_encoder'}
+        audio_config = dataclasses.asdict(spec.audio) | {'activation_function': 'gelu'}
+        config['audio_config'] = audio_config | {'model_type': 'qwen2_5_omni_audio_encoder'}
         config['position_id_per_seconds'] = spec.position_id_per_seconds
         config['seconds_per_chunk'] = spec.seconds_per_chunk
     else:
-        seen['tokens_per_second'] = spec.tokens_per_second
+        vision_config['tokens_per_second'] = spec.tokens_per_second
     for name in TOKEN_IDS[spec.family]:
         ending = 'index' if omni and name in ('image', 'video', 'audio') else 'id'
         config[f'{name}_token_{ending}'] = token_ids[name]

@@ -339,7 +339,7 @@ def test_a_head_in_the_file_of_a_tied_model_has_no_place(folder):
 def test_a_weight_of_another_shape_is_named_with_both(folder, name, found, wanted):
     rewritten(folder, **{name: np.ones(found, np.float32)})
     told = ', '.join(map(str, found))
-    with pytest.raises(ValueError, match=rf'{name} has shape \({told},?\), .*wants {wanted}'):
+    with pytest.raises(ValueError, match=rf'{name} has shape \({told},?\), .*needs {wanted}'):
         load_omni(folder, like())
 
 

@@ -137,7 +137,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 def test_an_empty_folder_says_which_files_were_expected(tmp_path):
     with pytest.raises(
-        ValueError, match=r'has model\.safetensors or .*index\.json, and here is none'
+        ValueError, match=r'has model\.safetensors or .*index\.json, and this folder has neither'
     ):
         scan(tmp_path)
 

@@ -173,9 +173,9 @@ def test_what_belongs_to_the_model_is_copied_and_nothing_that_runs(omni, tmp_pat
 def test_a_folder_that_holds_something_is_left_alone(omni, tmp_path):
     loaded, spec, folder = omni
     (tmp_path / 'notes.txt').write_text('mine')
-    with pytest.raises(ValueError, match='notes.txt is there already: name a new folder'):
+    with pytest.raises(ValueError, match='notes.txt exists already: name a new folder'):
         export(tmp_path, loaded, folder)
-    with pytest.raises(ValueError, match='notes.txt is there already'):
+    with pytest.raises(ValueError, match='notes.txt exists already'):
         export(tmp_path / 'notes.txt', loaded, folder)
     assert [path.name for path in tmp_path.iterdir()] == ['notes.txt']
 
