@@ -1,3 +1,5 @@
+"""Attention in pieces against attention in one."""
+
 import jax
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from mer_jax.models.attention import attend_before, attend_masked, pieces
         (600, [(0, 150), (150, 300), (300, 450), (450, 600)]),
     ],
 )
-def test_a_prompt_attends_in_pieces_as_in_one(t, ends):
+def test_attention_in_pieces_equals_attention_in_one(t, ends):
     assert pieces(t) == ends
     keys = jax.random.split(jax.random.key(t), 4)
     query, against = (jax.random.normal(key, (2, t, 4, 8)) for key in keys[:2])

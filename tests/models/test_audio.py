@@ -1,4 +1,4 @@
-"""The audio tower against `transformers`, and what may and may not influence a feature."""
+"""The audio tower against `transformers`, and the frames that each feature depends on."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ def raw_sounds(spec, lengths, seed):
 
 
 def arranged(spec, lengths, frames, chunks, tokens, padding=0.0):
-    """The sounds of a prompt as (sound, length, pair), and how many tokens they have."""
+    """The sounds of a prompt as (sound, length, pair), and their number of tokens."""
     size = 2 * spec.n_window
     sound = np.full((chunks, size, spec.num_mel_bins), padding, np.float32)
     length, pairs, start, j = np.zeros(chunks, np.int32), [], 0, 0

@@ -1,3 +1,5 @@
+"""The decoder against `transformers`, and the tokens that a key depends on."""
+
 import dataclasses
 
 import jax
@@ -12,7 +14,7 @@ from mer_jax.models.omni import read_prompts
 
 
 def whole_logits(decoder, token_bt, position_b3t, mask_bt):
-    """Logits f[b, v] behind the last token: everything before is the prompt, it is the branch."""
+    """Logits f[b, v] of the last token as a branch; the tokens before it are the prompt."""
     x = decoder.embed(token_bt[:, :-1], 'float32')
     keys = prefill(decoder, x, position_b3t[:, :, :-1], mask_bt[:, :-1])
     hidden = extend(decoder, token_bt[:, None, -1:], position_b3t[:, 0, -1], keys, mask_bt[:, :-1])
@@ -85,7 +87,7 @@ def test_logits_equal_those_of_transformers(change):
     np.testing.assert_allclose(logits, wanted[:, -1].numpy(), atol=1e-4, rtol=0)
 
 
-def test_the_decoder_has_as_many_leaves_as_a_stacked_decoder_has_weights():
+def test_layers_are_stacked_and_a_tied_head_has_no_weight():
     policy = tiny.policy()
     assert len(jax.tree.leaves(policy.decoder)) == 15
     tied = dataclasses.replace(
@@ -96,7 +98,7 @@ def test_the_decoder_has_as_many_leaves_as_a_stacked_decoder_has_weights():
     assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(layers))
 
 
-def test_a_key_sees_no_later_token_of_its_prompt():
+def test_a_key_does_not_depend_on_later_tokens_of_its_prompt():
     policy, prompts = tiny.policy(), tiny.prompts([6], 6)
 
     @jax.jit

@@ -1,3 +1,5 @@
+"""A whole Thinker: its leaves, its static spec, and media in its prompts."""
+
 import dataclasses
 
 import jax
@@ -19,7 +21,7 @@ def test_a_policy_has_sixty_leaves_and_each_is_a_weight():
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(policy))
 
 
-def test_a_media_token_shows_the_feature_that_its_place_names_and_others_stay_text():
+def test_a_media_token_is_replaced_by_the_feature_of_its_place_and_others_are_not():
     policy, prompts = tiny.policy(), tiny.prompts([6, 4], 6)
     features = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 32)), jnp.float32)
     place = np.array([[-1, 3, 0, -1, 4, -1], [-1, -1, -1, 2, 2, -1]], np.int32)
@@ -34,7 +36,7 @@ def test_a_media_token_shows_the_feature_that_its_place_names_and_others_stay_te
     np.testing.assert_allclose(shown.v, wanted.v, atol=1e-6)
 
 
-def test_a_model_without_media_perceives_nothing():
+def test_prompts_without_media_have_no_feature_rows():
     features = perceive(tiny.policy(), tiny.silence(3, 6))
     assert features.shape == (3, 0, 32)
 

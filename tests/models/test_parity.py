@@ -30,14 +30,14 @@ def branch_bgs(pair):
 
 @pytest.fixture(scope='module')
 def wanted(pair, branch_bgs):
-    """What the reference does with each prompt, alone and unpadded."""
+    """The trace of the reference for each prompt, alone and unpadded."""
     both = zip(pair.shown, branch_bgs, strict=True)
     return [parity.trace(pair, shown, branch_gs) for shown, branch_gs in both]
 
 
 @pytest.fixture(scope='module', params=['left', 'right'])
 def found(request, pair, branch_bgs):
-    """Our batch of all prompts, padded on that side, and what `parity.read` makes of it."""
+    """Our batch of all prompts, padded on that side, and the results of `parity.read`."""
     batch = parity.as_batch(pair, request.param)
     return batch, *jax.device_get(parity.read(pair.policy, pair.spec, batch, branch_bgs))
 
@@ -106,7 +106,7 @@ def feature_of_the_token_before(prompts):
 
 @pytest.mark.parametrize('pair', QUICK, indirect=True)
 @pytest.mark.parametrize('wrong', [swapped_sides, one_later, feature_of_the_token_before])
-def test_what_is_off_by_one_shows_far_above_the_bound(pair, branch_bgs, wanted, wrong):
+def test_an_error_of_one_place_exceeds_the_bound_by_far(pair, branch_bgs, wanted, wrong):
     batch = parity.as_batch(pair)
     read = parity.read(pair.policy, pair.spec, wrong(batch), branch_bgs)
     _, keys, logits, _ = jax.device_get(read)
@@ -119,8 +119,8 @@ def test_what_is_off_by_one_shows_far_above_the_bound(pair, branch_bgs, wanted, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('pair', ['vl_tied'], indirect=True)
-def test_by_default_text_goes_on_behind_all_of_a_long_vl_video(pair, branch_bgs):
-    """As in the paper and in `transformers` up to 5.2; given our positions it agrees on logits."""
+def test_by_default_text_is_placed_after_the_whole_of_a_long_vl_video(pair, branch_bgs):
+    """As in the paper and in `transformers` up to 5.2; with our positions, its logits are ours."""
     row = [shown.clip.id for shown in pair.shown].index('long video')
     tight = pair.shown[row].prompt
     wide = parity.show(pair.shown[row].clip, dataclasses.replace(pair.layout, max_rule=True))
@@ -142,9 +142,10 @@ def test_by_default_text_goes_on_behind_all_of_a_long_vl_video(pair, branch_bgs)
 @pytest.mark.parametrize('pair', ['vl_wide_heads', 'omni'], indirect=True)
 @pytest.mark.slow
 def test_bfloat16_is_as_near_to_float32_as_that_of_transformers(pair, branch_bgs, wanted):
-    """The best token is theirs in 95 % (VL) and 97 % (Omni): random logits lie close together.
+    """Our best token is that of `transformers` in 95 % (VL) and 97 % (Omni) of places.
 
-    Between theirs in bfloat16 and in float32 it is the same in 95 % and 99 %.
+    Random logits are close together: in `transformers`, the best tokens of bfloat16 and float32
+    agree in 95 % and 99 %.
     """
     half = dataclasses.replace(
         pair,

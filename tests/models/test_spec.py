@@ -1,4 +1,4 @@
-"""Sizes and token ids from config.json, in the styles that are found, and what is refused."""
+"""Sizes and token ids from config.json in its several styles, and values that are refused."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ TEXT = {key: FLAT[key] for key in (
     'hidden_act', 'hidden_size', 'intermediate_size', 'num_attention_heads', 'num_hidden_layers',
     'num_key_value_heads', 'rms_norm_eps', 'use_sliding_window', 'vocab_size',
 )}  # fmt: skip
-# The same nested, as transformers 4.5x and 5.x write it.
+# The same model in nested sections, as transformers 4.5x and 5.x write it.
 NESTED = {key: value for key, value in FLAT.items() if key not in TEXT and 'rope' not in key} | {
     'text_config': TEXT
     | {
@@ -166,7 +166,7 @@ def write(tmp_path):
 
 
 def changed(config, key, value):
-    """The config with another value at a dotted key; None takes the key away."""
+    """The config with another value at a dotted key; None removes the key."""
     config = json.loads(json.dumps(config))
     *outer, last = key.split('.')
     section = config
@@ -191,18 +191,18 @@ def test_a_thinker_is_the_same_alone_and_in_a_full_omni(write, config):
 
 @pytest.mark.parametrize('flag', [True, False])
 @pytest.mark.parametrize('tied', [True, False])
-def test_the_head_is_tied_if_the_files_have_none_whatever_a_flag_says(write, flag, tied):
+def test_the_head_is_tied_if_the_files_have_none_whatever_the_flag(write, flag, tied):
     config = changed(NESTED, 'tie_word_embeddings', flag)
     names = ['model.embed_tokens.weight', *([] if tied else ['lm_head.weight'])]
     assert read_spec(write(config, *names)).text.tie_word_embeddings == tied
 
 
-def test_dtype_and_recomputation_are_what_is_asked_for(write):
+def test_dtype_and_remat_are_those_of_the_call(write):
     spec = read_spec(write(FLAT, 'lm_head.weight'), 'bfloat16', remat=True)
     assert spec == dataclasses.replace(VL_7B, dtype='bfloat16', remat=True)
 
 
-def test_what_a_config_may_leave_out_is_what_transformers_assumes(write):
+def test_missing_keys_have_the_defaults_of_transformers(write):
     config = changed(NESTED, 'vision_config.tokens_per_second', None)
     config = changed(config, 'text_config.rms_norm_eps', None)
     spec = read_spec(write(config, 'lm_head.weight'))
@@ -213,7 +213,7 @@ def test_what_a_config_may_leave_out_is_what_transformers_assumes(write):
     assert (spec.seconds_per_chunk, spec.text.rms_norm_eps) == (2, 1e-6)
 
 
-def test_numbers_of_positions_are_those_of_the_file(write):
+def test_position_rates_are_read_from_the_file(write):
     config = changed(THINKER, 'seconds_per_chunk', 3)
     config = changed(config, 'position_id_per_seconds', 10)
     spec = read_spec(write(config, 'lm_head.weight'))
@@ -222,7 +222,7 @@ def test_numbers_of_positions_are_those_of_the_file(write):
     assert read_spec(write(config, 'lm_head.weight')).tokens_per_second == 5
 
 
-def test_a_head_width_of_its_own_is_kept(write):
+def test_a_head_width_in_the_file_is_kept(write):
     config = changed(THINKER, 'text_config.head_dim', 64)
     config = changed(config, 'text_config.rope_scaling.mrope_section', [8, 12, 12])
     assert read_spec(write(config, 'lm_head.weight')).text.head_dim == 64
@@ -243,7 +243,7 @@ def test_a_window_is_rounded_down_to_whole_cells_as_in_transformers(write):
     assert window_patches(read_spec(write(config, 'lm_head.weight')).vision) == 6 * 6
 
 
-def test_full_attention_beyond_the_depth_is_nowhere_as_in_transformers(write):
+def test_full_attention_beyond_the_depth_is_accepted_as_in_transformers(write):
     shallow = changed(FLAT, 'vision_config.depth', 4)
     assert read_spec(write(shallow, 'lm_head.weight')).vision.fullatt_block_indexes == (
         7,
@@ -253,20 +253,20 @@ def test_full_attention_beyond_the_depth_is_nowhere_as_in_transformers(write):
     )
 
 
-def test_a_key_that_is_null_counts_as_left_out(write):
+def test_a_null_value_counts_as_a_missing_key(write):
     config = json.loads(json.dumps(FLAT)) | {'head_dim': None, 'rope_parameters': None}
     config['vision_config']['rope_parameters'] = None
     assert read_spec(write(config, 'lm_head.weight')) == VL_7B
 
 
 def test_token_ids_have_the_names_of_a_layout(write):
-    seen = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
-    heard = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
-    assert read_token_ids(write(FLAT)) == seen
-    assert read_token_ids(write(NEWEST)) == seen
-    assert read_token_ids(write(FULL)) == seen | heard
+    vision = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
+    audio = {'audio': 151646, 'audio_start': 151647, 'audio_end': 151648}
+    assert read_token_ids(write(FLAT)) == vision
+    assert read_token_ids(write(NEWEST)) == vision
+    assert read_token_ids(write(FULL)) == vision | audio
     config = changed(THINKER, 'image_token_index', None) | {'image_token_id': 7}
-    assert read_token_ids(write(changed(config, 'vision_end_token_id', None))) == seen | heard | {
+    assert read_token_ids(write(changed(config, 'vision_end_token_id', None))) == vision | audio | {
         'image': 7
     }
 
@@ -335,7 +335,7 @@ def test_two_media_tokens_of_one_id_are_refused(write, key, value):
         (FULL, 'thinker_config', None, 'thinker_config is missing'),
     ],
 )
-def test_what_is_not_computed_here_is_refused_by_name(write, config, key, value, told):
+def test_an_unsupported_value_is_refused_by_its_key(write, config, key, value, told):
     folder = write(changed(config, key, value), 'lm_head.weight')
     with pytest.raises(ValueError, match=told) as error:
         read_spec(folder)

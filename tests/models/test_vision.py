@@ -1,4 +1,4 @@
-"""The vision tower against `transformers`, and what may and may not influence a feature."""
+"""The vision tower against `transformers`, and the patches that each feature depends on."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Filling a module from checkpoint tensors: names, layouts, stacking, and what goes wrong."""
+"""Filling a module from checkpoint tensors: names, layouts, stacking, and errors."""
 
 import dataclasses
 import json
@@ -122,7 +122,7 @@ def test_weights_keep_their_dtype_and_the_old_module_its_values(tiny, checkpoint
 
 @pytest.mark.parametrize('wanted', [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize('kept', [np.float32, jnp.bfloat16, np.float16])
-def test_values_are_cast_from_whatever_dtype_the_checkpoint_has(tiny, checkpoint, kept, wanted):
+def test_values_are_cast_from_the_dtype_of_the_checkpoint(tiny, checkpoint, kept, wanted):
     tiny = jax.tree.map(lambda leaf: leaf.astype(wanted), tiny)
     stored = {name: array.astype(kept) for name, array in checkpoint.items()}
     filled = fill(tiny, stored.__getitem__)
@@ -167,7 +167,7 @@ def test_a_wrong_shape_is_named_with_both_shapes(tiny, checkpoint, name, found, 
     assert str(found) in str(error.value) and str(wanted) in str(error.value)
 
 
-# A Thinker as a folder, and all that can be wrong with it.
+# Folders of a whole Thinker, and damage to them.
 
 
 @pytest.fixture(scope='module')
@@ -203,7 +203,7 @@ def released_to_module_names(name):
     return name.replace('model.', 'model.language_model.', 1)
 
 
-def test_a_thinker_is_filled_with_what_the_file_holds(loaded, stored):
+def test_a_thinker_is_filled_with_the_tensors_of_the_file(loaded, stored):
     wide = {name: array.astype(np.float32) for name, array in stored.items()}
     found = loaded.decoder.model.layers.self_attn.o_proj.weight[1]
     wanted = wide['model.layers.1.self_attn.o_proj.weight']
@@ -244,7 +244,7 @@ def test_every_layout_of_names_and_files_gives_the_same_thinker(
     assert same(load_omni(tmp_path, like()), loaded)
 
 
-def test_what_is_no_part_of_the_thinker_is_skipped_with_a_word(tmp_path, stored, loaded, caplog):
+def test_tensors_of_other_parts_are_skipped_with_a_warning(tmp_path, stored, loaded, caplog):
     more = ('talker.a.weight', 'talker.b.weight', 'token2wav.c.weight')
     unread = 'thinker.audio_tower.audio_bos_eos_token.weight'
     arrays = {f'thinker.{name}': array for name, array in stored.items()}
@@ -266,7 +266,7 @@ def test_a_mesh_gets_the_same_thinker_in_its_shardings(folder, loaded, shape):
     assert same(omni, loaded)
 
 
-def test_a_device_is_given_only_the_part_that_it_keeps(stored, monkeypatch):
+def test_a_device_receives_only_the_part_that_it_keeps(stored, monkeypatch):
     sizes, put = [], jax.make_array_from_callback
 
     def watched(shape, sharding, part):
@@ -285,7 +285,7 @@ def test_a_device_is_given_only_the_part_that_it_keeps(stored, monkeypatch):
     assert parted < 2 * sum(leaf.size for leaf in filled)  # twice where only fsdp splits it
 
 
-def test_arrays_do_not_hang_on_the_file(folder, loaded):
+def test_arrays_do_not_depend_on_the_file(folder, loaded):
     omni = load_omni(folder, like(dtype='bfloat16'))
     before = np.array(omni.decoder.model.embed_tokens.weight[...])
     with (folder / 'model.safetensors').open('r+b') as file:
@@ -296,7 +296,7 @@ def test_arrays_do_not_hang_on_the_file(folder, loaded):
 
 
 def rewritten(folder, **changes):
-    """The folder's file with some tensors replaced, or taken away (None)."""
+    """The folder with some tensors of its file replaced, or removed (None)."""
     arrays = load_file(folder / 'model.safetensors') | changes
     arrays = {name: array for name, array in arrays.items() if array is not None}
     save_file(arrays, folder / 'model.safetensors')

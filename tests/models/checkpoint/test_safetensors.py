@@ -1,4 +1,4 @@
-"""Safetensors folders: what is read and written, against the library, and what goes wrong."""
+"""Safetensors folders: reading and writing against the library, and damaged files."""
 
 import json
 
@@ -44,7 +44,7 @@ def sharded(tmp_path):
     return tmp_path
 
 
-def test_the_library_reads_what_is_written(tmp_path):
+def test_the_library_reads_our_files(tmp_path):
     arrays = tensors()
     write_folder(tmp_path, plans(arrays), shard_bytes=1e9)
     assert [path.name for path in tmp_path.iterdir()] == [SINGLE]
@@ -57,7 +57,7 @@ def test_the_library_reads_what_is_written(tmp_path):
         assert file.metadata() == {'format': 'pt'}
 
 
-def test_what_the_library_writes_is_read(tmp_path):
+def test_files_of_the_library_are_read(tmp_path):
     arrays = tensors()
     save_file(arrays, tmp_path / SINGLE)
     entries = scan(tmp_path)
@@ -68,7 +68,7 @@ def test_what_the_library_writes_is_read(tmp_path):
         np.testing.assert_array_equal(found, array)
 
 
-def test_arrays_in_another_order_of_axes_are_written_right(tmp_path):
+def test_arrays_in_another_memory_order_are_written_right(tmp_path):
     array = np.arange(6.0).reshape(2, 3).T
     write_folder(tmp_path, [Plan('a', (3, 2), array.dtype, lambda: array)], shard_bytes=1e9)
     np.testing.assert_array_equal(load_file(tmp_path / SINGLE)['a'], array)
@@ -87,7 +87,7 @@ def test_files_hold_at_most_the_bytes_allowed_and_the_index_names_each_tensor(sh
         assert sum(array.nbytes for array in load_file(sharded / file).values()) <= 72
 
 
-def test_a_tensor_larger_than_a_file_may_be_gets_its_own(tmp_path):
+def test_a_tensor_larger_than_the_limit_gets_a_file_of_its_own(tmp_path):
     write_folder(tmp_path, plans(tensors()), shard_bytes=1)
     assert len(list(tmp_path.glob('*.safetensors'))) == 4
     assert len(scan(tmp_path)) == 4
@@ -123,14 +123,14 @@ def test_every_layout_has_the_released_names(key, name):
     assert released_name(key) == name
 
 
-def test_a_weight_that_is_there_twice_is_named_with_both_files(tmp_path):
+def test_a_duplicate_weight_is_named_with_both_files(tmp_path):
     arrays = {'model.norm.weight': np.ones(2), 'thinker.model.norm.weight': np.ones(2)}
     save_file(arrays, tmp_path / SINGLE)
     with pytest.raises(ValueError, match='thinker.model.norm.weight .*is the same weight as model'):
         scan(tmp_path)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match='nowhere: there is no such folder'):
         scan(tmp_path / 'nowhere')
 
@@ -148,7 +148,7 @@ def test_pickled_weights_are_refused(tmp_path):
         scan(tmp_path)
 
 
-def test_a_file_that_only_the_index_knows_is_named(sharded):
+def test_a_missing_file_of_the_index_is_named(sharded):
     (sharded / 'model-00002-of-00002.safetensors').unlink()
     with pytest.raises(ValueError, match=r'index\.json names model-00002-of-00002.* for 2 tensors'):
         scan(sharded)
@@ -206,7 +206,7 @@ def test_json_that_is_nested_too_deeply_is_named(tmp_path):
         read_json(tmp_path / 'config.json')
 
 
-def test_weights_that_are_no_floats_are_refused_when_they_are_read(tmp_path):
+def test_weights_that_are_not_floats_are_refused_when_they_are_read(tmp_path):
     save_file({'model.norm.weight': np.ones(3, np.int8)}, tmp_path / SINGLE)
     with pytest.raises(ValueError, match='model.norm.weight has type I8, and only F64, F32'):
         view(scan(tmp_path)['model.norm.weight'])

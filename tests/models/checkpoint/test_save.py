@@ -1,4 +1,4 @@
-"""Exports: every tensor bit by bit, in files that hold what is allowed, and what is refused."""
+"""Exports: every tensor bit by bit, the sizes of files, the files copied, and errors."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def omni(tmp_path_factory):
     return made, SPEC, folder
 
 
-def test_what_was_saved_is_loaded_bit_by_bit(omni):
+def test_a_saved_model_is_loaded_bit_by_bit(omni):
     made, spec, folder = omni
     loaded, found = load(folder)
     assert (found, read_token_ids(folder)) == (spec, TOKENS)
@@ -51,7 +51,7 @@ def test_tensors_have_released_names_and_shapes(omni):
     np.testing.assert_array_equal(found['model.layers.1.mlp.up_proj.weight'], ours.T)
 
 
-def test_what_the_thinker_never_reads_is_carried_over(omni, tmp_path):
+def test_a_tensor_that_the_thinker_does_not_use_is_kept(omni, tmp_path):
     loaded, spec, folder = omni
     unread = np.arange(64, dtype=np.float32).reshape(2, 32)
     save_omni(tmp_path / 'source', loaded, hf_config(spec, TOKENS), unread=unread)
@@ -60,7 +60,7 @@ def test_what_the_thinker_never_reads_is_carried_over(omni, tmp_path):
     assert not tensors(folder)[UNREAD].any()
 
 
-def test_files_hold_at_most_what_is_allowed(omni, tmp_path):
+def test_files_hold_at_most_the_bytes_allowed(omni, tmp_path):
     loaded, spec, folder = omni
     save_omni(tmp_path / 'out', loaded, hf_config(spec, TOKENS), shard_bytes=20_000)
     files = sorted((tmp_path / 'out').glob('*.safetensors'))
@@ -76,7 +76,7 @@ def test_an_unknown_dtype_is_refused(omni, tmp_path):
 
 
 @pytest.mark.slow
-def test_from_one_mesh_to_another_and_back_no_bit_is_lost(omni, tmp_path):
+def test_no_bit_is_lost_between_meshes(omni, tmp_path):
     *_, folder = omni
     loaded, spec = load(folder, mesh=make_mesh(1, 4, 2))
     export(tmp_path / 'first', loaded, folder)
@@ -86,19 +86,19 @@ def test_from_one_mesh_to_another_and_back_no_bit_is_lost(omni, tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_are_written_in_the_dtype_asked_and_the_config_says_so(omni, tmp_path):
+def test_weights_and_config_have_the_dtype_of_the_call(omni, tmp_path):
     loaded, spec, folder = omni
     export(tmp_path / 'half', loaded, folder, dtype='bfloat16')
     wanted = {name: array.astype(jnp.bfloat16) for name, array in tensors(folder).items()}
     assert_same(tensors(tmp_path / 'half'), wanted)
     assert json.loads((tmp_path / 'half/config.json').read_text())['dtype'] == 'bfloat16'
     again, _ = load(tmp_path / 'half', 'bfloat16')
-    export(tmp_path / 'kept', again, folder)  # as the leaves are, whatever the source was
+    export(tmp_path / 'kept', again, folder)  # in the dtype of the leaves, not of the source
     assert_same(tensors(tmp_path / 'kept'), wanted)
     assert json.loads((tmp_path / 'kept/config.json').read_text())['dtype'] == 'bfloat16'
 
 
-def test_a_full_omni_keeps_its_names_and_says_that_it_does_not_speak(omni, tmp_path):
+def test_a_full_omni_keeps_its_names_and_turns_speech_output_off(omni, tmp_path):
     loaded, spec, folder = omni
     config = {
         'model_type': 'qwen2_5_omni',
@@ -120,7 +120,7 @@ def test_a_full_omni_keeps_its_names_and_says_that_it_does_not_speak(omni, tmp_p
     assert_same(tensors(tmp_path / 'out'), tensors(folder))
 
 
-def test_a_wrong_flag_of_the_source_is_set_right(omni, tmp_path):
+def test_a_wrong_flag_of_the_source_is_corrected(omni, tmp_path):
     loaded, spec, _ = omni
     config = hf_config(spec, TOKENS)
     config['tie_word_embeddings'] = config['text_config']['tie_word_embeddings'] = True
@@ -128,10 +128,10 @@ def test_a_wrong_flag_of_the_source_is_set_right(omni, tmp_path):
     written = json.loads((tmp_path / 'out/config.json').read_text())
     assert written['tie_word_embeddings'] is False
     assert written['text_config']['tie_word_embeddings'] is False
-    assert config['tie_word_embeddings'] is True  # what was given is left alone
+    assert config['tie_word_embeddings'] is True  # the argument is not changed
 
 
-def test_what_belongs_to_the_model_is_copied_and_nothing_that_runs(omni, tmp_path):
+def test_files_of_the_model_are_copied_except_those_that_could_run_code(omni, tmp_path):
     loaded, spec, folder = omni
     source = tmp_path / 'source'
     source.mkdir()
@@ -170,7 +170,7 @@ def test_what_belongs_to_the_model_is_copied_and_nothing_that_runs(omni, tmp_pat
     assert (tmp_path / 'out/merges.txt').read_text() == 'merges.txt'
 
 
-def test_a_folder_that_holds_something_is_left_alone(omni, tmp_path):
+def test_a_folder_that_is_not_empty_is_left_alone(omni, tmp_path):
     loaded, spec, folder = omni
     (tmp_path / 'notes.txt').write_text('mine')
     with pytest.raises(ValueError, match='notes.txt exists already: name a new folder'):
@@ -187,7 +187,7 @@ def test_an_empty_folder_is_filled(omni, tmp_path):
     assert_same(tensors(tmp_path / 'out'), tensors(folder))
 
 
-def test_nothing_half_written_stays(omni, tmp_path, monkeypatch):
+def test_an_interrupted_export_leaves_nothing(omni, tmp_path, monkeypatch):
     loaded, spec, folder = omni
 
     def full_disk(*_):
@@ -201,7 +201,7 @@ def test_nothing_half_written_stays(omni, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_config_of_another_model_is_refused_by_what_differs(omni, tmp_path):
+def test_the_config_of_another_model_is_refused_by_the_first_difference(omni, tmp_path):
     loaded, spec, _ = omni
     config = hf_config(spec, TOKENS)
     config['text_config']['rms_norm_eps'] = 1e-5

@@ -1,4 +1,4 @@
-"""What `transformers` makes of exports: the same tensors, the same logits, nothing missing."""
+"""Exports read by `transformers`: the same tensors, the same logits, nothing missing."""
 
 import jax
 import numpy as np
@@ -35,15 +35,15 @@ def thinker_class(spec):
 
 @torch.no_grad()
 def reference_logits(model):
-    """Logits f[v] of transformers behind the last token."""
+    """Logits f[v] of `transformers` behind the last token."""
     ids = torch.tensor(TOKENS)
     sorts = {'mm_token_type_ids': torch.zeros_like(ids)} if 'VL' in type(model).__name__ else {}
     return model(input_ids=ids, attention_mask=torch.ones_like(ids), **sorts).logits[0, -1].numpy()
 
 
-@jax.jit(static_argnums=1)
-def our_logits(decoder, text):
-    """Our logits f[v] behind the last token: the others are the prompt, it is the branch."""
+@jax.jit
+def our_logits(decoder):
+    """Our logits f[v] of the last token as a branch; the tokens before it are the prompt."""
     count = TOKENS.shape[1] - 1
     position = np.broadcast_to(np.arange(count), (1, 3, count))
     mask = np.ones((1, count), bool)
@@ -54,15 +54,15 @@ def our_logits(decoder, text):
 
 
 def reloaded(model_class, folder):
-    """The model that transformers reads from the folder, which must lack and exceed nothing."""
-    model, told = model_class.from_pretrained(folder, output_loading_info=True)
-    assert not any(told.values()), told
+    """The model that `transformers` reads from the folder, with no tensor missing or left over."""
+    model, report = model_class.from_pretrained(folder, output_loading_info=True)
+    assert not any(report.values()), report
     return model.eval()
 
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
-    """Makes and keeps the Hugging Face folder of a shape, and its model."""
+    """A function that makes, once, the folder and the model of a shape."""
     made = {}
 
     def source(name):
@@ -92,7 +92,7 @@ def test_an_export_has_every_bit_of_its_source_and_the_same_logits(source, tmp_p
     folder, model = source(name)
     loaded, spec = load(folder)
     wanted = reference_logits(model)
-    found = our_logits(loaded.decoder, spec.text)
+    found = our_logits(loaded.decoder)
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
     export(tmp_path / 'out', loaded, folder)
     assert_same(tensors(tmp_path / 'out'), tensors(folder))
@@ -102,7 +102,7 @@ def test_an_export_has_every_bit_of_its_source_and_the_same_logits(source, tmp_p
 
 
 @pytest.mark.parametrize('name', SHAPES)
-def test_a_model_without_a_source_gets_a_config_of_its_own(source, tmp_path, name):
+def test_a_model_without_a_source_gets_a_new_config(source, tmp_path, name):
     folder, model = source(name)
     loaded, spec = load(folder)
     ids = read_token_ids(folder)
@@ -130,7 +130,7 @@ def test_a_full_omni_is_read_by_both_classes_of_transformers(source, tmp_path, n
     np.testing.assert_array_equal(reference_logits(thinker), wanted)
 
 
-def test_files_hold_what_is_allowed_and_transformers_finds_all(omni, source, tmp_path):
+def test_transformers_finds_all_tensors_in_files_of_limited_size(omni, source, tmp_path):
     loaded, spec, folder = omni
     ids = read_token_ids(folder)
     save_omni(tmp_path / 'out', loaded, hf_config(spec, ids), shard_bytes=160_000)
