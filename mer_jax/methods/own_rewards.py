@@ -37,13 +37,13 @@ def own_terms(
     A function gets the texts [b][g] of all branches and the clips [b], and returns {name: numbers
     [b, g]}. `names` are those with a weight. Raises RewardError naming function, clip and rule.
     """
-    terms = collected(functions, texts, clips)
+    terms = returned_terms(functions, texts, clips)
     check_names(functions, names, terms)
     return {name: terms[name] for name in names}
 
 
-def collected(functions, texts, clips) -> dict[str, np.ndarray]:
-    """All that the functions return, checked, by name."""
+def returned_terms(functions: Sequence[RewardFunction], texts, clips) -> dict[str, np.ndarray]:
+    """All terms that the functions return, by name; RewardError if one is none, or comes twice."""
     terms, owner = {}, {}
     for function in functions:
         for name, value_bg in call(function, texts, clips).items():
@@ -52,10 +52,8 @@ def collected(functions, texts, clips) -> dict[str, np.ndarray]:
                     f'{title(function)}: its reward {name!r} is also returned by {owner[name]}; '
                     'each name may come from one function'
                 )
-            terms[name], owner[name] = (
-                checked(function, name, value_bg, texts, clips),
-                title(function),
-            )
+            terms[name] = checked(function, name, value_bg, texts, clips)
+            owner[name] = title(function)
     return terms
 
 
@@ -139,7 +137,7 @@ def check_functions(functions, names: Sequence[str], method_terms: Sequence[str]
             raise RewardError(
                 f'learn.rewards: {function!r} is no function; name functions of (texts, clips)'
             )
-    terms = collected(functions, [['', '']], [clip])
+    terms = returned_terms(functions, [['', '']], [clip])
     for name in terms:
         if name in method_terms:
             raise RewardError(

@@ -126,3 +126,12 @@ def test_a_reward_without_a_weight_and_a_weight_without_a_reward_are_named(confi
         check_rewards(setting_of(config, short))
     with pytest.raises(RewardError, match=r'learn\.weights\.long: no reward.*return short'):
         check_rewards(setting_of(config, short, short=0.5, long=1.0))
+
+
+def recall(texts, clips):
+    return {'recall': [[1.0 for _ in row] for row in texts]}
+
+
+def test_a_reward_cannot_take_the_name_of_a_term_of_the_method(config):
+    with pytest.raises(RewardError, match="reward 'recall' has the name of a term of the method"):
+        check_rewards(setting_of(config, recall))
