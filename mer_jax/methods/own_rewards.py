@@ -16,9 +16,12 @@ class RewardError(ValueError):
 
 
 def title(function: RewardFunction) -> str:
-    """The name of a function with its file, for messages and for the config that is kept."""
+    """The name of a function with its file, for messages and for the config that is kept.
+
+    A kept config that is read again holds names already.
+    """
     if not callable(function):
-        return repr(function)
+        return function if isinstance(function, str) else repr(function)
     try:
         file = pathlib.Path(inspect.getsourcefile(function)).name
     except TypeError:  # an object without a source file

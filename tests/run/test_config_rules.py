@@ -133,6 +133,7 @@ def test_functions_are_named_by_their_file_and_name():
     named = flat({'learn': {'rewards': (brief,)}})['learn.rewards']
     assert len(named) == 1 and named[0].startswith('test_config_rules.py:')
     assert named[0].endswith('brief')
+    assert flat({'learn': {'rewards': named}})['learn.rewards'] == named  # read again
 
 
 def test_flat_names_every_value_by_its_path():
