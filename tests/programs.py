@@ -24,6 +24,28 @@ SMALL = (
     'model.audio.encoder_ffn_dim=32',
 )
 
+OWN_REWARD = """
+import math
+import pathlib
+
+from mer_jax.run.defaults import mer_r1
+
+def brief(texts, clips):
+    {}
+
+def get_config():
+    c = mer_r1()
+    c.learn.rewards = (brief,)
+    c.learn.weights.brief = 0.5
+    return c
+"""
+
+
+def write_config(path, body):
+    """A config whose run has a reward of its own, `brief`; the body of its function is given."""
+    path.write_text(OWN_REWARD.format(body))
+    return path
+
 
 def command(workdir, *changes, config='configs/mer_r1.py'):
     """The command line of a run, with these keys of its config changed."""

@@ -1,3 +1,5 @@
+"""Runs by their command line: bad input, kills, signals, damage, rewards of one's own."""
+
 import json
 import random
 import signal
@@ -8,9 +10,27 @@ import time
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from programs import ROOT, SMALL, command, environment
+from programs import ROOT, SMALL, command, environment, write_config
 
 from mer_jax.data.stage import stage
+from mer_jax.run.records import read_records
+
+SEVERAL = (  # updates on a rollout, of all weights, each in pieces
+    'prompts_per_step=4',
+    'learn.minibatches=2',
+    'learn.epochs=2',
+    'learn.microbatch=1',
+    'learn.train=all',
+    'learn.kl=0.0',
+)
+LONG = "return {'brief': [[float(len(text)) for text in row] for row in texts]}"
+NAN_AT_STEP_3 = """
+    brief.calls = vars(brief).get('calls', 0) + 1  # the first call is a check
+    rewards = [[float(len(text)) for text in row] for row in texts]
+    if brief.calls == 4:
+        rewards[1][0] = math.nan
+    return {'brief': rewards}
+"""
 
 
 def run(workdir, *changes, devices=1, **options):
@@ -24,10 +44,10 @@ def run(workdir, *changes, devices=1, **options):
     )
 
 
-def start(workdir, *changes):
+def start(workdir, *changes, **options):
     """A run in the background, with whatever it says on its standard error."""
     return subprocess.Popen(
-        command(workdir, *changes),
+        command(workdir, *changes, **options),
         cwd=ROOT,
         env=environment(),
         stderr=subprocess.PIPE,
@@ -46,9 +66,9 @@ def refused(workdir, *changes, **options):
     return said[0]
 
 
-def leaves(workdir):
-    """The parameters and moments of the last checkpoint of a run, and at which update."""
-    manager = ocp.CheckpointManager(workdir / 'train')
+def leaves(workdir, stage='train'):
+    """The parameters and moments of the last checkpoint of a stage, and at which update."""
+    manager = ocp.CheckpointManager(workdir / stage)
     step = manager.latest_step()
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))
     return step, state['state']
@@ -103,6 +123,22 @@ def test_a_manifest_line_without_gold_words_is_named(tmp_path, films):
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('body', 'changes', 'parts'),
+    [
+        (LONG, ['method=foo'], ["method='foo'", 'one of mer_r1']),
+        (LONG, ['learn.minibatches=3'], ['learn.minibatches=3', 'prompts_per_step=2', '_step=3']),
+        ("return {'brief': [1.0]}", [], ['own.py:brief', 'has shape [1]', '[b, g] = [1, 2]']),
+    ],
+)
+def test_bad_input_of_a_config_and_its_rewards_is_refused_at_once(tmp_path, body, changes, parts):
+    config = write_config(tmp_path / 'own.py', body)
+    said = refused(tmp_path / 'run', *SMALL, *changes, config=config)
+    assert [part for part in parts if part not in said] == []
+    assert not (tmp_path / 'run').exists()
+
+
 def test_no_workdir_is_named():
     outcome = subprocess.run(
         [sys.executable, '-m', 'mer_jax.main'], cwd=ROOT, capture_output=True, text=True
@@ -110,29 +146,39 @@ def test_no_workdir_is_named():
     assert outcome.returncode != 0 and '--workdir is missing' in outcome.stderr
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(tmp_path):
-    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    outcome = run(whole, *SMALL)
+@pytest.fixture(scope='module')
+def whole_and_killed(tmp_path_factory):
+    """The workdirs of two equal runs, one of them killed twice; their config is `SEVERAL`."""
+    folder = tmp_path_factory.mktemp('runs')
+    config = write_config(folder / 'own.py', LONG)
+    whole, killed = folder / 'whole', folder / 'killed'
+    outcome = run(whole, *SMALL, *SEVERAL, config=config)
     assert outcome.returncode == 0, outcome.stderr
-    results = json.loads((whole / 'results.json').read_text())
-    assert results['clips'] == 4 and set(results['end']) == {'fast', 'slow'}
-    assert results['gain']['clips'] == 4 and 'paired over 4 clips' in outcome.stdout
-    for mode in ('fast', 'slow'):
-        gain = results['end'][mode]['f'] - results['cold_start'][mode]['f']
-        assert results['gain'][mode]['f']['difference'] == pytest.approx(gain)
+    assert 'paired over 4 clips' in outcome.stdout
 
-    # Killed twice: at a random record of the cold start, then of the training.
+    # Killed at a random record of the cold start, then of the training.
     for least in (random.randint(1, 5), random.randint(7, 11)):
-        process = start(killed, *SMALL)
+        process = start(killed, *SMALL, *SEVERAL, config=config)
         records = killed / 'records.jsonl'
         while process.poll() is None:
             if records.exists() and len(records.read_bytes().splitlines()) >= least:
                 process.send_signal(signal.SIGKILL)
             time.sleep(0.02)
         assert process.wait() == -signal.SIGKILL, process.stderr.read()
-    outcome = run(killed, *SMALL)
+    outcome = run(killed, *SMALL, *SEVERAL, config=config)
     assert outcome.returncode == 0, outcome.stderr
+    return whole, killed
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(whole_and_killed):
+    whole, killed = whole_and_killed
+    results = json.loads((whole / 'results.json').read_text())
+    assert results['clips'] == 4 and set(results['end']) == {'fast', 'slow'}
+    assert results['gain']['clips'] == 4
+    for mode in ('fast', 'slow'):
+        gain = results['end'][mode]['f'] - results['cold_start'][mode]['f']
+        assert results['gain'][mode]['f']['difference'] == pytest.approx(gain)
 
     assert (whole / 'records.jsonl').read_bytes() == (killed / 'records.jsonl').read_bytes()
     (step, ours), (again, theirs) = leaves(whole), leaves(killed)
@@ -146,6 +192,57 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(tmp_path):
         )
         assert one['scores'] == other['scores'] and one['answers'] == other['answers']
     assert (whole / 'report.html').read_text().startswith('<!doctype html>')
+
+
+@pytest.mark.slow
+def test_several_updates_on_a_rollout_leave_its_policy_and_train_the_towers(whole_and_killed):
+    whole, _ = whole_and_killed
+    for record in read_records(whole, 'train'):
+        assert record['update_norm'] > 0 and 'kl' not in record
+        assert record['ratio_spread'] > 1e-6  # of the first update alone it would be 0
+    (_, before), (_, after) = leaves(whole, 'cold_start'), leaves(whole)
+    for tower in ('policy.visual.', 'policy.audio_tower.'):
+        moved = [np.abs(after[n] - before[n]).max() for n in after if n.startswith(tower)]
+        assert len(moved) > 4 and max(moved) > 0
+
+
+@pytest.mark.slow
+def test_an_own_reward_has_figures_and_curves_and_its_run_can_be_asked(whole_and_killed, films):
+    whole, _ = whole_and_killed
+    held = json.loads((whole / 'config.json').read_text())
+    assert held['learn.rewards'] == ['own.py:brief'] and held['learn.weights.brief'] == 0.5
+    trained = read_records(whole, 'train')
+    assert len(trained) == 6
+    assert all(record['brief'] > 0 and record['brief_std'] > 0 for record in trained)
+    page = (whole / 'report.html').read_text()
+    assert '<b>brief</b>' in page and '>brief</span>' in page
+    program = [sys.executable, '-m', 'mer_jax.predict', '--json', '--checkpoint', whole]
+    said = subprocess.run(
+        [*program, next(films.rglob('*.mp4'))],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    assert set(json.loads(said.stdout)) == {'clip', 'fast', 'slow', 'only'}
+
+
+@pytest.mark.slow
+def test_a_reward_that_becomes_nan_stops_the_run_which_resumes_once_it_is_mended(tmp_path):
+    workdir, config = tmp_path / 'run', tmp_path / 'own.py'
+    changes = *SMALL, 'steps=4', 'cold_start.steps=2', 'every.save=1'
+    said = refused(workdir, *changes, config=write_config(config, NAN_AT_STEP_3))
+    assert "own.py:brief: its reward 'brief' is nan for clip train-0-" in said
+    assert 'branch 0; it must be finite' in said
+    saved = [path.name for path in (workdir / 'train').iterdir() if path.name.isdigit()]
+    kept = (workdir / 'records.jsonl').read_bytes()
+    assert sorted(saved) == ['1', '2'] and len(kept.splitlines()) == 4
+
+    outcome = run(workdir, *changes, config=write_config(config, LONG))
+    assert outcome.returncode == 0, outcome.stderr
+    assert (workdir / 'records.jsonl').read_bytes().startswith(kept)
+    assert [record['step'] for record in read_records(workdir, 'train')] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""A run is prepared only if everything fits: bad input is named, and nothing is written."""
+
+import json
+import runpy
+
+import jax
+import pytest
+import small
+from programs import write_config
+
+from mer_jax.run.stages import prepare
+from mer_jax.run.workdir import claim_workdir
+
+
+def refusal(c, workdir):
+    """The message with which a run is refused, which leaves no trace."""
+    with pytest.raises(ValueError) as raised:
+        prepare(c, workdir)
+    assert not workdir.exists()
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'parts'),
+    [
+        ({'method': 'foo'}, ["method='foo'", 'one of mer_r1']),
+        ({'learn__train': 'foo'}, ["learn.train='foo'", 'one of decoder, all']),
+        ({'learn__ratio': 'foo'}, ["learn.ratio='foo'", 'one of token, sequence']),
+        ({'learn__clip': 'foo'}, ["learn.clip='foo'", 'one of ppo, cispo']),
+        ({'learn__aggregate': 'foo'}, ["learn.aggregate='foo'", 'token, sequence, constant']),
+        ({'learn__clip_dual': 0.5}, ['learn.clip_dual=0.5', 'above 1, e.g. 3.0, or 0']),
+        ({'learn__minibatches': 0}, ['learn.minibatches=0', 'at least 1']),
+        ({'learn__microbatch': -1}, ['learn.microbatch=-1', 'at least 0']),
+        ({'learn__minibatches': 3}, ['learn.minibatches=3', '= 8', 'prompts_per_step=24']),
+        ({'learn__microbatch': 3}, ['learn.microbatch=3', '= 2', 'one of 1, 2, or 0']),
+    ],
+    ids=str,
+)
+def test_a_key_that_breaks_a_rule_is_named_with_its_value_and_the_way_out(
+    config, tmp_path, changes, parts
+):
+    message = refusal(small.changed(config, **changes), tmp_path / 'run')
+    assert [part for part in parts if part not in message] == []
+
+
+REWARDS = {
+    'wrong shape': (
+        "return {'brief': [1.0 for _ in texts]}",
+        ['own.py:brief', "'brief' has shape [1]", '[b, g] = [1, 2]', 'a number a branch'],
+    ),
+    'raising': (
+        "return {'brief': [[1 / len(text) for text in row] for row in texts]}",
+        ['own.py:brief: raised ZeroDivisionError', 'clip train-0-000000', 'an empty one too'],
+    ),
+    'NaN': (
+        "return {'brief': [[1.0 if text else math.nan for text in row] for row in texts]}",
+        ['own.py:brief', "'brief' is nan", 'clip train-0-000000, branch 0', 'must be finite'],
+    ),
+    'words': (
+        "return {'brief': [['long' for _ in row] for row in texts]}",
+        ['own.py:brief', "'brief' is not numeric", '[b, g] = [1, 2]'],
+    ),
+    'no dictionary': (
+        'return [[1.0 for _ in row] for row in texts]',
+        ['own.py:brief: returned list', '{name: numbers[b, g]}'],
+    ),
+    'without a weight': (
+        "return {name: [[1.0] * len(row) for row in texts] for name in ('brief', 'long')}",
+        ['learn.weights.long', 'own.py:brief', 'c.learn.weights.long = 1.0'],
+    ),
+    'without a reward': ('return {}', ['learn.weights.brief', 'return nothing', 'Remove the']),
+}
+
+
+@pytest.mark.parametrize('name', REWARDS)
+def test_a_reward_that_cannot_be_used_is_named_with_its_function_and_the_way_out(tmp_path, name):
+    body, parts = REWARDS[name]
+    path = write_config(tmp_path / 'own.py', body)
+    message = refusal(runpy.run_path(str(path))['get_config'](), tmp_path / 'run')
+    assert [part for part in parts if part not in message] == []
+
+
+def test_a_run_with_own_rewards_is_claimed_by_the_names_of_its_functions(tmp_path):
+    path = write_config(tmp_path / 'own.py', "return {'brief': [[1.0] * len(r) for r in texts]}")
+    c = small.shrink(runpy.run_path(str(path))['get_config']())
+    workdir = tmp_path / 'run'
+    setting, policy, changes = prepare(c, workdir)
+    assert changes == [] and [path.name for path in workdir.iterdir()] == ['config.json']
+    held = json.loads((workdir / 'config.json').read_text())
+    assert held['learn.rewards'] == ['own.py:brief'] and held['learn.weights.brief'] == 0.5
+    assert len(jax.tree.leaves(policy)) > 0 and len(setting.train_clips) == c.data.clips
+    changes = claim_workdir(workdir, small.changed(c, learn__weights__brief=1.0), setting.spec)
+    assert changes == ['learn.weights.brief=1.0 (was 0.5)']
