@@ -11,7 +11,6 @@ import pytest
 import small
 
 from mer_jax.data.stage import stage
-from mer_jax.evaluation.answers import branch_confidence
 from mer_jax.evaluation.prediction import (
     Answer,
     clip_of_file,
@@ -19,7 +18,6 @@ from mer_jax.evaluation.prediction import (
     make_answer,
     predict,
 )
-from mer_jax.group import Branches, Reading
 from mer_jax.methods.mer_r1_reading import Parsed
 from mer_jax.predict import as_text, main
 from mer_jax.run.export import export_policy
@@ -127,16 +125,6 @@ def test_a_folder_without_a_checkpoint_is_named(checkpoint, film, tmp_path, monk
 def test_a_flag_that_cannot_be_met_is_named(flag, value, film, monkeypatch, capsys):
     status, _, err = say(monkeypatch, capsys, '--checkpoint', 'x', film, flag, value)
     assert status == 2 and f'{flag}={value}' in err
-
-
-def test_confidence_is_the_mean_of_log_probabilities_over_anchors():
-    # One prompt, two branches of four tokens, one wheel of two categories.
-    chance = np.array([[[0.1, 0.9], [0.5, 0.5], [0.2, 0.8], [1, 1]], np.full((4, 2), 0.3)])
-    branches = Branches(None, None, None, None, np.log(chance)[None, :, :, None])
-    reading = Reading(None, None, np.array([[[0, 2, -1], [-1, -1, -1]]]), None, None, None)
-    found = branch_confidence(branches, reading)
-    np.testing.assert_allclose(found[0, 0, 0], [np.sqrt(0.1 * 0.2), np.sqrt(0.9 * 0.8)])
-    assert np.isnan(found[0, 1]).all()
 
 
 def test_samples_are_counted_and_confidence_is_the_mean_of_those_that_have_anchors(places):

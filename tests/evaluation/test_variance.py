@@ -14,7 +14,8 @@ from mer_jax.evaluation.variance import (
     reliability,
     sample,
 )
-from mer_jax.run.setting import choose_clips, open_checkpoint
+from mer_jax.run.chosen_clips import choose_clips
+from mer_jax.run.setting import open_checkpoint
 
 
 def one_mode(score_ng):
@@ -94,7 +95,7 @@ def test_samples_of_a_clip_do_not_depend_on_its_batch(module_config, tmp_path):
     assert len(set(alone.text_nmg[0, 1])) > 1
     assert not np.array_equal(alone.text_nmg[0], alone.text_nmg[1])
     np.testing.assert_array_equal(alone.named_nmgwc, together.named_nmgwc)
-    exists = (setting.starts_wcn >= 0).any(-1)
+    exists = (setting.wheels.first_tokens(setting.encode) >= 0).any(-1)
     assert np.isnan(alone.confidence_nmgwc[..., ~exists]).all()
 
 
