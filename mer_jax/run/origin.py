@@ -148,7 +148,7 @@ def make_spec(model, tokens: int) -> Spec:
     width = text.hidden_size
     return Spec(
         text=text,
-        vision=VisionSpec(out_hidden_size=width, fused_qkv=model.family == 'vl', **model.vision),
+        vision=VisionSpec(out_hidden_size=width, **model.vision),
         audio=AudioSpec(output_dim=width, **model.audio) if model.family == 'omni' else None,
         family=model.family,
         dtype=model.dtype,
