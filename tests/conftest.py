@@ -7,12 +7,11 @@ import pytest
 
 from mer_jax.run.defaults import mer_r1
 
-# Tests compile much and compute little: skip the optimizations of the compiler, and the emitters of
-# fused loops, which take most of its time.
-COMPILE_QUICKLY = (
-    '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true '
-    '--xla_cpu_use_fusion_emitters=false'
-)
+# Tests compile much and compute little: skip the optimizations of the compiler and, in the version
+# of JAX that knows the flag, the emitters of fused loops, which take most of its time.
+COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+if jax.__version_info__ < (0, 11):
+    COMPILE_QUICKLY += ' --xla_cpu_use_fusion_emitters=false'
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {COMPILE_QUICKLY}'.strip()
 
 # Before JAX starts, and on the CPU, so that figures are the same on every machine.
