@@ -7,7 +7,7 @@ import tempfile
 
 import jax
 
-from mer_jax.models.checkpoint.save import export, hf_config, save_omni
+from mer_jax.models.checkpoint.save import export, hf_config, save_omni, with_fused_qkv
 from mer_jax.models.omni import Omni
 from mer_jax.run.config_rules import flat
 from mer_jax.run.origin import PROMPTS_FILE
@@ -18,10 +18,13 @@ from mer_jax.sharding import largest_of_all
 def export_policy(setting: Setting, policy: Omni, folder: pathlib.Path) -> None:
     """Writes a policy with its tokenizer, and the config of its run as mer_jax.json.
 
-    Weights are written in model.dtype, in which they were used. Raises ValueError if the folder is
-    not empty.
+    Weights are written in model.dtype, in which they were used, a VL policy of the stage as
+    Qwen2.5-VL is released. Raises ValueError if the folder is not empty.
     """
-    origin, spec = setting.origin, setting.spec
+    origin = setting.origin
+    if origin.root is None and policy.spec.family == 'vl':
+        policy = with_fused_qkv(policy)
+    spec = policy.spec
     with tempfile.TemporaryDirectory() as held:
         asked = pathlib.Path(held) / PROMPTS_FILE
         asked.write_text(json.dumps(flat(setting.config), indent=1) + '\n', encoding='utf-8')

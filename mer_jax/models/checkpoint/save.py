@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.experimental import multihost_utils
@@ -22,7 +23,7 @@ from mer_jax.models.checkpoint.load import (
     weights,
 )
 from mer_jax.models.checkpoint.safetensors import CODES, Plan, read_json, scan, view, write_folder
-from mer_jax.models.omni import Omni
+from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import TOKEN_IDS, Spec, VisionSpec, config_path, spec_of
 
 # Files of a model besides its weights; files that could run code are never copied.
@@ -184,6 +185,31 @@ def _sections(config: dict) -> list[dict]:
     """All sections of a config, nested ones included."""
     found = [value for value in config.values() if isinstance(value, dict)]
     return found + [inner for section in found for inner in _sections(section)]
+
+
+def with_fused_qkv(omni: Omni) -> Omni:
+    """The same model with query, key and value of the vision tower as one matrix.
+
+    Qwen2.5-VL is released so, and Qwen2.5-Omni with three matrices.
+    """
+    spec = omni.spec
+    fused = dataclasses.replace(spec, vision=dataclasses.replace(spec.vision, fused_qkv=True))
+    like, structure = _leaves(jax.eval_shape(lambda: make_omni(jax.random.key(0), fused)))
+    held, _ = _leaves(omni)
+
+    def leaf(path: str):
+        if '.qkv.' not in path:
+            return held[path]
+        return jnp.stack([held[path.replace('.qkv.', f'.{part}.')] for part in 'qkv'], -3)
+
+    return jax.tree.unflatten(structure, [leaf(path) for path in like])
+
+
+def _leaves(tree) -> tuple[dict, object]:
+    """The leaves of a tree under their dotted paths, in order, and its structure."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator='.') for path, _ in leaves]
+    return dict(zip(names, (leaf for _, leaf in leaves), strict=True)), structure
 
 
 def planned(omni: Omni, prefix: str, dtype: str | None) -> Iterable[Plan]:
