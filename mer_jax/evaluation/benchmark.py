@@ -224,8 +224,9 @@ def setting_of(c, workdir: pathlib.Path) -> tuple[Setting, Omni]:
     asked.data.cache = c.data.cache
     if c.seed >= 0:
         asked.seed = c.seed
-    size = c.evaluate.batch
-    asked.prompts_per_step = asked.cold_start.prompts_per_step = max(size, 1)
+    # Nothing is learnt: the prompts of a training step need not fit this mesh.
+    asked.prompts_per_step = asked.cold_start.prompts_per_step = max(c.evaluate.batch, 1)
+    asked.learn.minibatches, asked.learn.microbatch = 1, 0
     check_config(asked)
     return answering(asked, Damages(workdir / 'bad_clips.jsonl', c.data.max_bad_clips))
 

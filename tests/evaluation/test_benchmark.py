@@ -1,6 +1,7 @@
 """Benchmarks by a checkpoint: the figures of a run again, the same files after a kill."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -116,6 +117,19 @@ def test_a_damaged_clip_is_counted_and_left_out(asked, films, tmp_path):
     asked.data.root = str(root)
     scored = benchmark.run(asked, tmp_path / 'out')['sets']['manifest']
     assert (scored['left_out'], scored['slow']['n'], scored['slow']['missing']) == (1, 4, 1)
+
+
+def test_a_checkpoint_of_any_minibatches_is_evaluated_in_batches_of_its_own(
+    asked, omni_folder, tmp_path
+):
+    folder = tmp_path / 'trained'
+    shutil.copytree(omni_folder, folder)
+    kept = json.loads((folder / 'mer_jax.json').read_text())
+    kept |= {'learn.minibatches': 4, 'learn.microbatch': 2, 'prompts_per_step': 64}
+    (folder / 'mer_jax.json').write_text(json.dumps(kept))
+    asked.model.checkpoint = str(folder)
+    setting, _ = benchmark.setting_of(asked, tmp_path / 'out')
+    assert setting.config.evaluate.batch == 2
 
 
 @pytest.mark.parametrize(
