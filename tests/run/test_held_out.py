@@ -1,10 +1,97 @@
-"""Evaluation on held-out clips: means with their standard errors."""
+"""Evaluation on held-out clips: blocks of answers, damaged clips, means with standard errors."""
+
+import types
 
 import pytest
+from small import changed
 
+from mer_jax.data.clips import Clip
+from mer_jax.data.loader import Damages, Example
+from mer_jax.data.media.container import MediaError
 from mer_jax.evaluation.answers import MODES
 from mer_jax.methods.mer_r1_answers import SCORES
-from mer_jax.run.held_out import summary
+from mer_jax.run import held_out
+from mer_jax.run.held_out import answer_blocks, evaluate, summary
+
+CLIPS = [Clip(f'c{i}', words=('sad',)) for i in range(7)]
+
+
+@pytest.fixture
+def setting(config, tmp_path, monkeypatch):
+    """A setting of batches of three clips, whose answers all score their number of examples."""
+    changed(config, evaluate__batch=3)
+
+    def answerer(setting, policy, cache):
+        def answer_clips(examples, size):
+            assert len(examples) <= size == 3
+            scores = dict.fromkeys(SCORES, float(len(examples)))
+            return [{'id': e.clip.id} | dict.fromkeys(MODES, scores) for e in examples]
+
+        return answer_clips
+
+    monkeypatch.setattr(held_out, 'answerer', answerer)
+    return types.SimpleNamespace(
+        config=config,
+        damages=Damages(tmp_path / 'bad_clips.jsonl', 9),
+        test_clips=CLIPS,
+        writer=types.SimpleNamespace(example=preparing()),
+        method=types.SimpleNamespace(scored=SCORES),
+    )
+
+
+def preparing(*bad):
+    """A function that prepares clips, of which those named are damaged."""
+
+    def prepare(clip, cache=None):
+        if clip.id in bad:
+            raise MediaError(f'clip {clip.id}: is cut off')
+        return Example(clip, None)
+
+    return prepare
+
+
+def blocks(setting, prepare, start=0):
+    """(ids answered, ids that cannot be used) of each block."""
+    found = answer_blocks(setting, None, CLIPS, 'a test', prepare, start)
+    return [tuple([row['id'] for row in rows] for rows in block) for block in found]
+
+
+def test_every_clip_is_answered_once_in_blocks_of_a_batch(setting):
+    assert blocks(setting, preparing()) == [
+        (['c0', 'c1', 'c2'], []),
+        (['c3', 'c4', 'c5'], []),
+        (['c6'], []),
+    ]
+
+
+def test_an_evaluation_goes_on_from_any_block(setting):
+    assert blocks(setting, preparing(), start=2) == [(['c6'], [])]
+    assert blocks(setting, preparing(), start=3) == []
+
+
+def test_clips_that_cannot_be_used_are_named_with_their_block(setting):
+    assert blocks(setting, preparing('c1', 'c6')) == [
+        (['c0', 'c2'], ['c1']),
+        (['c3', 'c4', 'c5'], []),
+        ([], ['c6']),
+    ]
+    assert setting.damages.noted == {'c1', 'c6'}
+
+
+def test_scores_are_of_the_clips_that_can_be_used(setting):
+    setting.writer.example = preparing('c1')
+    scores, rows = evaluate(setting, None, 'end')
+    assert [row['id'] for row in rows] == ['c0', 'c2', 'c3', 'c4', 'c5', 'c6']
+    assert scores['clips'] == 6
+    assert scores['slow']['f'] == pytest.approx((2 + 2 + 3 + 3 + 3 + 1) / 6)
+
+
+def test_fewer_than_two_usable_clips_have_no_standard_error(setting):
+    setting.writer.example = preparing('c0', 'c1', 'c2', 'c3', 'c4', 'c5')
+    with pytest.raises(MediaError) as raised:
+        evaluate(setting, None, 'end')
+    for part in ('1 of the 7 held-out clips', str(setting.damages.path), 'data.held_out'):
+        assert part in str(raised.value)
 
 
 def test_scores_are_means_over_clips_with_their_standard_errors():
