@@ -1,7 +1,7 @@
 """FLOPs of the models' matrix products by formula: two for each multiplication with its addition.
 
-XLA's own count takes the body of a scan once, whatever its length. Products that a mask hides are
-computed all the same, so they count.
+XLA's own count takes the body of a scan once, whatever its length. Masked products are computed,
+so they count.
 """
 
 import jax
@@ -79,8 +79,8 @@ def audio(spec: AudioSpec | None, shape_bjfm: tuple[int, ...], tokens: int) -> i
 def part_flops(work: Workload) -> dict[str, int]:
     """FLOPs of each part.
 
-    An update is 3 times its forward pass, and once more what is recomputed: always the head, under
-    remat prompts and branches too.
+    An update is 3 times its forward pass, and once more the recomputed part: the head always,
+    prompts and branches under remat.
     """
     text, media = work.spec.text, work.prompts.media
     (b, t), g, s = work.prompts.token.shape, work.g, work.s
@@ -102,8 +102,8 @@ def part_flops(work: Workload) -> dict[str, int]:
 def grow_bytes(work: Workload, decoder: Decoder) -> int:
     """Bytes that decoding must read.
 
-    At each step the weights of layers and head, the prompts' keys and values, and what the
-    branches have written of theirs so far.
+    At each step the weights of layers and head, the keys and values of the prompts, and those that
+    the branches have written so far.
     """
     text = work.spec.text
     read = decoder.model if text.tie_word_embeddings else (decoder.model.layers, decoder.lm_head)

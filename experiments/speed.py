@@ -1,15 +1,14 @@
-"""Seconds of a training step's parts against the machine's peaks, and what shared prompts gain.
+"""Seconds of a training step and of its parts, against the peaks of the machine.
 
     python experiments/speed.py --preset stage
     python experiments/speed.py --preset text --copied
     python experiments/speed.py --checkpoint DIR --image 448 --text 64 --prompts 4 --group 8
 
-One JSON line on stdout. `--copied` times the same branches with a copy of the prompt for each, in
-turns with the shared ones, and holds what is measured against what the FLOPs promise.
+One JSON line on stdout. `--copied` also times the same branches with a copy of the prompt for each,
+in turns with the shared ones, and compares the measured gain with that of the FLOPs.
 """
 
 import argparse
-import dataclasses
 import functools
 import json
 import os
@@ -26,89 +25,22 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from experiments.flops import grow_bytes, part_flops
+from experiments.timed_calls import Bench, Side, bind, make_bench
 from experiments.workloads import (
     PRESETS,
     Workload,
     checkpoint_workload,
+    copied_reading,
     random_reading,
     stage_config,
 )
-from mer_jax.group import Branches, TrainState
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.decoder import Decoder
-from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
-from mer_jax.rl.grow import grow, score
-from mer_jax.rl.optimizer import make_optimizer
-from mer_jax.rl.step import Learn, Rollout, calibrate, train_step
+from mer_jax.models.omni import Omni, make_omni
 from mer_jax.run.records import Compilations
-from mer_jax.run.train import make_learn
 
 STAGES = {'rollout': ('prefill', 'grow'), 'learn': ('score', 'echo', 'update')}
-
-
-def programs(work: Workload, learn: Learn, optimizer) -> dict[str, Callable]:
-    """The compiled parts of a step; `learn` is the whole train_step."""
-    spec, sampling, level = work.spec, work.sampling, learn.calibration.level
-
-    def prefill(policy, prompts):
-        features = perceive(policy, prompts.media)
-        return features, read_prompts(policy.decoder, prompts, features, spec.remat)
-
-    def scored(decoder, prompts, features, token_bgs):
-        keys = read_prompts(decoder, prompts, features, spec.remat)
-        banned = sampling.banned
-        return score(decoder, spec, prompts, keys, token_bgs, banned=banned, chunk=learn.chunk)
-
-    def grown(decoder, prompts, keys, key_b, opening_go, starts_wcn):
-        return grow(decoder, spec, prompts, keys, key_b, opening_go, starts_wcn, sampling)
-
-    def echoed(decoder, prompts, rollout, reading, starts_wcn):
-        return calibrate(decoder, spec, prompts, rollout, reading, starts_wcn, level, sampling)
-
-    learned = functools.partial(
-        train_step, spec=spec, learn=learn, sampling=sampling, optimizer=optimizer
-    )
-    parts = dict(prefill=prefill, grow=grown, score=scored, echo=echoed)
-    return {name: jax.jit(part) for name, part in parts.items()} | {
-        'learn': jax.jit(learned, donate_argnames='state')
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Side:
-    """A workload with its parts bound to their arguments, and the branches that they learn from."""
-
-    work: Workload
-    branches: Branches
-    calls: dict[str, Callable]
-
-
-def bind(work: Workload, compiled, policy: Omni, held: list, reading, branches=None) -> Side:
-    """The compiled parts on this workload; branches that are not given are grown.
-
-    `held` has the one state that updates start from and leave behind, as in training; `policy` is
-    what the other parts run, and whose decoder is the reference.
-    """
-    prompts, starts = jax.tree.map(jnp.asarray, (work.prompts, work.starts_wcn))
-    key_b = jax.random.split(jax.random.key(0), prompts.start.shape[0])
-    features, keys = compiled['prefill'](policy, prompts)
-    growing = policy.decoder, prompts, keys, key_b, jnp.zeros((work.g, 0), jnp.int32), starts
-    branches = compiled['grow'](*growing) if branches is None else branches
-    rollout = Rollout(branches, features, keys)
-    given = {
-        'prefill': (policy, prompts),
-        'grow': growing,
-        'score': (policy.decoder, prompts, features, branches.token),
-        'echo': (policy.decoder, prompts, rollout, reading, starts),
-    }
-
-    def learn():
-        rest = policy.decoder, prompts, rollout, reading, starts
-        held[0], figures = compiled['learn'](held[0], *rest)
-        return held[0], figures
-
-    bound = {name: functools.partial(compiled[name], *given[name]) for name in given}
-    return Side(work, branches, bound | {'learn': learn})
+STAGES |= {'step': STAGES['rollout'] + STAGES['learn']}
 
 
 def machine_calls() -> dict[str, Callable]:
@@ -146,8 +78,9 @@ def seconds_in_turns(sides: dict[str, dict[str, Callable]], repeats: int):
 def figures(work: Workload, decoder: Decoder, seconds, tokens: int, peaks) -> dict[str, dict]:
     """Median seconds, tokens/s and FLOP/s of each part and stage, and their shares of the peaks.
 
-    An update is what is left of train_step after the reference's scores and the echo. Tokens are
-    those of the branches, of the prompt in prefill.
+    `step` is timed as a whole, reading by the host included. `rollout` is the sum of its parts, and
+    `update` is `learn` less its other parts. Tokens are those of the branches, of the prompt in
+    prefill.
     """
     update = seconds['learn'] - seconds['score'] - seconds['echo']
     seconds = seconds | {'update': update, 'rollout': seconds['prefill'] + seconds['grow']}
@@ -165,11 +98,15 @@ def figures(work: Workload, decoder: Decoder, seconds, tokens: int, peaks) -> di
     moved = grow_bytes(work, decoder) / 1e9
     share = moved / rows['grow']['seconds'] / peaks['bandwidth_gbyte_per_second']
     rows['grow'] |= {'gbyte': moved, 'of_bandwidth': share}
+    rows['step']['read_seconds'] = float(np.median(seconds['read']))
     return rows
 
 
 def gain(shared: dict[str, dict], copied: dict[str, dict]) -> dict[str, dict]:
-    """How much longer copied prompts take, what the FLOPs promise, and the share reached."""
+    """Seconds with copied prompts over those with shared ones, the same of FLOPs, and their ratio.
+
+    They are called measured, promised and reached.
+    """
     rows = {}
     for name, one in shared.items():
         measured = copied[name]['seconds'] / one['seconds']
@@ -186,33 +123,35 @@ def open_policy(work: Workload, checkpoint: pathlib.Path | None, seed: int) -> O
     return load_omni(checkpoint, jax.eval_shape(make, jax.random.key(seed)))
 
 
+def bind_sides(work: Workload, bench: Bench, copied: bool, seed: int) -> dict[str, Side]:
+    """The workload, and beside it the same branches on copied prompts if `copied`."""
+    reading = random_reading(work, seed)
+    sides = {'shared': bind(work, bench, reading)}
+    if copied:
+        branches = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), sides['shared'].branches
+        )
+        sides['copied'] = bind(work.copied(), bench, copied_reading(reading), branches)
+    return sides
+
+
 def measure(
     work: Workload, copied: bool, repeats: int, seed: int, checkpoint: pathlib.Path | None = None
 ) -> dict:
-    """The line that is printed."""
+    """The printed line."""
     compilations = Compilations()
-    c = stage_config(seed)
-    optimizer = make_optimizer(c.optim, c.optim.learning_rate, c.steps)
     policy = open_policy(work, checkpoint, seed)
-    moments = jax.jit(optimizer.init)(policy.decoder)
-    learner = jax.tree.map(jnp.copy, policy)
-    state = TrainState(step=jnp.int32(0), policy=learner, moments=moments)
-    held = [jax.device_put(state, jax.devices()[0])]  # placed as it will come out of an update
-    compiled = programs(work, make_learn(c.learn), optimizer)
-    reading = random_reading(work, seed)
-    sides = {'shared': bind(work, compiled, policy, held, reading)}
-    if copied:
-        alone = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), (reading, sides['shared'].branches)
-        )
-        sides['copied'] = bind(work.copied(), compiled, policy, held, *alone)
-    calls = {'machine': machine_calls()} | {name: side.calls for name, side in sides.items()}
-    print('compiles and warms up', file=sys.stderr)
-    seconds_in_turns(calls, 1)
-    before = compilations.count
-    print(f'times {repeats} repeats', file=sys.stderr)
-    seconds = seconds_in_turns(calls, repeats)
-    after = compilations.count
+    bench = make_bench(work, stage_config(seed), policy)
+    with jax.set_mesh(bench.mesh):
+        sides = bind_sides(work, bench, copied, seed)
+        calls = {'machine': machine_calls()} | {name: side.calls for name, side in sides.items()}
+        print('compiles and warms up', file=sys.stderr)
+        seconds_in_turns(calls, 1)
+        before = compilations.count
+        print(f'times {repeats} repeats', file=sys.stderr)
+        seconds = seconds_in_turns(calls, repeats)
+        after = compilations.count
+        apart = {'logp_difference': score_difference(sides)} if copied else {}
     machine = describe_machine(seconds['machine'])
     tokens = work.prompts.token.shape[0] * work.g * (work.s - 1), int(work.prompts.mask.sum())
     rows = {
@@ -221,10 +160,10 @@ def measure(
     }
     if copied:
         rows['gain'] = gain(rows['shared'], rows['copied'])
-        rows['logp_difference'] = score_difference(sides)
     size = describe_workload(work, policy)
     counts = {'compilations_before': before, 'compilations_after': after}
-    return {'workload': size, 'machine': machine} | rows | counts | {'peak_gib': peak_gib()}
+    head = {'workload': size, 'machine': machine}
+    return head | rows | apart | counts | {'peak_gib': peak_gib()}
 
 
 def score_difference(sides: dict[str, Side]) -> float:
@@ -271,14 +210,14 @@ def rounded(line: dict) -> dict:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The flags; those that cannot be met end with a message."""
+    """The flags; SystemExit with a message for values that cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--preset', choices=PRESETS, default='stage')
     parser.add_argument('--checkpoint', type=pathlib.Path, help='a Hugging Face folder instead')
     parser.add_argument('--image', type=int, default=0, help='side of an image, for a checkpoint')
     parser.add_argument('--text', type=int, default=512, help='text tokens, for a checkpoint')
     parser.add_argument('--copied', action='store_true', help='time copied prompts as well')
-    parser.add_argument('--repeats', type=int, default=5, help='the median of so many is reported')
+    parser.add_argument('--repeats', type=int, default=5, help='the median of these is reported')
     parser.add_argument('--prompts', type=int, help='prompts of a step instead of the preset')
     parser.add_argument('--group', type=int, help='branches of a prompt')
     parser.add_argument('--new', type=int, help='tokens that a branch grows')

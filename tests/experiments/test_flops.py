@@ -1,28 +1,22 @@
-"""FLOPs by formula against hand and compiler, and what the line of experiments/speed.py holds."""
+"""FLOPs by formula, against numbers by hand and the count of the compiler."""
 
 import dataclasses
-import json
-import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny import policy
+from tiny_workload import abstract, text_prompts, work_of
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-
-from tiny import SPEC, policy, prompts
-
-from experiments import flops, speed, workloads
+from experiments import flops
 from mer_jax.group import Keys
 from mer_jax.models.audio import AudioTower
 from mer_jax.models.decoder import branch_rotary
-from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec
 from mer_jax.models.vision import VisionTower
-from mer_jax.rl.grow import score
+from mer_jax.rl.score import Sampling, score
 
 SMALL = TextSpec(
     vocab_size=11,
@@ -66,25 +60,6 @@ AUDIO = AudioSpec(
 B, T, G, S = 2, 48, 4, 33
 
 
-def work_of(spec=SPEC, b=2, t=5, g=3, s=4):
-    """A workload of text prompts."""
-    return workloads.Workload(
-        spec=spec,
-        prompts=prompts([t] * b, t),
-        starts_wcn=np.full((2, 3, 2), 5, np.int32),
-        g=g,
-        s=s,
-        echo=3,
-        anchors=2,
-        end=1,
-    )
-
-
-def abstract(spec):
-    """A policy without values."""
-    return jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
-
-
 def compiled_flops(function, *arguments):
     """What XLA counts in the compiled function: right for one layer, more than the products."""
     return jax.jit(function).lower(*arguments).compile().cost_analysis()['flops']
@@ -110,18 +85,18 @@ def traced_flops(function, *arguments):
 
 
 def scoring(text, remat=False):
-    """A sum of scores as a function of decoder and keys, and those."""
-    spec = Spec(text=text, vision=None, audio=None, remat=remat)
-    shown = prompts([T] * B, T)
+    """A sum of scores as a function of policy and keys, and those."""
+    shown = text_prompts(B, T, text.vocab_size)
     token_bgs = np.zeros((B, G, S), np.int32)
-    decoder = abstract(spec).decoder
+    policy = abstract(Spec(text=text, vision=None, audio=None, remat=remat))
     shape = text.num_hidden_layers, B, T, text.num_key_value_heads, text.head_dim
     keys = Keys(k=jnp.ones(shape), v=jnp.ones(shape))
+    sampling = Sampling(tokens=S, end=0, banned=())
 
-    def scored(decoder, keys):
-        return score(decoder, spec, shown, keys, token_bgs, chunk=S).sum()
+    def scored(policy, keys):
+        return score(policy, shown, keys, token_bgs, sampling, chunk=S).sum()
 
-    return scored, decoder, keys
+    return scored, policy, keys
 
 
 def test_a_layer_takes_two_flops_for_each_weight_and_four_for_each_key_and_value():
@@ -228,93 +203,9 @@ def test_decoding_reads_weights_prompt_keys_and_what_was_written():
     assert flops.grow_bytes(work, decoder) == 4 * numbers
 
 
-def test_a_copied_workload_has_each_prompt_g_times_and_the_flops_say_so():
+def test_copies_of_a_prompt_cost_one_more_reading_each():
     shared = work_of()
-    copied = shared.copied()
-    assert copied.g == 1
-    assert (copied.prompts.token == shared.prompts.token[[0, 0, 0, 1, 1, 1]]).all()
-    one, many = flops.part_flops(shared), flops.part_flops(copied)
+    one, many = flops.part_flops(shared), flops.part_flops(shared.copied())
     assert many['prefill'] == 3 * one['prefill']
     assert many['grow'] == one['grow'] and many['echo'] == one['echo']
     assert many['score'] - one['score'] == 2 * one['prefill']
-
-
-def test_the_end_is_never_sampled():
-    assert work_of().sampling.banned == (1,)
-    kept = dataclasses.replace(work_of(), banned=(7, 8))
-    assert kept.sampling.banned == (7, 8, 1)
-
-
-def test_gain_holds_what_was_measured_against_what_the_flops_promise():
-    shared, copied = (
-        {'score': dict(seconds=2.0, gflop=1.0)},
-        {'score': dict(seconds=6.0, gflop=4.0)},
-    )
-    row = speed.gain(shared, copied)['score']
-    assert row == {'measured': 3.0, 'promised': 4.0, 'reached': 0.75}
-
-
-def test_figures_take_the_median_and_leave_the_rest_of_the_step_to_the_update():
-    work = work_of()
-    seconds = {
-        'prefill': np.array([1.0, 2.0, 9.0]),
-        'grow': np.array([4.0, 4.0, 4.0]),
-        'score': np.array([1.0, 1.0, 1.0]),
-        'echo': np.array([0.5, 0.5, 0.5]),
-        'learn': np.array([5.5, 6.5, 4.5]),
-    }
-    peaks = {'matmul_gflop_per_second': 1e-6, 'bandwidth_gbyte_per_second': 1e-6}
-    rows = speed.figures(work, abstract(SPEC).decoder, seconds, (18, 10), peaks)
-    assert rows['prefill']['seconds'] == 2 and rows['prefill']['tokens_per_second'] == 5
-    assert rows['update']['seconds'] == 4 and rows['update']['tokens_per_second'] == 4.5
-    assert rows['rollout']['seconds'] == 6
-    count = flops.part_flops(work)
-    assert rows['grow']['of_matmul_peak'] == pytest.approx(count['grow'] / 4 / 1e3)
-    assert rows['learn']['gflop'] == pytest.approx(
-        (count['score'] + count['echo'] + count['update']) / 1e9
-    )
-
-
-@pytest.mark.slow
-def test_the_line_compares_shared_with_copied_prompts_and_compiles_nothing_while_it_times():
-    text = dataclasses.replace(SPEC.text, num_hidden_layers=1)
-    line = speed.measure(work_of(Spec(text, None, None)), copied=True, repeats=2, seed=0)
-    parts = ['prefill', 'grow', 'score', 'echo', 'update', 'rollout', 'learn']
-    assert list(line['shared']) == list(line['copied']) == list(line['gain']) == parts
-    assert line['compilations_before'] == line['compilations_after'] > 0
-    assert 0 <= line['logp_difference'] < 1e-5
-    assert line['gain']['prefill']['promised'] == pytest.approx(3)
-    assert all(row['seconds'] > 0 for name, row in line['shared'].items() if name != 'update')
-    assert json.loads(json.dumps(speed.rounded(line)))['machine']['cores'] > 0
-
-
-def test_numbers_are_rounded_to_four_digits():
-    assert speed.rounded({'a': 123456.0, 'b': [0.0123456, 7]}) == {'a': 123500.0, 'b': [0.01235, 7]}
-
-
-def test_the_text_preset_has_twelve_million_weights_and_prompts_of_512_tokens():
-    work = workloads.text_workload(0, None, None, None)
-    assert work.prompts.token.shape == (4, 512) and (work.g, work.s) == (8, 65)
-    assert sum(leaf.size for leaf in jax.tree.leaves(abstract(work.spec))) == 12_067_072
-    assert (work.prompts.next_position == 512).all()
-
-
-def test_the_stage_preset_has_the_sizes_of_its_config(config):
-    work = workloads.stage_workload(0, 2, None, 7)
-    assert work.prompts.token.shape == (2, max(config.data.prompt_tokens))
-    assert (work.g, work.s) == (config.rollout.group, 8)
-    assert work.prompts.media.patch.shape[1] and work.prompts.media.sound.shape[1]
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['--preset', 'stag'], "invalid choice: 'stag'"),
-        (['--copied', '--group', '1'], '--group=1 with --copied'),
-        (['--repeats', '0'], '--repeats=0: must be at least 1'),
-    ],
-)
-def test_flags_that_cannot_be_met_end_with_a_message(arguments, message, capsys):
-    with pytest.raises(SystemExit):
-        speed.parse(arguments)
-    assert message in capsys.readouterr().err
