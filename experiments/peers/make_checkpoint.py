@@ -2,7 +2,8 @@
 
     python experiments/peers/make_checkpoint.py DIR
 
-Runs where `trl_step.py` runs. Every word of its vocabulary is one token.
+Needs torch and transformers. Processor files, which trl_step.py alone reads, need torchvision too.
+Every word of its vocabulary is one token.
 """
 
 import sys
@@ -19,6 +20,7 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
 )
+from transformers.utils import is_torchvision_available
 
 VOCABULARY = 8192
 SPECIAL = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|vision_start|>', '<|vision_end|>']
@@ -53,9 +55,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def main() -> None:
-    (folder,) = sys.argv[1:]
-    tokenizer = make_tokenizer()
+def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+    """The sizes of the model, with the token ids of the tokenizer."""
     number = tokenizer.convert_tokens_to_ids
     text = dict(
         vocab_size=VOCABULARY,
@@ -80,7 +81,7 @@ def main() -> None:
         fullatt_block_indexes=[3],
         tokens_per_second=2,
     )
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config=text,
         vision_config=vision,
         tie_word_embeddings=False,
@@ -89,11 +90,21 @@ def main() -> None:
         vision_start_token_id=number('<|vision_start|>'),
         vision_end_token_id=number('<|vision_end|>'),
     )
+
+
+def main() -> None:
+    (folder,) = sys.argv[1:]
+    tokenizer = make_tokenizer()
+    config = make_config(tokenizer)
     torch.manual_seed(0)
     model = Qwen2_5_VLForConditionalGeneration(config).float()
-    model.generation_config.eos_token_id = number('<|im_end|>')
-    model.generation_config.pad_token_id = number('<|endoftext|>')
+    model.generation_config.eos_token_id = config.text_config.eos_token_id
+    model.generation_config.pad_token_id = config.text_config.pad_token_id
     model.save_pretrained(folder)
+    if not is_torchvision_available():
+        tokenizer.save_pretrained(folder)
+        print('no torchvision: written without processor files', file=sys.stderr)
+        return
     images, films = Qwen2VLImageProcessor(), Qwen2VLVideoProcessor()
     Qwen2_5_VLProcessor(images, tokenizer, films, chat_template=TEMPLATE).save_pretrained(folder)
 
