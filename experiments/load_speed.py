@@ -4,7 +4,7 @@
 
 A random bfloat16 checkpoint of several files is written into a temporary folder and loaded as
 float32 (or `--dtype bfloat16`). One JSON line on stdout, in GB of 1e9 bytes; `peak_gb` is the most
-that was resident: arrays, Python, JAX, and the pages of mapped files.
+resident memory: arrays, Python, JAX, and the pages of mapped files.
 """
 
 import argparse
@@ -34,7 +34,7 @@ LAYER_WEIGHTS = WIDTH * (2 * WIDTH + 2 * WIDTH // 4 + 3 * MLP)  # without biases
 
 
 def spec_of_size(gigabytes: float) -> Spec:
-    """A Qwen2.5-VL with next to no tower that takes that many GB as bfloat16.
+    """A Qwen2.5-VL of that many GB in bfloat16, its tower as small as can be.
 
     Nearly a third of them are embeddings, the largest single tensor.
     """
@@ -88,7 +88,7 @@ def random_weights(rng, shape) -> np.ndarray:
 
 
 def measure(folder: pathlib.Path, dtype: str) -> dict:
-    """What loading the folder takes, in this process."""
+    """Seconds and memory of loading the folder in this process."""
     like = abstract(read_spec(folder), dtype)
     stored = sum(path.stat().st_size for path in folder.glob('*.safetensors')) / 1e9
     before = resident('VmHWM')
@@ -118,7 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--gigabytes', type=float, default=2.0)
     parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
-    parser.add_argument('--folder', type=pathlib.Path, help='load what is there, in this process')
+    parser.add_argument(
+        '--folder', type=pathlib.Path, help='load this folder in this process, and write none'
+    )
     asked = parser.parse_args()
     if not asked.gigabytes >= 0.1:
         parser.error(

@@ -6,8 +6,8 @@ Both sides of an item are one to five words, of which one in ten is unknown to t
 starts from lists of words, `strings` from answers such as "[happy, excited]", `files` from two
 JSONL files on disk. All figures of the task `open` are computed, with their intervals: M1, M2, five
 wheels at both levels. One JSON line on stdout; `growth` is the cost of an item at the larger size
-over that at the smaller one. The table of the wheels is built before. Seconds are those that the
-only thread computes, so that neighbours on the machine count less.
+over that at the smaller one. The table of the wheels is built before. Seconds are CPU time of the
+only thread, so that other work on the machine counts less.
 """
 
 import argparse
@@ -45,11 +45,11 @@ def column(cells: list) -> Column:
 
 
 def seconds(task: Task, read_labels, read_predictions) -> float:
-    """What it takes to read both sides and to score them."""
+    """CPU seconds of reading both sides and scoring them."""
     start = time.process_time()
     scored = score(task, read_labels(), read_predictions())
     spent = time.process_time() - start
-    assert scored['skipped'] < scored['n'] / 10, 'most labels should count'
+    assert scored['skipped'] < scored['n'] / 10, 'most labels should be scored'
     return spent
 
 

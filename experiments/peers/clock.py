@@ -1,4 +1,4 @@
-"""What the timings of peers share: flags, calls watched by name, how busy the machine was."""
+"""Flags, watched calls and the load of the machine, shared by the timings of peers."""
 
 import argparse
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 def watch(owner, kind: type, name: str, seconds: dict[str, list], see: Callable) -> None:
-    """Note how long each call of a method of `owner` takes, `see` of its result included."""
+    """Keep the seconds of each call of a method of `owner`, including `see` of its result."""
     method = vars(kind)[name].__get__(owner)
 
     def watched(*given, **named):
@@ -25,14 +25,14 @@ def watch(owner, kind: type, name: str, seconds: dict[str, list], see: Callable)
 
 
 def now() -> tuple[float, float]:
-    """The time, and the CPU seconds that all other processes have used since the start (Linux)."""
+    """The time, and the CPU seconds of all other processes since the machine started (Linux)."""
     user, nice, system = map(int, pathlib.Path('/proc/stat').read_text().split()[1:4])
     used = (user + nice + system) / os.sysconf('SC_CLK_TCK')
     return time.perf_counter(), used - time.process_time()
 
 
 def print_line(parser: argparse.ArgumentParser, measure: Callable) -> None:
-    """Print what `measure` makes of the flags, to which those of every peer are added."""
+    """Add the flags of every peer, parse them, and print `measure` of them as a JSON line."""
     parser.add_argument('--prompts', type=int, default=4)
     parser.add_argument('--group', type=int, default=8, help='branches of a prompt')
     parser.add_argument('--new', type=int, default=64, help='tokens that a branch grows')

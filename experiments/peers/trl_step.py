@@ -4,7 +4,7 @@
     python experiments/peers/trl_step.py --checkpoint DIR --text 512 --image 0
 
 Runs in an environment of its own with trl, torch and torchvision. One JSON line on stdout. DIR is a
-Qwen2.5-VL folder with tokenizer and processor, each of whose words is one token.
+Qwen2.5-VL folder with tokenizer and processor, whose every word is one token.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def make_trainer(flags: argparse.Namespace, folder: str, stamps: Stamps) -> trl.
         num_generations=flags.group,
         per_device_train_batch_size=flags.prompts * flags.group,
         max_completion_length=flags.new,
-        generation_kwargs={'min_new_tokens': flags.new},  # nobody ends early
+        generation_kwargs={'min_new_tokens': flags.new},  # no branch ends early
         max_steps=1 + flags.repeats,
         report_to='none',
         save_strategy='no',
@@ -100,7 +100,7 @@ def matmul_gflop_per_second() -> float:
 
 
 def measure(flags: argparse.Namespace) -> dict:
-    """The line that is printed; a step lasts from the end of the one before to its own."""
+    """The printed line; a step lasts from the end of the one before to its own."""
     stamps, seconds, grown = Stamps(), defaultdict(list), []
     if flags.compact_head:
         trl.trainer.utils._use_triton = lambda device: True  # used there for this choice only
@@ -142,7 +142,9 @@ def main() -> None:
     parser.add_argument('--checkpoint', required=True, help='a Qwen2.5-VL folder')
     parser.add_argument('--image', type=int, default=448, help='side of an image, 0 for none')
     parser.add_argument('--text', type=int, default=64, help='tokens of a prompt beside its image')
-    parser.add_argument('--no-recompute', action='store_true', help='store what layers make')
+    parser.add_argument(
+        '--no-recompute', action='store_true', help='store activations instead of recomputing them'
+    )
     parser.add_argument(
         '--compact-head', action='store_true', help='score no prompt positions, as TRL on a GPU'
     )

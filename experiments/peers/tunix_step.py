@@ -47,7 +47,7 @@ class Words:
 
 
 def make_model(seed: int) -> qwen2.Qwen2:
-    """12 million random float32 weights, the decoder of `workloads.text_workload`."""
+    """The decoder of `workloads.text_workload`: 12 million random float32 weights."""
     sizes = qwen2.ModelConfig(
         num_layers=8,
         vocab_size=VOCABULARY,
@@ -106,7 +106,7 @@ def matmul_gflop_per_second() -> float:
 
 
 def measure(flags: argparse.Namespace) -> dict:
-    """The line that is printed; a step lasts from one request for prompts to the next."""
+    """The printed line; a step lasts from one request for prompts to the next."""
     learner, stamps, grown = make_learner(flags), [], []
     cluster, seconds = learner.rl_cluster, defaultdict(list)
     sees = {
