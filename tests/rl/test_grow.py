@@ -67,6 +67,16 @@ def test_branches_with_the_same_opening_differ(branches):
     assert (same != other).any(-1).all()
 
 
+def test_each_token_of_a_branch_is_drawn_with_a_number_of_its_own(branches):
+    """A token is drawn where the cumulative sum passes a number: it is never one for all tokens."""
+    above = np.cumsum(np.exp(branches.watched), -1)
+    top = logp_of(above, branches.token)
+    bottom = top - np.exp(logp_of(branches.watched, branches.token))
+    lowest = np.where(branches.mask, top, 1).min(-1)
+    highest = np.where(branches.mask, bottom, 0).max(-1)
+    assert (lowest < highest).all()
+
+
 def test_a_forced_end_token_ends_nothing(branches, long):
     for grown in (branches, long):
         assert (grown.token[:, 1, 2] == END).all() and grown.mask[:, 1, 3].all()

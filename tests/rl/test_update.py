@@ -33,8 +33,24 @@ from mer_jax.sharding import make_mesh, named, state_shardings, to_devices
 
 SGD = optax.sgd(1.0, momentum=0.9)  # after one update its moments are the gradient
 PPO = rl.Learn(kl=0.1, clip_low=0.1, clip_high=0.3, clip_dual=1.5)
-GSPO = rl.Learn(kl=0.0, clip_low=0.05, clip_high=0.1, ratio='sequence', aggregate='sequence')
-CISPO = rl.Learn(kl=0.1, clip_low=0.1, clip_high=0.3, clip='cispo', aggregate='constant')
+GSPO = rl.Learn(
+    kl=0.0,
+    clip_low=0.05,
+    clip_high=0.1,
+    ratio='sequence',
+    aggregate='sequence',
+    microbatch=2,
+)
+CISPO = rl.Learn(
+    kl=0.1,
+    clip_low=0.1,
+    clip_high=0.3,
+    clip='cispo',
+    aggregate='constant',
+    microbatch=1,
+    minibatches=2,
+    epochs=2,
+)
 
 
 @functools.cache
@@ -80,16 +96,22 @@ def experience(policy):
     return experience_of(policy)
 
 
-def without_reference(experience, learn):
-    return experience if learn.kl else experience.replace(reference=None)
+def minibatch_by_hand(policy, experience, learn, part):
+    """The figures of a minibatch by hand, and d loss / d log π of all branches."""
+    rows = slice(part * B // learn.minibatches, (part + 1) * B // learn.minibatches)
+    logp = scored(policy, experience.prompts, experience.token)
+    minibatch = jax.tree.map(lambda x: x[rows], experience)
+    slope = np.zeros(logp.shape, np.float32)
+    figures, slope[rows] = loss_by_hand(logp[rows], minibatch, learn)
+    return figures, slope
 
 
-def check_by_hand(state, experience, learn):
+def check_by_hand(state, experience, learn, part=0):
     """Figures, gradient and new weights of an update are those by hand."""
-    after, figures = program(learn)(state, without_reference(experience, learn), np.int32(0))
-    arrays = state.policy, experience.prompts, experience.token
-    wanted, slope = loss_by_hand(scored(*arrays), experience, learn)
-    gradient = pulled_back(*arrays, slope)[1]
+    given = experience if learn.kl else experience.replace(reference=None)
+    after, figures = program(learn)(state, given, np.int32(part))
+    wanted, slope = minibatch_by_hand(state.policy, experience, learn, part)
+    gradient = pulled_back(state.policy, experience.prompts, experience.token, slope)[1]
     assert figures.keys() == wanted.keys() | {'gradient_norm', 'update_norm'}
     for name, value in wanted.items():
         np.testing.assert_allclose(figures[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
@@ -104,11 +126,11 @@ def check_by_hand(state, experience, learn):
 
 @pytest.mark.parametrize('which', ['all', 'ended', 'loud'])
 @pytest.mark.parametrize(
-    ('learn', 'microbatch'), [(PPO, 0), (GSPO, 2), (CISPO, 1)], ids=['ppo', 'gspo', 'cispo']
+    ('learn', 'part'), [(PPO, 0), (GSPO, 0), (CISPO, 1)], ids=['ppo', 'gspo', 'cispo']
 )
-def test_an_update_is_that_of_the_whole_loss_by_hand(state, experience, which, learn, microbatch):
+def test_an_update_is_that_of_the_whole_loss_by_hand(state, experience, which, learn, part):
     experience = experience.replace(kept=kept_of(which))
-    check_by_hand(state, experience, in_pieces_of(learn, microbatch))
+    check_by_hand(state, experience, learn, part)
 
 
 @pytest.mark.slow
@@ -203,16 +225,15 @@ def test_an_update_on_its_own_policys_samples_starts_at_ratio_one_and_raises_the
 
 def test_groups_of_equal_rewards_teach_exactly_nothing_without_kl(state, experience):
     equal = np.asarray(standardise(np.full((B, G), 1 / 3, np.float32)))
-    learn = in_pieces_of(GSPO, 2)
     experience = experience.replace(advantage=equal, reference=None)
-    after, figures = program(learn)(state, experience, np.int32(0))
+    after, figures = program(GSPO)(state, experience, np.int32(0))
     assert figures['gradient_norm'] == 0 and figures['loss'] == 0
     assert not any(np.abs(leaf).any() for leaf in jax.tree.leaves(after.moments))
     for a, b in zip(jax.tree.leaves(after.policy), jax.tree.leaves(state.policy), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize('learn', [PPO, in_pieces_of(CISPO, 1)], ids=['ppo', 'cispo'])
+@pytest.mark.parametrize('learn', [PPO, CISPO], ids=['ppo', 'cispo'])
 def test_where_all_branches_are_dropped_the_loss_is_zero_and_nothing_moves(
     state, experience, learn
 ):
@@ -225,14 +246,10 @@ def test_where_all_branches_are_dropped_the_loss_is_zero_and_nothing_moves(
 
 def test_each_minibatch_learns_from_its_prompts_with_the_policy_that_it_finds(state, policy):
     experience = experience_of(policy, on_policy=True)
-    learn = dataclasses.replace(PPO, minibatches=2, epochs=2)
-    update, found, figures = program(learn), state, []
+    update, found, figures = program(CISPO), state, []
     for part in (0, 1, 0, 1):
-        rows = slice(part * B // 2, (part + 1) * B // 2)
-        half = jax.tree.map(lambda x, rows=rows: x[rows], experience)
         # The ratio is that of the policy of now to the policy that sampled, never to one between.
-        logp = scored(found.policy, PROMPTS, experience.token)[rows]
-        wanted, _ = loss_by_hand(logp, half, learn)
+        wanted, _ = minibatch_by_hand(found.policy, experience, CISPO, part)
         found, of_update = update(found, experience, np.int32(part))
         for name, value in wanted.items():
             np.testing.assert_allclose(of_update[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
@@ -241,12 +258,12 @@ def test_each_minibatch_learns_from_its_prompts_with_the_policy_that_it_finds(st
     assert all(one['clipped'] > 0.02 and one['ratio_spread'] > 0.05 for one in figures[1:])
 
     programs = Programs(roll_out=None, assess=None, score_reference=None, update=update)
-    learnt, means = learn_from(programs, state, experience, learn)
+    learnt, means = learn_from(programs, state, experience, CISPO)
     assert_near(learnt, found, 0)
     for name in figures[0]:
         mean = np.mean([one[name] for one in figures])
         np.testing.assert_allclose(means[name], mean, rtol=1e-6, err_msg=name)
-    once = dataclasses.replace(learn, epochs=1)
+    once = dataclasses.replace(CISPO, epochs=1)
     twice, _ = learn_from(programs, state, experience, once)
     twice, _ = learn_from(programs, twice, experience, once)
     assert_near(learnt, twice, 0)
