@@ -1,11 +1,14 @@
 """Shared by all tests: eight virtual CPU devices, default configs, a small checkpoint."""
 
 import os
+import pathlib
 
 import jax
 import pytest
 
 from mer_jax.run.defaults import mer_r1
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Tests compile much and compute little: skip the optimizations of the compiler and, in the version
 # of JAX that knows the flag, the emitters of fused loops, which take most of its time.
@@ -13,6 +16,12 @@ COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensi
 if jax.__version_info__ < (0, 11):
     COMPILE_QUICKLY += ' --xla_cpu_use_fusion_emitters=false'
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {COMPILE_QUICKLY}'.strip()
+
+# Processes of one run and later runs share what they compile.
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.pytest_cache' / 'compiled'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 # Before JAX starts, and on the CPU, so that figures are the same on every machine.
 jax.config.update('jax_platforms', 'cpu')

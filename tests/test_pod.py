@@ -71,7 +71,7 @@ def test_a_process_that_fails_takes_the_other_with_it(tmp_path):
     while len(records(tmp_path / 'run')) < 2:
         assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.05)
-    began = time.monotonic()
     processes[1].kill()
     status, said = finish(processes)
-    assert status[0] not in (0, None) and time.monotonic() - began < 60, said
+    # By its own decision, not by the abort with which JAX ends what hangs.
+    assert status[0] == 1 and 'cannot continue alone' in said[0][1], said
