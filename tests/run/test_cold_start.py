@@ -23,6 +23,13 @@ STEP = jax.jit(
 )
 
 
+@jax.jit
+def logp_of(policy, prompts, token):
+    """log π of each token, f[b, g, s]."""
+    keys = read_prompts(policy.decoder, prompts, BLIND)
+    return score(policy, prompts, keys, token, SAMPLING)
+
+
 @pytest.fixture(scope='module')
 def policy():
     return tiny.policy()
@@ -48,8 +55,7 @@ def state_of(policy):
 
 def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls(policy, batch):
     prompts, token, mask = batch
-    keys = read_prompts(policy.decoder, prompts, BLIND)
-    logp = np.asarray(score(policy, prompts, keys, token, SAMPLING))
+    logp = np.asarray(logp_of(policy, prompts, token))
     after, figures = STEP(state_of(policy), prompts, BLIND, token, mask)
     np.testing.assert_allclose(figures['loss'], -logp[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['slow_loss'], -logp[:, 0][mask[:, 0]].mean(), rtol=1e-5)

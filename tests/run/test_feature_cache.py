@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 
 from mer_jax.data.clips import read_manifest
 from mer_jax.data.stage import stage
-from mer_jax.models.omni import make_omni, perceive, read_prompts
+from mer_jax.models.omni import perceive, read_prompts
 from mer_jax.run.feature_cache import fingerprint, keep_features, open_cache
 from mer_jax.run.setting import Setting
 
@@ -27,7 +28,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope='module')
 def shared(module_config):
     module_config.data.audio_in_video = False
-    return Setting(module_config)
+    return Setting(small.shrink(module_config))
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def setting(shared, tmp_path, monkeypatch):
 
 @pytest.fixture(scope='module')
 def policy(shared):
-    return jax.jit(lambda: make_omni(jax.random.key(0), shared.spec))()
+    return small.random_policy(shared)
 
 
 def perceived(setting, policy, examples):
