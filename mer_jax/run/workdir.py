@@ -26,6 +26,8 @@ FIXED = (
     'data.wheels',
     CONTENT,
 )
+ONCE_TRAINED = ('learn.train', 'cold_start.')  # keys, or their beginnings, fixed once RL has begun
+UNNAMED = {'method': 'mer_r1', 'learn.train': 'decoder'}  # of runs older than these keys
 
 
 def claim_workdir(
@@ -54,12 +56,12 @@ def claim_workdir(
             workdir.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(now, indent=1))
         return []
-    before = read_config(workdir)
+    before = UNNAMED | read_config(workdir)
     check_sizes(workdir, before, spec)
     changed = [key for key in now if key in before and before[key] != now[key]]
     trained = (workdir / 'train').exists()
     for key in changed:
-        if key in FIXED or (trained and key.startswith('cold_start.')):
+        if key in FIXED or (trained and key.startswith(ONCE_TRAINED)):
             raise ValueError(
                 f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
                 'another --workdir, or restore the value that it began with'

@@ -43,6 +43,20 @@ def test_the_cold_start_may_change_until_training_has_begun(tmp_path, config):
         claim_workdir(tmp_path, config, tiny.SPEC)
 
 
+@pytest.mark.parametrize('older', [False, True])  # a run of before the key was there
+def test_the_trained_part_may_change_until_training_has_begun(tmp_path, config, older):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    if older:
+        held = json.loads((tmp_path / 'config.json').read_text())
+        del held['learn.train'], held['method']
+        (tmp_path / 'config.json').write_text(json.dumps(held))
+    changed(config, learn__train='all')
+    assert claim_workdir(tmp_path, config, tiny.SPEC) == ["learn.train='all' (was 'decoder')"]
+    (tmp_path / 'train').mkdir()
+    with pytest.raises(ValueError, match=r"learn\.train='all', but .* a run with 'decoder'"):
+        claim_workdir(tmp_path, config, tiny.SPEC)
+
+
 @pytest.mark.parametrize(
     ('key', 'value', 'before'),
     [
