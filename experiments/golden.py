@@ -129,18 +129,22 @@ def leaves(value, path: str = '') -> dict[str, float]:
 
 
 def compare(before: dict, now: dict) -> bool:
-    """Print how the figures of two files differ; whether every one is there and within 1e-6."""
+    """Print how the figures of two files differ; whether every one is there and agrees to 1e-6.
+
+    That is 1e-6 of the figure, or of 1 where it is smaller: means of signed terms cancel, and
+    `drift` is rounding alone.
+    """
     whole = True
     for name in before:
         old, new = leaves(before[name]), leaves(now.get(name, {}))
         missing = [path for path in old if path not in new]
         apart = {
-            path: abs(new[path] - value) / max(abs(value), 1e-9)
+            path: abs(new[path] - value) / max(abs(value), 1)
             for path, value in old.items()
             if path not in missing and new[path] != value
         }
         worst = max(apart, key=apart.get, default=None)
-        told = f'the largest {apart[worst]:.1e} relative, {worst}' if worst else 'none'
+        told = f'the largest by {apart[worst]:.1e}, {worst}' if worst else 'none'
         print(f'{name}: {len(old)} figures, {len(apart)} differ ({told})', end='')
         print(f', missing: {", ".join(missing)}' if missing else '')
         whole &= not missing and all(gap < 1e-6 for gap in apart.values())
