@@ -1,7 +1,6 @@
 """Prompts that `transformers` and this package are both shown, and what each makes of them."""
 
 import dataclasses
-import functools
 import pathlib
 
 import jax
@@ -21,7 +20,8 @@ from mer_jax.data.prompts import Prompt, write_prompt
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
 from mer_jax.models.spec import Spec, read_spec, read_token_ids
-from mer_jax.rl.grow import Sampling, branch_hidden, grow, score
+from mer_jax.rl.grow import grow
+from mer_jax.rl.score import Sampling, branch_hidden, score
 from mer_jax.run.origin import make_layout
 
 TOKENIZER = tiny_tokenizer()
@@ -130,8 +130,7 @@ def as_batch(pair: Pair, pad: str = 'left') -> group.Prompts:
     """All prompts of the pair as one batch, with slots to spare."""
     prompts = [shown.prompt for shown in pair.shown]
     longest = max(len(prompt.token) for prompt in prompts)
-    gold = np.zeros((len(prompts), 1, 1), bool)
-    return batch_prompts(prompts, longest + 3, gold, ID['<|endoftext|>'], pad)
+    return batch_prompts(prompts, longest + 3, ID['<|endoftext|>'], pad)
 
 
 def given_branches(pair: Pair) -> np.ndarray:
@@ -142,30 +141,31 @@ def given_branches(pair: Pair) -> np.ndarray:
     return token
 
 
-@functools.partial(jax.jit, static_argnames='spec')
-def read(policy: Omni, spec: Spec, prompts: group.Prompts, token_bgs):
+@jax.jit
+def read(policy: Omni, prompts: group.Prompts, token_bgs):
     """Features f[b, rows, d], keys, logits f[b, g, s, v] and log-probabilities f[b, g, s]."""
     features = perceive(policy, prompts.media)
     keys = read_prompts(policy.decoder, prompts, features)
-    hidden = branch_hidden(policy.decoder, spec, prompts, keys, token_bgs)
+    hidden = branch_hidden(policy, prompts, keys, token_bgs)
     logits = policy.decoder.logits(hidden)
-    return features, keys, logits, score(policy.decoder, spec, prompts, keys, token_bgs)
+    sampling = Sampling(tokens=LENGTH, end=policy.spec.text.vocab_size, banned=())
+    return features, keys, logits, score(policy, prompts, keys, token_bgs, sampling)
 
 
-@functools.partial(jax.jit, static_argnames='spec')
-def decode(policy: Omni, spec: Spec, prompts: group.Prompts):
+@jax.jit
+def decode(policy: Omni, prompts: group.Prompts):
     """The likeliest token, again and again: i[b, s], at a temperature that leaves no choice."""
     keys = read_prompts(policy.decoder, prompts, perceive(policy, prompts.media))
-    sampling = Sampling(tokens=1 + GREEDY, end=spec.text.vocab_size, banned=(), temperature=1e-6)
+    end = policy.spec.text.vocab_size
+    sampling = Sampling(tokens=1 + GREEDY, end=end, banned=(), temperature=1e-6)
     grown = grow(
         policy.decoder,
-        spec,
         prompts,
         keys,
         jax.random.split(jax.random.key(0), prompts.start.shape[0]),
         opening_go=jnp.full((1, 1), -1),
-        starts_wcn=jnp.zeros((1, 1, 1), jnp.int32),
         sampling=sampling,
+        watch=lambda logp_bgv: (),
     )
     return grown.token[:, 0, 1:]
 

@@ -39,7 +39,7 @@ def wanted(pair, branch_bgs):
 def found(request, pair, branch_bgs):
     """Our batch of all prompts, padded on that side, and the results of `parity.read`."""
     batch = parity.as_batch(pair, request.param)
-    return batch, *jax.device_get(parity.read(pair.policy, pair.spec, batch, branch_bgs))
+    return batch, *jax.device_get(parity.read(pair.policy, batch, branch_bgs))
 
 
 def test_positions_are_those_of_transformers(wanted, found):
@@ -84,7 +84,7 @@ def test_32_greedy_tokens_are_those_of_transformers(pair):
     token, lead = parity.generate(pair)
     assert lead.min() > 2 * ATOL  # so an error within the bound changes no choice
     for pad in ('left', 'right'):
-        grown = parity.decode(pair.policy, pair.spec, parity.as_batch(pair, pad))
+        grown = parity.decode(pair.policy, parity.as_batch(pair, pad))
         np.testing.assert_array_equal(grown, token)
 
 
@@ -108,7 +108,7 @@ def feature_of_the_token_before(prompts):
 @pytest.mark.parametrize('wrong', [swapped_sides, one_later, feature_of_the_token_before])
 def test_an_error_of_one_place_exceeds_the_bound_by_far(pair, branch_bgs, wanted, wrong):
     batch = parity.as_batch(pair)
-    read = parity.read(pair.policy, pair.spec, wrong(batch), branch_bgs)
+    read = parity.read(pair.policy, wrong(batch), branch_bgs)
     _, keys, logits, _ = jax.device_get(read)
     for row, (shown, one) in enumerate(zip(pair.shown, wanted, strict=True)):
         if shown.clip.images or shown.clip.video is not None:
@@ -132,7 +132,7 @@ def test_by_default_text_is_placed_after_the_whole_of_a_long_vl_video(pair, bran
     assert tight.position[:, behind].min() < tight.position[:, media].max()  # 5.3 and later
 
     pair = dataclasses.replace(pair, shown=[*pair.shown[:row], wide, *pair.shown[row + 1 :]])
-    logits = parity.read(pair.policy, pair.spec, parity.as_batch(pair), branch_bgs)[2]
+    logits = parity.read(pair.policy, parity.as_batch(pair), branch_bgs)[2]
     branch = np.tile(wide.prompt.next_position + np.arange(parity.LENGTH), (3, 1))
     position = np.concatenate([wide.prompt.position, branch], 1)
     one = parity.trace(pair, wide, branch_bgs[row], position)
@@ -156,7 +156,7 @@ def test_bfloat16_is_as_near_to_float32_as_that_of_transformers(pair, branch_bgs
     half = dataclasses.replace(half, policy=half.policy.replace(spec=half.spec))
     both = zip(pair.shown, branch_bgs, strict=True)
     theirs = np.stack([parity.trace(half, *one).logits_gsv for one in both])
-    ours = np.asarray(parity.read(half.policy, half.spec, parity.as_batch(pair), branch_bgs)[2])
+    ours = np.asarray(parity.read(half.policy, parity.as_batch(pair), branch_bgs)[2])
     exact = np.stack([one.logits_gsv for one in wanted])
     agreed = np.mean(ours.argmax(-1) == theirs.argmax(-1))
     assert agreed > 0.9
