@@ -115,11 +115,7 @@ class Pytest:
 
     def __init__(self):
         cache = pathlib.Path(tempfile.gettempdir()) / 'mer_jax_mutants_compiled'
-        self.environment = {
-            'JAX_COMPILATION_CACHE_DIR': str(cache),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-            'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-        } | os.environ
+        self.environment = {'JAX_COMPILATION_CACHE_DIR': str(cache)} | os.environ
         # Bytecode is told apart by seconds and sizes, which a mutant may share with its original.
         self.environment['PYTHONDONTWRITEBYTECODE'] = '1'
         self.running = set()

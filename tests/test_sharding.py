@@ -14,6 +14,7 @@ from tiny_state import shapes_of_state
 from mer_jax.models.layers import constant, weight
 from mer_jax.run.checkpoints import by_path
 from mer_jax.sharding import (
+    batch_devices,
     constrain,
     in_pieces,
     make_mesh,
@@ -155,6 +156,13 @@ def test_the_share_of_a_process_is_put_together_in_order_and_once(mesh):
     assert len(mine) == 4
     share = types.SimpleNamespace(is_fully_addressable=False, addressable_shards=mine[::-1])
     np.testing.assert_array_equal(to_host([share])[0], np.arange(12, 24).reshape(4, 3))
+
+
+@pytest.mark.parametrize(('axes', 'count'), [((4, 2, 1), 8), ((2, 2, 2), 4), ((1, 4, 2), 4)])
+def test_a_batch_is_split_over_data_and_fsdp_and_not_over_tensor(axes, count):
+    assert batch_devices() == 1
+    with jax.set_mesh(make_mesh(*axes)):
+        assert batch_devices() == count
 
 
 def test_constrain_splits_by_prompts_under_a_mesh_and_is_nothing_without(mesh):

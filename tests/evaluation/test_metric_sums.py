@@ -97,6 +97,13 @@ def test_kept_and_unmapped_items_are_counted(small):
     named = [['sad'], ['odd', 'odd'], ['sad'], ['sad']]
     sums = metric_sums.open_sums(gold, named, small)
     assert (sums.kept, sums.unmapped, dict(sums.unknown)) == (2, 1, {'odd': 2})
+    # `disgust` has forms and synonyms (M1 and M2), and still is in no wheel.
+    sums = metric_sums.open_sums([['glad']], [['disgust']], small)
+    assert 'disgust' in small.base and dict(sums.unknown) == {'disgust': 1}
+    assert (sums.kept, sums.unmapped) == (1, 1)
+    # An item that is not kept is never unmapped.
+    sums = metric_sums.basic_sums(['glad', 'thursday'], [['sad'], ['odd']], small)
+    assert (sums.kept, sums.unmapped, dict(sums.unknown)) == (1, 0, {'odd': 1})
 
 
 def test_basic_items_by_hand(small):

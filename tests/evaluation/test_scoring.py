@@ -150,6 +150,7 @@ def test_labels_that_are_numbers_need_names(capsys, tmp_path, saved, wheel):
     flags = ['--task', 'basic', '--wheels', wheel, '--labels', str(tmp_path / 'label.npz')]
     flags += ['--predictions', said]
     assert "'emo' of 'a': 1 is a number, and 0 emotions are named" in refusal(*flags)
+    assert '1 is a number, and 1 emotions are named' in refusal(*flags, '--emotions', 'sad')
     result = scored(capsys, *flags, '--emotions', 'sad,Glad')
     assert (result['hit'], result['kept']) == (0.5, 2)
 
@@ -180,16 +181,19 @@ def test_a_number_that_is_too_large_is_named(saved):
 
 def test_the_sentiment_is_read_from_words_or_from_a_column_of_its_own(capsys, saved):
     values = {'a': 1.5, 'b': '-0.4', 'c': 0, 'd': float('nan'), 'e': -2, 'f': 3.0}
+    values |= {'g': '', 'h': None}
     labels = saved('a.jsonl', 'val', values)
     lists = {'a': '[happy, proud]', 'b': ['sad'], 'c': 'happy', 'd': 'sad', 'e': 'glad', 'f': ''}
+    lists |= {'g': 'sad', 'h': 'happy'}
     named = {'a': 'Positive', 'b': '[negative]', 'c': '', 'd': '', 'e': 'positive', 'f': 'mixed'}
+    named |= {'g': 'positive', 'h': 'positive'}
     flags = ('--task', 'sentiment', '--labels', labels, '--predictions')
     for key, cells in (('answer', lists), ('sentiment', named)):
         result = scored(capsys, *flags, saved(f'{key}.jsonl', key, cells))
         # Right: a and b; wrong: e and f. F1 is 1/2 for both classes.
         assert (result['waf'], result['accuracy']) == (0.5, 0.5)
         counts = [result[name] for name in ('n', 'kept', 'skipped', 'missing', 'unmapped')]
-        assert counts == [6, 4, 2, 0, 1]
+        assert counts == [8, 4, 4, 0, 1]
         assert set(result['ci']) == {'waf', 'accuracy'}
 
 
