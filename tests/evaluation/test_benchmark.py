@@ -4,17 +4,82 @@ import json
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 from programs import ROOT, environment
+from workbook import workbook
 
-from mer_jax.data.clips import read_manifest
+from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.loader import Damages
 from mer_jax.data.stage import stage
+from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation import benchmark
 from mer_jax.evaluation.defaults import mer_unibench
+from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run.held_out import evaluate
 from mer_jax.run.setting import answering
+
+CLIPS = [Clip(name, subtitle='Fine.') for name in 'abcde']
+GOLD = {'a': ['sad'], 'b': ['happy']}
+
+
+def line(name, mode, *words):
+    """As much of a line of the predictions file as scoring reads; f is the number of words."""
+    return {
+        'id': name,
+        'mode': mode,
+        'words': list(words),
+        'scores': dict.fromkeys(SCORES, 0.5) | {'f': len(words)},
+    }
+
+
+def scored(lines, wheels, clips=CLIPS[:2]):
+    """The scores of two clips, one sad and one happy."""
+    c = mer_unibench()
+    c.wheels = wheels
+    test = benchmark.TestSet('manifest', 'two clips', 'open', clips, GOLD, '')
+    setting = types.SimpleNamespace(wheels=load_wheels(('ekman',)))
+    return benchmark.score_set(c, setting, test, lines)
+
+
+def test_fast_and_slow_answers_are_scored_apart_and_compared():
+    lines = [line('a', 'fast', 'sad', 'glad'), line('a', 'slow', 'happy')]
+    lines += [line('b', 'fast', 'happy'), line('b', 'slow', 'happy')]
+    found = scored(lines, ('ekman',))
+    assert [found[key]['R'] for key in ('fast', 'slow', 'difference')] == [1, 0.5, -0.5]
+    means = found['mean_over_clips']
+    assert (means['fast']['f'], means['slow']['f'], means['clips']) == (1.5, 1, 2)
+
+
+def test_words_are_read_as_published_where_the_wheels_are(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    folder = tmp_path / 'emotion_wheel'
+    folder.mkdir()
+    (folder / 'format.csv').write_text('name,format\nsad,sad\nhappy,happy\n')
+    synonyms = [['word_run1', 'synonym_run1'], ['sad', 'sad'], ['happy', 'happy']]
+    levels = [['level1', 'level2', 'level3'], ['bad', 'down', 'sad'], ['good', 'up', 'happy']]
+    (folder / 'synonym.xlsx').write_bytes(workbook(synonyms))
+    (folder / 'wheel1.xlsx').write_bytes(workbook(levels))
+    lines = [line(name, mode, '"sad"') for name in 'ab' for mode in ('fast', 'slow')]
+    assert scored(lines, ('ekman',))['fast']['R'] == 0.5  # quotes are no part of a word
+    assert scored(lines, (str(folder),))['fast']['unmapped'] == 2
+
+
+def test_only_blocks_that_were_written_whole_are_kept(tmp_path):
+    lines = [line('a', 'fast'), line('a', 'slow'), {'id': 'b', 'mode': 'none', 'error': 'torn'}]
+    lines += [line('c', 'fast'), line('c', 'slow'), line('d', 'fast')]
+    path = tmp_path / 'manifest.jsonl'
+    assert benchmark.whole_blocks(path, CLIPS, 2) == []
+    path.write_text(''.join(json.dumps(one) + '\n' for one in lines) + '{"id": "d", "mo')
+    assert benchmark.whole_blocks(path, CLIPS, 2) == lines[:3]
+    assert benchmark.whole_blocks(path, CLIPS, 1) == lines[:5]
+    assert benchmark.whole_blocks(path, CLIPS, 4) == []
+
+
+def test_the_first_clips_of_a_set_keep_their_gold():
+    test = benchmark.first_clips(benchmark.TestSet('key', '', 'open', CLIPS, GOLD, ''), 1)
+    assert test.clips == CLIPS[:1] and test.gold == {'a': ['sad']}
 
 
 @pytest.fixture(scope='module')
@@ -97,6 +162,7 @@ def test_the_protocol_is_part_of_the_result_and_another_one_is_refused(whole, as
     protocol = results['protocol']
     assert protocol['choice'] == 'one named checkpoint; nothing was chosen on test data'
     assert protocol['judge'] == 'none' and len(protocol['wheels_digest']) == 16
+    assert len(protocol['weights']) == 8
     assert protocol['wheels_digest'] in (whole / 'results.md').read_text()
     asked.evaluate.temperature = 0.5
     with pytest.raises(ValueError, match='temperature=0.5, but .* holds an evaluation with 0.9'):

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mer_jax.data.wheels.affectgpt_wheel import published_list
@@ -202,6 +202,7 @@ def test_the_set_of_words_does_not_depend_on_their_order(read, parts, data):
 def test_reading_part_by_part_changes_nothing(text):
     entries = published_list(text)
     assert published_words(text) == [e.lower().strip() for e in entries if e.lower().strip()]
+    assume('<answer>' not in text and '\\boxed{' not in text)  # only what follows would be read
     assert plain_words(text) == split_answer(text)
 
 

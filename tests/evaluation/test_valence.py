@@ -57,6 +57,8 @@ FIELD = pathlib.Path(
         ('worried but hopeful', 0),
         ('Joyless', -2),
         ('abhorrently', -2),
+        ('comforter', 1),  # the mildest of comfort (2) and comfortably (1)
+        ('coercively', -1),  # of coercion (-1) and coercive (-2)
         ('unworried', 1),
         ("isn't worried", 1),
         ('free from worry', 1),
