@@ -54,7 +54,7 @@ def test_a_damaged_entry_is_not_served_and_named(tmp_path, clip, caplog, left):
     cache, *_ = saved(tmp_path, clip)
     cache.path(clip).write_bytes(left)
     assert cache.load(clip) is None
-    assert 'clip c7: its features are computed anew' in caplog.text
+    assert 'clip c7: its features are computed again' in caplog.text
 
 
 def test_only_clips_that_are_all_files_are_kept(tmp_path, clip):

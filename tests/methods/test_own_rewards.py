@@ -193,6 +193,6 @@ def test_rewards_and_weights_must_agree_before_training_too():
 
 def test_a_title_names_function_and_file_and_no_path_or_address():
     assert title(length) == 'test_own_rewards.py:length'
-    assert title('length') == "'length'"
+    assert title('length') == 'length'
     partial = title(functools.partial(constant, 1.0))
     assert not re.search('0x|/', partial)
