@@ -1,4 +1,4 @@
-"""MER-R1's advantage by hand in every variant, and what it asks of clips and writes as gold."""
+"""MER-R1's advantage by hand in every variant, its gold texts and the clips it refuses."""
 
 import dataclasses
 import types
@@ -146,7 +146,7 @@ def test_each_space_and_side_of_the_calibration_by_hand(space, sides, expected):
         ('reward', 'both', np.array([-0.5, 2.5, -1.5, -0.5]) / 1.5),
     ],
 )
-def test_in_the_reward_the_calibration_joins_what_is_standardised(how, sides, expected):
+def test_in_the_reward_the_calibration_is_added_before_standardising(how, sides, expected):
     near(found(rule=CalibrationRule(weight=0.5, space='reward', sides=sides), how=how), expected)
 
 

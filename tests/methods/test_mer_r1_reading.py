@@ -100,7 +100,7 @@ def test_only_one_thought_and_one_answer_and_nothing_else_is_the_form(said, form
     np.testing.assert_array_equal(reading.named[0], WHEELS.cells([words])[0])
 
 
-def test_a_branch_without_an_end_says_what_it_says_with_one():
+def test_a_branch_without_an_end_is_read_as_one_with_an_end():
     ids = encode(f'{THOUGHT}</think><answer>sad</answer>')
     _, reading, parsed = read([*ids, END], ids)
     assert parsed[0] == parsed[1]

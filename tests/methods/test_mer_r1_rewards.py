@@ -1,4 +1,4 @@
-"""Rewards and slow-fast calibration by hand, and what must not change them."""
+"""Rewards and slow-fast calibration by hand, and changes that leave them as they are."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Reward functions of the user's own: what they get, what they may return, and each refusal."""
+"""Reward functions of the user's own: their arguments, their results, and each refusal."""
 
 import functools
 import re
@@ -31,7 +31,7 @@ def said(texts, clips):
 
 
 def constant(value, name='constant'):
-    """A function that returns this value under this name, whatever it gets."""
+    """A function that returns this value under this name for all texts."""
 
     def returned(texts, clips):
         return {name: value}
@@ -59,7 +59,7 @@ def test_without_functions_there_are_no_terms():
     assert own_terms((), (), TEXTS, CLIPS) == {}
 
 
-def test_a_function_cannot_change_what_the_next_one_gets():
+def test_a_function_cannot_change_the_arguments_of_the_next_one():
     def spoil(texts, clips):
         texts[0][0] = 'spoilt'
         texts.pop()
@@ -181,7 +181,7 @@ def test_the_name_of_a_term_of_the_method_is_refused(name):
     assert '(recall, precision, f, form); give it another' in told
 
 
-def test_what_is_no_function_is_refused():
+def test_a_reward_that_is_no_function_is_refused():
     told = check(('length',), ['length'])
     assert told == "learn.rewards: 'length' is no function; name functions of (texts, clips)"
 

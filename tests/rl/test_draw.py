@@ -48,7 +48,7 @@ def test_tokens_are_drawn_in_proportion_to_their_probability():
     np.testing.assert_allclose(np.exp(drawn), chance[np.asarray(token)], rtol=1e-5)
 
 
-def test_top_p_changes_what_is_drawn_and_not_its_log_probability():
+def test_top_p_limits_the_draw_and_leaves_log_probabilities_as_they_were():
     chance = np.array([0.5, 0.0, 0.3, 0.2])
     logp = jnp.log(jnp.broadcast_to(jnp.asarray(chance), (500, 20, 4)))
     token, drawn = DRAW(logp, random_keys(500), 0.75)
@@ -100,7 +100,7 @@ def test_the_largest_number_draws_the_last_possible_token_though_sums_end_below_
     v, size, last = 20_000, 256, 15_000
     chance = np.random.default_rng(0).exponential(size=(60, v)).astype(np.float32) / v
     chance[:, 0] = 0.0
-    chance[:, last] = 0.01  # enough to hold the end of the sum, whatever rounds
+    chance[:, last] = 0.01  # enough to hold the end of the sum however it is rounded
     chance[:, last + 1 :] = 0.0  # the rest of a block, and whole blocks
     block = jnp.pad(chance, ((0, 0), (0, -v % size))).reshape(60, -1, size).sum(-1)
     assert (LARGEST * block.sum(-1) >= jnp.cumsum(block, -1)[:, -1]).any()

@@ -1,4 +1,4 @@
-"""Group-relative numbers by hand; a group of equals is exactly zero, whatever rounds."""
+"""Group-relative numbers by hand; a group of equals is exactly zero despite rounding."""
 
 import jax
 import numpy as np

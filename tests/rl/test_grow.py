@@ -1,4 +1,4 @@
-"""Growing branches: what is forced, sampled, recorded and ended, and what must not change it."""
+"""Growing branches: forced, sampled and recorded tokens, ends, and independence of the batch."""
 
 import dataclasses
 
@@ -44,7 +44,9 @@ def test_a_sampled_token_scores_as_it_was_sampled_with_or_without_top_p(policy, 
     assert grown.mask.sum() > 100
 
 
-def test_what_is_watched_is_the_distribution_behind_each_token_sampled_or_forced(policy, branches):
+def test_the_record_of_a_token_is_the_distribution_it_comes_from_sampled_or_forced(
+    policy, branches
+):
     again = np.asarray(scored(policy, PROMPTS, branches.token))
     found = logp_of(branches.watched, branches.token)
     np.testing.assert_allclose(found[:, :, 1:], again[:, :, 1:], atol=1e-5)
@@ -105,7 +107,7 @@ def test_growing_stops_when_all_branches_have_ended(policy):
     sampling = dataclasses.replace(SAMPLING, tokens=30, banned=everything_but_end)
     grown = jax.device_get(rolled_out(policy, sampling=sampling).branches)
     assert (grown.mask.sum(-1) == 1).all()
-    # Nothing was computed after the longest branch: what is watched is that of the start, 0.
+    # Nothing was computed after the longest branch: its record is still 0.
     assert (grown.watched[:, :, 4:] == 0).all()
     assert (grown.watched[:, :, 1:4] != 0).any()
 

@@ -115,7 +115,7 @@ def test_low_and_high_clip_each_its_own_side():
     np.testing.assert_allclose(found, [[[-0.6, -9.0]]], rtol=1e-5)
 
 
-def test_what_is_clipped_follows_the_sign_of_each_branch():
+def test_the_clip_follows_the_sign_of_each_branch():
     ratio = jnp.broadcast_to(jnp.array([0.5, 0.81, 1.29, 1.31, 3.1]), (1, 3, 5))
     advantage = jnp.array([[1.0, -1.0, 0.0]])
     found = is_clipped(ratio, advantage, LOW, HIGH, DUAL).tolist()

@@ -1,4 +1,4 @@
-"""The programs before an update: the rollout on a mesh, what is assessed, and the reference."""
+"""The programs before an update: the rollout on a mesh, the assessment, the reference."""
 
 import functools
 
@@ -110,7 +110,7 @@ def test_answers_are_overlong_where_no_end_was_sampled():
 def test_cut_off_answers_and_silent_groups_can_be_left_out(switches, kept):
     advantage, found, _ = assessed(**switches)
     np.testing.assert_array_equal(found, np.array(kept, bool))
-    # What is dropped is still compared with the rest of its group.
+    # A dropped branch is still compared with the rest of its group.
     np.testing.assert_array_equal(advantage, standardise(SCORE))
 
 

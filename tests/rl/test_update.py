@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import numpy as np
@@ -26,7 +25,7 @@ from mer_jax.group import TrainState
 from mer_jax.models.omni import perceive
 from mer_jax.rl import step as rl
 from mer_jax.rl.group_relative import standardise
-from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
+from mer_jax.rl.objective import AGGREGATES, RATIOS
 from mer_jax.rl.optimizer import trained_part
 from mer_jax.run.train import Programs, learn_from
 from mer_jax.sharding import make_mesh, named, state_shardings, to_devices
@@ -134,10 +133,9 @@ def test_an_update_is_that_of_the_whole_loss_by_hand(state, experience, which, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ('ratio', 'clip', 'aggregate', 'dual'),
-    [case for case in itertools.product(RATIOS, CLIPS, AGGREGATES, (0.0, 1.2))],
-)
+@pytest.mark.parametrize('aggregate', AGGREGATES)
+@pytest.mark.parametrize('ratio', RATIOS)
+@pytest.mark.parametrize(('clip', 'dual'), [('ppo', 0.0), ('ppo', 1.2), ('cispo', 0.0)])
 def test_every_combination_of_switches_is_by_hand(state, experience, ratio, clip, aggregate, dual):
     learn = rl.Learn(
         kl=0.1,
