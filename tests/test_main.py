@@ -139,6 +139,14 @@ def test_bad_input_of_a_config_and_its_rewards_is_refused_at_once(tmp_path, body
     assert not (tmp_path / 'run').exists()
 
 
+def test_an_argument_that_is_no_flag_is_named(tmp_path):
+    said = subprocess.run(
+        [*command(tmp_path / 'run'), 'steps=3'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.returncode != 0 and 'steps=3: is not a flag' in said.stderr
+    assert not (tmp_path / 'run').exists()
+
+
 def test_no_workdir_is_named():
     outcome = subprocess.run(
         [sys.executable, '-m', 'mer_jax.main'], cwd=ROOT, capture_output=True, text=True
