@@ -1,5 +1,6 @@
 """Reward functions of the user's own: called on the host, checked, joined to a method's terms."""
 
+import functools
 import inspect
 import pathlib
 from collections.abc import Callable, Sequence
@@ -22,11 +23,11 @@ def title(function: RewardFunction) -> str:
     """
     if not callable(function):
         return function if isinstance(function, str) else repr(function)
-    try:
-        file = pathlib.Path(inspect.getsourcefile(function)).name
-    except TypeError:  # an object without a source file
-        file = type(function).__name__
-    return f'{file}:{getattr(function, "__qualname__", "")}'
+    if isinstance(function, functools.partial):
+        return f'partial of {title(function.func)}'
+    if not inspect.isfunction(function):
+        return f'an object of type {type(function).__name__}'
+    return f'{pathlib.Path(function.__code__.co_filename).name}:{function.__qualname__}'
 
 
 def own_terms(
