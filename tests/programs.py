@@ -61,3 +61,9 @@ def environment(devices=1):
         'JAX_PLATFORMS': 'cpu',
         'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} {flags}',
     }
+
+
+def with_fused_loops(variables):
+    """The environment in which a step rounds alike with features of a cache and of the towers."""
+    flags = variables['XLA_FLAGS'].replace('--xla_cpu_use_fusion_emitters=false', '')
+    return variables | {'XLA_FLAGS': flags}

@@ -6,10 +6,11 @@ import sys
 import time
 
 import pytest
-from programs import ROOT, environment
+from programs import ROOT, environment, with_fused_loops
 
 from mer_jax.data.stage import stage
 
+ENVIRONMENT = with_fused_loops(environment())
 CHANGES = (
     'steps=2',
     'cold_start.steps=2',
@@ -46,7 +47,7 @@ def program(omni_folder, films, workdir, *changes):
 
 def run(*arguments):
     said = subprocess.run(
-        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600
+        arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
     )
     assert said.returncode == 0, said.stderr
     return said
@@ -66,7 +67,7 @@ def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_re
     process = subprocess.Popen(
         program(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}'),
         cwd=ROOT,
-        env=environment(),
+        env=ENVIRONMENT,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
