@@ -1,13 +1,19 @@
-"""Rounding inside a block of probabilities, and the rest of branches that ended early."""
+"""Sums that round, branches that ended early, and features of frozen or trained towers."""
 
 import dataclasses
+import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tiny
-from tiny_rl import END, SAMPLING, rolled_out
+from tiny_rl import END, PROMPTS, SAMPLING, random_branches, rolled_out, scored
 
+from mer_jax.group import Branches, Rollout
 from mer_jax.rl.draw import exceeded
+from mer_jax.rl.optimizer import trained_part
+from mer_jax.rl.step import Learn, score_reference, summed_gradient
 
 
 def test_where_rounding_alone_lifts_a_sum_the_next_possible_entry_is_chosen():
@@ -26,3 +32,31 @@ def test_branches_that_ended_early_are_filled_with_the_end_token():
     sampling = dataclasses.replace(SAMPLING, tokens=30, banned=everything_but_end)
     grown = rolled_out(tiny.policy(), sampling=sampling).branches
     assert (np.asarray(grown.token)[:, :, 3:] == END).all()
+
+
+def test_the_gradients_of_pieces_are_summed_in_float32():
+    pieces = jnp.array([1.0] + [2.0**-9] * 15)  # 1 + 2^-9 is 1 in bfloat16
+
+    def loss_of(weight, piece):
+        return weight.astype(jnp.float32) * piece, {'loss': piece}
+
+    gradient, sums = summed_gradient(loss_of, jnp.bfloat16(1), pieces, 16)
+    assert gradient == sums['loss'] == 1 + 15 * 2**-9
+
+
+@pytest.mark.parametrize('part', ['decoder', 'all'])
+def test_the_reference_sees_the_features_of_the_rollout_where_towers_are_frozen(part):
+    policy, token = tiny.policy(), random_branches()
+    of_rollout, of_media = np.random.default_rng(0).normal(size=(2, 8, 3, 32)).astype(np.float32)
+    place = np.where(PROMPTS.mask, np.arange(6) % 3, -1)
+
+    def prompts(feature):
+        return PROMPTS.replace(media=PROMPTS.media.replace(place=place, feature=feature))
+
+    mask = np.ones(token.shape, bool)
+    rollout = Rollout(Branches(token, mask, mask, None), features=of_rollout, keys=None)
+    score = functools.partial(score_reference, learn=Learn(train=part), sampling=SAMPLING)
+    found = jax.jit(score)(trained_part(policy, part), policy, prompts(of_media), rollout)
+    seen, unseen = (of_rollout, of_media) if part == 'decoder' else (of_media, of_rollout)
+    np.testing.assert_allclose(found, scored(policy, prompts(seen), token), atol=1e-5)
+    assert np.abs(found - scored(policy, prompts(unseen), token)).max() > 1e-3
