@@ -108,6 +108,9 @@ def check_numbers(c) -> None:
             f'learn.clip_dual={c.learn.clip_dual}: must be above 1, e.g. 3.0, or 0 for no dual clip'
         )
     weights = dict(c.learn.weights)
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise ValueError(f'learn.weights.{name}={weight!r}: must be a number, e.g. 0.5')
     if min(weights.values()) < 0 or not any(weights.values()):
         raise ValueError(f'learn.weights={weights}: must be at least 0, and one of them above 0')
 

@@ -101,8 +101,8 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
 def config_of(checkpoint: str) -> ConfigDict:
     """The config that a checkpoint was trained with, or the defaults published for its family.
 
-    Its model.checkpoint is that checkpoint. Reward functions are left out: answers do not need
-    them. ValueError if the folder holds no config.
+    Its model.checkpoint is that checkpoint. Rewards and their weights are left out: answers
+    do not need them. ValueError if the folder holds no config.
     """
     folder, root = pathlib.Path(checkpoint), find_root(checkpoint)
     c = stage() if root is None else published(read_spec(root).family)
@@ -111,7 +111,7 @@ def config_of(checkpoint: str) -> ConfigDict:
         config = folder / PROMPTS_FILE
     kept = read_json(config) if config.exists() else {}
     for key, known in flat(c).items():
-        if key == 'learn.rewards':
+        if key == 'learn.rewards' or key.startswith('learn.weights.'):
             continue
         value = kept.get(key, known)
         value = tuple(value) if isinstance(value, list) else value

@@ -126,6 +126,13 @@ def test_minibatches_and_microbatches_divide_over_data_and_fsdp_but_not_over_ten
         check_config(changed(config, learn__minibatches=2))
 
 
+@pytest.mark.parametrize('weight', ['much', None, True])
+def test_a_weight_that_is_no_number_is_refused(config, weight):
+    config.learn.weights['mine'] = weight
+    with pytest.raises(ValueError, match=rf'learn\.weights\.mine={weight!r}: must be a number'):
+        check_config(config)
+
+
 def test_functions_are_named_by_their_file_and_name():
     def brief(texts, clips):
         return {}

@@ -144,9 +144,11 @@ def test_keys_that_are_not_known_are_passed_over(omni_folder, tmp_path):
     }
 
 
-def test_reward_functions_of_a_run_are_not_read_back(omni_folder, tmp_path):
-    folder = with_prompts(omni_folder, tmp_path / 'other', **{'learn.rewards': ['mine.py:short']})
-    assert config_of(folder).learn.rewards == ()
+def test_rewards_of_a_run_and_their_weights_are_not_read_back(omni_folder, tmp_path):
+    own = {f'learn.weights.{name}': 0.0 for name in ('recall', 'precision', 'f', 'form')}
+    own |= {'learn.rewards': ['mine.py:short'], 'learn.weights.short': 1.0}
+    learn = config_of(with_prompts(omni_folder, tmp_path / 'other', **own)).learn
+    assert learn.rewards == () and learn.weights.recall == 1 and 'short' not in learn.weights
 
 
 def test_a_published_folder_is_asked_as_its_family_is_published(omni_folder, tmp_path):
