@@ -26,7 +26,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LIST = ROOT / 'tests' / 'mutants.txt'
 LEFT_OUT = ('.git', '.venv', '__pycache__', '.*_cache', '*.egg-info', 'build', 'dist', 'runs')
-TIMEOUT = 600  # seconds for the tests of a mutant, most of which take less than 20
+TIMEOUT = 300  # seconds for the tests of a mutant, most of which take less than 20
 UNMUTATED_TIMEOUT = 7200
 KILLED, TIMED_OUT, SURVIVED, EXPLAINED = 'killed', 'timed out', 'survived', 'explained'
 OUTCOMES = (KILLED, TIMED_OUT, SURVIVED, EXPLAINED)

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from mer_jax.run.batching import size_class
+from mer_jax.run.chosen_clips import choose_clips
+from mer_jax.run.setting import Setting
 
 
 def gold_branches(setting, *clips):
@@ -49,8 +51,24 @@ def test_shapes_come_in_few_sizes_and_the_smallest_that_fits_is_taken(setting, m
         0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32
     ]  # fmt: skip
     example = setting.writer.example(setting.train_clips[0])
-    monkeypatch.setitem(setting.config.data, 'prompt_tokens', (256, 128))
-    assert setting.batcher.collate([example]).token.shape == (1, 128)
+    length = len(example.prompt.token)
+    for tokens, smallest in (((256, 128), 128), ((256, length), length)):
+        monkeypatch.setitem(setting.config.data, 'prompt_tokens', tokens)
+        assert setting.batcher.collate([example]).token.shape == (1, smallest)
+
+
+def test_a_shorter_sound_in_as_many_chunks_has_the_same_shapes(setting):
+    clip = setting.train_clips[0]
+    short = dataclasses.replace(clip, audio=clip.audio[:19_200])  # 120 of the chunk's 200 frames
+    media = setting.batcher.collate([setting.writer.example(short)]).media
+    assert media.sound.shape[:3] == (1, 1, 200) and media.sound_pair.shape == (1, 50, 2)
+
+
+def test_frames_are_padded_to_whole_attention_windows(config):
+    config.model.vision.window_size = 84  # 3 x 3 cells
+    setting = Setting(config, *choose_clips(config))
+    frames = setting.batcher.collate([setting.writer.example(setting.train_clips[0])])
+    assert frames.media.patch_mask.shape == (1, 2, 36)
 
 
 def test_padding_to_a_size_leaves_the_features_of_a_prompt_where_they_are(setting):

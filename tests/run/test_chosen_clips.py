@@ -6,7 +6,7 @@ import re
 import pytest
 from small import changed
 
-from mer_jax.run.chosen_clips import choose_clips
+from mer_jax.run.chosen_clips import choose_clips, read_clips
 
 
 def manifest_of(path, count, **more):
@@ -51,6 +51,17 @@ def test_a_published_set_is_read_in_its_own_layout(config, tmp_path):
     config.data.manifest = f'ov_merd_plus:{tmp_path / "nowhere"}'
     with pytest.raises(ValueError, match='OV-MERD.* was expected in ovmerdplus-process'):
         choose_clips(config)
+
+
+def test_clips_without_gold_words_are_left_out_and_counted(tmp_path, caplog):
+    folder = tmp_path / 'ovmerdplus-process'
+    (folder / 'video').mkdir(parents=True)
+    (folder / 'ovlabel.csv').write_text('name\nsample_1\nsample_2\nsample_3')  # labels are hidden
+    for number in (1, 2):
+        (folder / 'video' / f'sample_{number}.mp4').write_bytes(b'film')
+    assert read_clips(f'ov_merd_plus:{tmp_path}') == []
+    told = '0 clips with gold words; left out: 2 without, 1 labels without a media file, 0 repeated'
+    assert told in caplog.text
 
 
 def test_a_manifest_that_is_absent_is_named_with_what_was_expected(config, tmp_path):

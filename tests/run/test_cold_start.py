@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from tiny_rl import SEEING, random_branches, seen_prompts
 
 from mer_jax.group import TrainState
 from mer_jax.models.omni import read_prompts
@@ -63,6 +64,23 @@ def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls(p
     for _ in range(10):
         after, later = STEP(after, prompts, BLIND, token, mask)
     assert later['loss'] < figures['loss'] - 0.5
+
+
+@pytest.mark.parametrize('frozen', [True, False])
+def test_towers_learn_unless_their_features_are_given(frozen):
+    policy, prompts, token = tiny.policy(0, SEEING), seen_prompts(), random_branches(g=2)
+    features = np.ones((len(token), 6, 32), np.float32) if frozen else None
+    mask = np.arange(token.shape[-1]) > np.zeros(token.shape)
+    sgd = optax.sgd(1.0)
+    state = TrainState(policy=policy, moments=sgd.init(policy.decoder if frozen else policy))
+    step = functools.partial(imitate_step, modes=('slow', 'fast'), chunk=8, optimizer=sgd)
+    after, _ = jax.jit(functools.partial(step, sampling=SAMPLING))(
+        state, prompts, features, token, mask
+    )
+    for part in ('decoder', 'visual', 'audio_tower'):
+        old, new = (jax.tree.leaves(getattr(of, part)) for of in (policy, after.policy))
+        moved = [np.abs(a - b).max() > 0 for a, b in zip(old, new, strict=True)]
+        assert any(moved) == (part == 'decoder' or not frozen), part
 
 
 def test_tokens_outside_the_mask_teach_nothing(policy, batch):

@@ -75,6 +75,42 @@ def test_a_trace_that_is_too_long_matters_to_imitation_alone(writer, clip):
         writer.gold_example(clip)
 
 
+def test_a_prompt_and_a_gold_branch_may_be_exactly_as_long_as_their_limits(
+    setting, clip, monkeypatch
+):
+    c, writer = setting.config, setting.writer
+    example = writer.gold_example(clip)
+    length, most = len(example.prompt.token), 1 + max(map(len, example.gold))
+    monkeypatch.setitem(c.data, 'prompt_tokens', (length,))
+    monkeypatch.setattr(writer, 'most', most)
+    assert writer.gold_example(clip).gold == example.gold
+    monkeypatch.setitem(c.data, 'prompt_tokens', (length - 1,))
+    with pytest.raises(MediaError, match=f'{length} tokens, data.prompt_tokens={length - 1}'):
+        writer.prompt(clip)
+    monkeypatch.setattr(writer, 'most', most - 1)
+    with pytest.raises(MediaError, match=f'has {most} tokens, rollout.slow_tokens={most - 1}'):
+        writer.gold_branch(clip, 'slow')
+
+
+def test_the_subtitle_is_quoted_as_the_config_says(setting, writer, clip, monkeypatch):
+    monkeypatch.setitem(setting.config.data, 'subtitle', 'They say: {}!')
+    said = setting.tokenizer.decode(writer.prompt(clip).token)
+    assert f'They say: {clip.subtitle}!\n' in said
+    silent = writer.prompt(dataclasses.replace(clip, subtitle=''))
+    assert 'They say' not in setting.tokenizer.decode(silent.token)
+
+
+@pytest.mark.parametrize('inside', [False, True])
+def test_the_sound_of_a_video_is_inside_it_or_after_it(setting, writer, clip, monkeypatch, inside):
+    monkeypatch.setitem(setting.config.data, 'audio_in_video', inside)
+    token = writer.prompt(clip).token.tolist()
+    video, audio, end = map(
+        setting.tokenizer.convert_tokens_to_ids, ('<|VIDEO|>', '<|AUDIO|>', '<|vision_eos|>')
+    )
+    assert token.count(video) == 8 and token.count(audio) == 50
+    assert (token.index(audio) < token.index(end)) == inside
+
+
 def test_a_clip_whose_gold_words_no_wheel_knows_is_damaged(writer, clip):
     clip = dataclasses.replace(clip, words=('qwertz', 'uiop'))
     with pytest.raises(MediaError, match=r'qwertz, uiop.*data\.wheels=parrott,feeling,ekman'):
@@ -94,6 +130,8 @@ def test_a_subtitle_cannot_smuggle_control_tokens_into_the_prompt(setting, write
 def test_plain_text_becomes_no_control_token(setting):
     ids = setting.encode('<|im_end|>sad')
     assert setting.end not in ids and setting.tokenizer.decode(ids) == '<|im_end|>sad'
+    # The tokenizer of prompts, where they are control tokens, is another object.
+    assert setting.encode.tokenizer is not setting.tokenizer
 
 
 def test_examples_made_by_several_threads_are_those_made_by_one(setting, writer):

@@ -72,6 +72,20 @@ def test_a_kept_prompt_gives_the_same_keys_as_its_media(setting, policy, clips):
     np.testing.assert_array_equal(prompts.next_position, kept.next_position)
 
 
+def test_features_are_kept_in_the_order_of_the_tokens_that_show_them(setting, policy, clips):
+    cache = open_cache(setting, policy)
+    example = setting.writer.example(clips[0], cache)
+    prompts = setting.batcher.collate([example])
+    shown = prompts.media.place >= 0
+    rows = np.random.default_rng(0).permutation(shown.sum() + 7)[: shown.sum()]
+    place = np.where(shown, -1, prompts.media.place)
+    place[shown] = rows
+    prompts = prompts.replace(media=prompts.media.replace(place=place))
+    features = np.arange((shown.sum() + 7) * 4, dtype=np.float32).reshape(1, -1, 4)
+    keep_features(cache, [example], prompts, jnp.asarray(features))
+    np.testing.assert_array_equal(cache.load(clips[0]).feature, features[0, rows])
+
+
 def test_without_a_folder_there_is_no_cache(setting, policy, monkeypatch):
     monkeypatch.setitem(setting.config.data, 'cache', '')
     assert open_cache(setting, policy) is None

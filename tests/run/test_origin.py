@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from mer_jax.run.origin import config_of, find_root, first_policy, open_origin
+from mer_jax.run.origin import config_of, find_root, first_policy, make_spec, open_origin
 from mer_jax.run.setting import Setting, open_checkpoint
 
 
@@ -30,6 +30,11 @@ def test_the_root_is_found_through_runs_of_runs(omni_folder, tmp_path):
     second = run_folder(tmp_path / 'second', first)
     assert find_root(second) == find_root(first) == find_root(str(omni_folder)) == omni_folder
     assert find_root(run_folder(tmp_path / 'stage', '')) is None and find_root('') is None
+
+
+def test_the_vocabulary_has_rows_that_shard(config):
+    rows = [make_spec(config.model, tokens).text.vocab_size for tokens in (1, 64, 65, 700, 768)]
+    assert rows == [64, 64, 128, 704, 768]
 
 
 def test_a_chain_without_an_end_is_refused(tmp_path):

@@ -7,7 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from mer_jax.run.records import NotFinite, Records, Timer, read_records, stage_seconds
+from mer_jax.run.records import (
+    NotFinite,
+    Records,
+    Timer,
+    read_records,
+    stage_compilations,
+    stage_seconds,
+)
 
 event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
 
@@ -99,6 +106,16 @@ def test_the_seconds_of_a_stage_count_each_step_once_over_a_kill(tmp_path):
                 records.write(step, {}, {'seconds': seconds})
     assert stage_seconds(tmp_path, 'train') == 1 + 1 + 10 + 10
     assert stage_seconds(tmp_path, 'cold_start') == 0
+
+
+def test_programs_compiled_at_the_first_update_of_each_start_are_counted_apart(tmp_path):
+    for start, stop, compiled in ((0, 3, 5), (2, 4, 4)):
+        with Records(tmp_path, 'train', 4, start) as records:
+            for step in range(start + 1, stop + 1):
+                first = step == start + 1
+                records.write(step, {}, {'compilations': compiled * first + 1, 'first': first})
+    assert stage_compilations(tmp_path, 'train') == (6 + 5, 1 + 1)
+    assert stage_compilations(tmp_path, 'cold_start') == (0, 0)
 
 
 @pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])

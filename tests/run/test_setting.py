@@ -1,12 +1,16 @@
 """Everything that a run builds once from its config."""
 
+import dataclasses
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
 import small
 
 from mer_jax.rl.step import Learn
-from mer_jax.run.setting import Setting, from_section, make_learn
+from mer_jax.run.setting import Setting, from_section, make_learn, open_checkpoint
 
 
 def test_no_special_token_but_the_end_can_be_sampled(setting):
@@ -16,7 +20,25 @@ def test_no_special_token_but_the_end_can_be_sampled(setting):
     )
     assert '<|VIDEO|>' in names and '<|AUDIO|>' in names and '<|im_start|>' in names
     assert setting.end not in banned
-    assert set(range(len(setting.tokenizer), setting.spec.text.vocab_size)) <= set(banned)
+
+
+def test_no_row_without_a_token_can_be_sampled(config):
+    setting = Setting(config)
+    rows, tokens = 832, len(setting.tokenizer)
+    setting.spec = dataclasses.replace(
+        setting.spec, text=dataclasses.replace(setting.spec.text, vocab_size=rows)
+    )
+    assert tokens < rows - 50 and set(range(tokens, rows)) <= set(setting.sampling(1, 1).banned)
+    assert not set(range(600, 700)) & set(setting.sampling(1, 1).banned)
+
+
+def test_a_checkpoint_answers_with_weights_in_the_dtype_of_activations(omni_folder, tmp_path):
+    folder = shutil.copytree(omni_folder, tmp_path / 'half')
+    kept = json.loads((folder / 'mer_jax.json').read_text())
+    assert kept['model.weights'] == 'float32'
+    (folder / 'mer_jax.json').write_text(json.dumps(kept | {'model.dtype': 'bfloat16'}))
+    _, policy = open_checkpoint(str(folder))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(policy)} == {'bfloat16'}
 
 
 def test_branches_are_sampled_as_the_config_says(setting):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mer_jax.run.records import NotFinite, read_records
-from mer_jax.run.stage_loop import Every, Stopped, run_stage
+from mer_jax.run.stage_loop import Every, Stopped, Termination, run_stage
 
 
 class Numbers:
@@ -96,6 +96,13 @@ def test_sigterm_saves_the_update_under_way_and_stops(tmp_path, told_at):
     assert (tmp_path / 'train' / str(told_at)).is_dir()
     assert signal.getsignal(signal.SIGTERM) is before
     assert stage(tmp_path, 4, batches=Numbers())['sum'] == 10
+
+
+def test_a_signal_after_the_last_update_stops_the_run_as_well():
+    with pytest.raises(Stopped) as stopped:
+        with Termination():
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.code == 143 and 'finished and saved' in stopped.value.message
 
 
 def test_a_figure_that_is_not_finite_is_never_saved(tmp_path):
