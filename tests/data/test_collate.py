@@ -1,5 +1,7 @@
 """Batches: every token shows the same as in its prompt, and prompts that do not fit are refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_prompts import IMAGE, MEDIA, SEEN, SOUND, prompt_of
@@ -52,6 +54,23 @@ def test_every_token_of_a_batch_shows_the_same_as_in_its_own_prompt(pad, sizes):
             alone, shown(seen.patch[i], seen.sound_pair[i], place, prompt.token), strict=True
         ):
             np.testing.assert_array_equal(a, b)
+
+
+def test_prompts_are_padded_left_unless_told_otherwise():
+    prompt = prompt_of()
+    length = len(prompt.token)
+    batch = batch_prompts([prompt], length + 2, 0)
+    assert batch.mask[0].tolist() == [False] * 2 + [True] * length
+
+
+def test_a_batch_has_features_only_if_all_its_prompts_have_them():
+    prompt = prompt_of(image=IMAGE)
+    feature = np.arange(35 * 2, dtype=np.float32).reshape(35, 2)
+    kept = dataclasses.replace(prompt, feature=feature)
+    assert batch_prompts([kept, prompt], 90, 0).media.feature is None
+    stacked = batch_prompts([kept, kept], 90, 0).media.feature
+    assert stacked.shape == (2, 90, 2) and not stacked[:, 35:].any()
+    np.testing.assert_array_equal(stacked[1, :35], feature)
 
 
 def test_a_batch_of_text_alone_has_no_media():

@@ -27,7 +27,7 @@ from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.pictures import patches
 from mer_jax.data.media.sound import log_mel, read_audio
 from mer_jax.data.media.video import read_video
-from mer_jax.data.prompts import write_prompt
+from mer_jax.data.prompts import fill_prompt, write_prompt
 
 
 def runs(prompt):
@@ -187,7 +187,27 @@ def test_pairs_of_frames_run_on_over_odd_chunks_and_an_odd_last_frame_is_dropped
     assert prompt.sound_pair.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
     prompt = prompt_of(layout, audio=SOUND[: 15 * 160])  # 5 + 3
     assert prompt.sound_pair.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert len(prompt_of(layout, audio=SOUND[: 13 * 160]).sound_pair) == 3  # 5 + 2, one dropped
+    prompt = prompt_of(layout, audio=SOUND[: 13 * 160])  # 5 + 2, of which the last is dropped
+    assert prompt.sound_pair.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_second_sound_begins_with_a_chunk_of_its_own():
+    layout = dataclasses.replace(OMNI, chunk=10)
+    mels = [log_mel(SOUND[: frames * 160]) for frames in (13, 9)]  # 5 + 2 and 5 convolved frames
+    chat = [layout.audio, 7, layout.audio, 8]
+    prompt = fill_prompt('c7', chat, [], [], mels, layout, together=False)
+    assert prompt.sound_length.tolist() == [10, 3, 9]
+    assert prompt.sound_pair.tolist() == [[0, 1], [2, 3], [4, 5], [10, 11], [12, 13]]
+    assert prompt.place.tolist() == [0, 1, 2, -1, 3, 4]
+
+
+def test_the_tokens_of_a_sound_show_rows_after_those_of_all_pictures():
+    prompt = prompt_of(audio=SOUND, image=IMAGE, **SEEN)
+    rows = prompt.patch_mask.size // 4
+    assert prompt.place[prompt.token == OMNI.audio].tolist() == list(range(rows, rows + 25))
+    assert (
+        prompt.place.max() == rows + 24 and (prompt.place[prompt.token == OMNI.video] < rows).all()
+    )
 
 
 def test_a_film_file_gives_the_prompt_of_its_frames_and_its_sound(tmp_path):

@@ -62,6 +62,12 @@ def test_bytes_of_tokens_in_a_row_are_those_that_the_tokenizer_decodes():
     assert b''.join(piece[i] for i in encode(text)) == text.encode()
 
 
+def test_a_control_token_is_read_as_its_name_and_not_as_letters_of_bytes():
+    tokenizer = stage_tokenizer()
+    tokenizer.add_tokens(['<é>', 'plain'], special_tokens=True)
+    assert token_bytes(tokenizer)[-2:] == ['<é>'.encode(), b'plain']
+
+
 def test_every_byte_has_its_letter():
     letters = byte_letters()
     assert sorted(letters.values()) == list(range(256))

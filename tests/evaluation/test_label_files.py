@@ -94,7 +94,7 @@ def test_the_corpus_of_the_test_is_read_unless_another_is_asked_for(tmp_path):
     assert 'holds one, two: choose one (--corpus)' in refusal(path, ('emo',))
 
 
-def test_a_repeated_row_is_counted_and_one_with_another_value_is_refused(saved):
+def test_a_repeated_row_is_counted_and_one_with_another_value_is_refused(saved, tmp_path):
     rows = [('a', 'sad'), ('b', 'happy'), ('a', 'sad')]
     table = 'name,answer\n' + ''.join(f'{name},{cell}\n' for name, cell in rows)
     column = read_column(saved('a.csv', table), ('answer',))
@@ -105,6 +105,8 @@ def test_a_repeated_row_is_counted_and_one_with_another_value_is_refused(saved):
     again = [{'name': 'a', 'answer': float('nan')}] * 2
     column = read_column(saved('a.jsonl', '\n'.join(map(json.dumps, again))), ('answer',))
     assert column.repeated == 1
+    np.savez(tmp_path / 'a.npz', filenames=['a', 'a'], fileitems=[float('nan')] * 2)
+    assert read_column(tmp_path / 'a.npz', ('fileitems',)).repeated == 1
 
 
 def test_of_several_modes_one_is_chosen(saved):

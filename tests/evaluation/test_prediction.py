@@ -18,6 +18,7 @@ from mer_jax.evaluation.prediction import (
     make_answer,
     predict,
 )
+from mer_jax.methods.mer_r1 import OPENINGS
 from mer_jax.methods.mer_r1_reading import Parsed
 from mer_jax.predict import as_text, main
 from mer_jax.run.export import export_policy
@@ -54,6 +55,8 @@ def test_a_run_and_its_export_give_the_same_answers(places, film):
     run, export = (predict(*open_checkpoint(str(place)), clip, samples=3) for place in places)
     assert run == export
     assert set(run) == {'fast', 'slow'} and len(run['slow'].samples) == 3
+    said = *run['fast'].samples, *run['slow'].samples
+    assert [text.startswith(OPENINGS['fast']) for text in said] == [True] * 3 + [False] * 3
     assert len(set(run['slow'].samples)) > 1
 
 

@@ -26,6 +26,7 @@ def test_frames_are_sampled_evenly_in_pairs_and_within_bounds():
     assert sample_frames(40, 8.0, 2.0).tolist() == [0, 4, 8, 12, 16, 20, 24, 28, 32, 36]
     assert sample_frames(50, 25.0, 0.5).tolist() == [0, 12, 25, 37]  # at least four
     assert len(sample_frames(9000, 30.0, 2.0, max_frames=17)) == 16
+    assert len(sample_frames(50, 10.0, 1.0)) == 4  # of five
     assert sample_frames(3, 30.0, 2.0).tolist() == [0, 1]
     assert sample_frames(1, 30.0, 2.0).tolist() == [0]
 
@@ -69,6 +70,12 @@ def test_of_frames_that_last_unequally_those_shown_at_the_time_are_taken(tmp_pat
     middle = (np.arange(0, 16, 2) + 0.5) * 6001 / 16
     assert slide_numbers(frames) == [sum(start <= at for start in times) - 1 for at in middle]
     assert slide_numbers(frames) != sample_frames(16, 16 / 6.001, 1.4).tolist()
+
+
+def test_the_rate_is_measured_where_a_frame_is_half_a_frame_away_from_that_of_the_header(tmp_path):
+    steady, late = (write_slides(tmp_path / f'{t}.mkv', [0, 1, 2, 3, t]) for t in (4, 20))
+    assert read_video(steady, 2.0, 4)[1] == 4 / 5 * 1000  # frames a second, as the header says
+    assert read_video(late, 2.0, 4)[1] == pytest.approx(4 / 0.021)
 
 
 @pytest.mark.parametrize('kind', ['mp4', 'mkv', 'avi'])
