@@ -271,3 +271,20 @@ def test_every_switch_changes_the_advantage(policy, rollout, reading, change):
         return np.asarray(advantage(terms, Calibration(found.recall, found.precision), rules))
 
     assert np.abs(under(**change) - under()).max() > 1e-2
+
+
+def row(*values):
+    return np.array([values], np.float32)
+
+
+def test_without_scaling_the_sides_of_the_calibration_are_not_scaled_either():
+    terms = {'recall': row(0, 0, 1, 1), 'precision': row(0, 1, 0, 1)}
+    terms |= {'f': row(0, 0, 0, 4), 'form': row(1, 0, 0, 1)}
+    sides = Calibration(recall=row(4, 0, 0, 0), precision=row(0, 8, 0, 0))
+    rules = Rules(
+        weights={'recall': 1, 'precision': 1, 'f': 1, 'form': 0},
+        calibration=CalibrationRule(weight=0.5, space='advantage'),
+        standardise=False,
+    )
+    # Less their means, the terms give -1, 0, 0, 1, the sides 3, -1, -1, -1 and -2, 6, -2, -2.
+    np.testing.assert_allclose(advantage(terms, sides, rules), row(-0.5, 2.5, -1.5, -0.5))

@@ -5,7 +5,7 @@ import pytest
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.stage.stage import stage_tokenizer
-from mer_jax.data.texts import TextReader
+from mer_jax.data.texts import Text, TextReader
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.methods.mer_r1 import OPENINGS
 from mer_jax.methods.mer_r1_reading import FAST_OPENING, Parsed, Reader
@@ -254,3 +254,14 @@ def test_no_bytes_make_reading_fail():
     pairs = np.nonzero(reading.anchor >= 0)
     echoed = reading.echo[pairs[0], reading.echo_anchor[pairs]]
     np.testing.assert_array_equal(token[pairs[0], reading.anchor[pairs]], echoed)
+
+
+def test_where_a_token_ends_with_the_tag_the_whole_opening_is_encoded_at_once():
+    def spelt(text):
+        return [50] if text == FAST_OPENING else [ord(letter) for letter in text]
+
+    text = Text((1, 2, 3, 4), (b'<think>', b'x</think><answer', b'>', b'sad</answer>'))
+    reader = Reader(WHEELS, spelt, end=0, anchors=2, echo_tokens=5)
+    reading, _ = reader.read([[text]], [CLIP])
+    assert reading.echo[0, 0, 1:].tolist() == [50, 4, 0, 0]
+    assert (reading.anchor[0, 0, 0], reading.echo_anchor[0, 0, 0]) == (4, 2)

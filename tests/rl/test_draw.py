@@ -106,3 +106,14 @@ def test_the_largest_number_draws_the_last_possible_token_though_sums_end_below_
     assert (LARGEST * block.sum(-1) >= jnp.cumsum(block, -1)[:, -1]).any()
     token = invert(jnp.asarray(chance), jnp.full(60, LARGEST))
     np.testing.assert_array_equal(token, np.full(60, last))
+
+
+def test_where_rounding_alone_lifts_a_sum_the_next_possible_entry_is_chosen():
+    chance = np.random.default_rng(0).dirichlet(np.full(512, 0.3), 200).astype(np.float32)
+    chance[np.random.default_rng(1).random(chance.shape) < 0.4] = 0
+    sums = np.asarray(jnp.cumsum(jnp.asarray(chance), -1))
+    row, rise = np.nonzero((np.diff(sums) > 0) & (chance[:, 1:] == 0))
+    assert row.size > 10  # entries without any chance at which the sum rises
+    index, rest = exceeded(jnp.asarray(chance[row]), jnp.asarray(sums[row, rise, None]))
+    assert (chance[row, index[:, 0]] > 0).all() and (index[:, 0] > rise).all()
+    np.testing.assert_allclose(rest, 0, atol=1e-6)

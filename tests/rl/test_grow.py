@@ -129,3 +129,10 @@ def test_rollouts_repeat_with_the_same_seed_and_step_and_differ_with_another(pol
     np.testing.assert_array_equal(again.token, branches.token)
     for change in ({'seed': 1}, {'step': 2}, {'numbers': range(1, B + 1)}):
         assert (rolled_out(policy, **change).branches.token != branches.token).any(-1).mean() > 0.9
+
+
+def test_branches_that_ended_early_are_filled_with_the_end_token(policy):
+    everything_but_end = tuple(set(range(64)) - {END})
+    sampling = dataclasses.replace(SAMPLING, tokens=30, banned=everything_but_end)
+    grown = rolled_out(policy, sampling=sampling).branches
+    assert (np.asarray(grown.token)[:, :, 3:] == END).all()

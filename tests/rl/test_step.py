@@ -14,6 +14,7 @@ from tiny_rl import (
     SAMPLING,
     SEEING,
     B,
+    random_branches,
     rolled_out,
     scored,
     seen_prompts,
@@ -162,3 +163,31 @@ def test_a_rollout_on_a_2x2x2_mesh_equals_that_on_one_device(policy):
     np.testing.assert_array_equal(found.mask, alone.mask)
     np.testing.assert_allclose(found.logp, alone.logp, atol=1e-5)
     np.testing.assert_allclose(np.exp(found.watched), np.exp(alone.watched), atol=1e-5)
+
+
+def test_the_gradients_of_pieces_are_summed_in_float32():
+    pieces = jnp.array([1.0] + [2.0**-9] * 15)  # 1 + 2^-9 is 1 in bfloat16
+
+    def loss_of(weight, piece):
+        return weight.astype(jnp.float32) * piece, {'loss': piece}
+
+    gradient, sums = rl.summed_gradient(loss_of, jnp.bfloat16(1), pieces, 16)
+    assert gradient == sums['loss'] == 1 + 15 * 2**-9
+
+
+@pytest.mark.parametrize('part', ['decoder', 'all'])
+def test_the_reference_sees_the_features_of_the_rollout_where_towers_are_frozen(policy, part):
+    token = random_branches()
+    of_rollout, of_media = np.random.default_rng(0).normal(size=(2, 8, 3, 32)).astype(np.float32)
+    place = np.where(PROMPTS.mask, np.arange(6) % 3, -1)
+
+    def prompts(feature):
+        return PROMPTS.replace(media=PROMPTS.media.replace(place=place, feature=feature))
+
+    mask = np.ones(token.shape, bool)
+    rollout = Rollout(Branches(token, mask, mask, None), features=of_rollout, keys=None)
+    score = functools.partial(rl.score_reference, learn=rl.Learn(train=part), sampling=SAMPLING)
+    found = jax.jit(score)(trained_part(policy, part), policy, prompts(of_media), rollout)
+    seen, unseen = (of_rollout, of_media) if part == 'decoder' else (of_media, of_rollout)
+    np.testing.assert_allclose(found, scored(policy, prompts(seen), token), atol=1e-5)
+    assert np.abs(found - scored(policy, prompts(unseen), token)).max() > 1e-3
