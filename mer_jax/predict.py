@@ -85,11 +85,14 @@ def as_text(path: str, answers: dict[str, Answer], samples: int) -> str:
         lines.append(f'  {mode:5}{", ".join(named) or "names no emotion"}')
         if mode == 'slow' and one.reasoning:
             lines.append(f'       because: {" ".join(one.reasoning.split())}')
+        if one.reflection:
+            said = [f'{name} {value:.2f}' for name, value in one.reflection.items()]
+            lines.append(f'       reflection: {", ".join(said)}')
         for wheel, confidence in one.confidence.items():
             best = [f'{name} {chance:.2f}' for name, chance in list(confidence.items())[:3]]
             lines.append(f'       {wheel}: {", ".join(best)}')
         if one.formed < samples:
-            lines.append(f'       {samples - one.formed} of {samples} answers lack their tags')
+            lines.append(f'       {samples - one.formed} of {samples} answers lack their form')
     if len(answers) == 2:
         only = disagreement(answers)
         apart = [f'only {mode}: {", ".join(words)}' for mode, words in only.items() if words]

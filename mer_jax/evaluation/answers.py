@@ -13,6 +13,7 @@ from mer_jax.group import Array, Branches, Prompts
 from mer_jax.models.omni import Omni
 from mer_jax.rl.step import compiled_roll_out
 from mer_jax.run.feature_cache import keep_features
+from mer_jax.run.second_look import look_again
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import to_devices, to_host
 
@@ -55,6 +56,9 @@ def grow_answers(
     branches = to_host(rollout.branches)
     texts = setting.texts.read(branches.token, branches.mask)
     reading, answers = setting.method.read(texts, [example.clip for example in examples])
+    reading = look_again(
+        setting.mesh, setting.method, sampling, policy, arrays[0], rollout, reading, arrays[1], seed, 0
+    )
     return Grown(prompts, rollout.features, branches, reading, answers)
 
 

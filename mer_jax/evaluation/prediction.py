@@ -10,30 +10,32 @@ import dataclasses
 import pathlib
 
 import jax
-import numpy as np
-
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import kind_of_file
-from mer_jax.evaluation.answers import MODES, grow_answers
-from mer_jax.methods.mer_r1_answers import answer_confidence, by_category
+from mer_jax.evaluation.answers import MODES, describe, grow_answers
 from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
 from mer_jax.run.setting import Setting
+
+
+REFLECTIONS = ('coherence', 'consistency')  # scores of answers of a method that reflects
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """What one way of thinking says about a clip.
 
-    `emotions` come by the number of samples that name them, `confidence` is e^S(category) of the
-    calibration, after the anchors of each sample: {wheel: {category: probability}}.
+    `emotions` come by the number of samples that name them. `confidence` is a mean over samples:
+    {wheel: {category: e^S of the calibration}} of MER-R1, {'coherence': {label: probability}} of
+    EMO-R3. `reflection` holds the mean rewards of EMO-R3's reflection.
     """
 
     emotions: dict[str, int]
     reasoning: str  # of the first sample
-    formed: int  # samples with all tags
+    formed: int  # samples with the form that the method asks for
     samples: tuple[str, ...]  # the whole texts
     confidence: dict[str, dict[str, float]]
+    reflection: dict[str, float]
 
 
 def predict(
@@ -54,27 +56,38 @@ def predict(
     with jax.set_mesh(setting.mesh):
         example = setting.writer.bare_example(clip)
         grown = grow_answers(setting, policy, [example], 1, repeated, seed)
-    (parsed,) = grown.answers
-    (confidence_gwc,) = answer_confidence(grown.branches.watched, grown.reading.anchor)
-    answers = {}
-    for i, mode in enumerate(modes):
-        own = slice(i * samples, (i + 1) * samples)
-        answers[mode] = make_answer(setting, parsed[own], confidence_gwc[own])
-    return answers
+    (described,) = describe(setting, grown)
+    return {
+        mode: make_answer(described[i * samples : (i + 1) * samples])
+        for i, mode in enumerate(modes)
+    }
 
 
-def make_answer(setting: Setting, parsed, confidence_gwc) -> Answer:
-    """The samples of one mode, put together."""
-    votes = collections.Counter(word for said in parsed for word in dict.fromkeys(said.words))
-    anchored = ~np.isnan(confidence_gwc).any((1, 2))
-    mean_wc = confidence_gwc[anchored].mean(0) if anchored.any() else confidence_gwc[0]
+def make_answer(samples: list[dict]) -> Answer:
+    """The samples of one mode, as Method.describe gives them, put together."""
+    votes = collections.Counter(word for said in samples for word in dict.fromkeys(said['words']))
     return Answer(
         emotions=dict(votes.most_common()),
-        reasoning=parsed[0].think,
-        formed=sum(said.formed for said in parsed),
-        samples=tuple(said.text for said in parsed),
-        confidence=by_category(setting.wheels, mean_wc),
+        reasoning=samples[0]['think'],
+        formed=sum(said['formed'] for said in samples),
+        samples=tuple(said['text'] for said in samples),
+        confidence=mean_confidence([said['confidence'] for said in samples]),
+        reflection={
+            name: sum(said[name] for said in samples) / len(samples)
+            for name in REFLECTIONS
+            if name in samples[0]
+        },
     )
+
+
+def mean_confidence(samples: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """The mean of the samples that have a confidence, the highest first."""
+    known = [sample for sample in samples if sample]
+    means = {}
+    for name in known[0] if known else ():
+        sums = {key: sum(one[name][key] for one in known) / len(known) for key in known[0][name]}
+        means[name] = dict(sorted(sums.items(), key=lambda pair: -pair[1]))
+    return means
 
 
 def disagreement(answers: dict[str, Answer]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ sources and our readings of them: docs/METHOD.md.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
@@ -38,6 +39,9 @@ CHOICES = {  # keys of a config: the values that they can have
     'learn.calibration.level': ('category', 'word'),
     'learn.calibration.sides': ('recall', 'precision', 'both'),
 }
+AT_LEAST = {'rollout.echo_tokens': 8, 'rollout.anchors': 1, 'learn.calibration.weight': 0}
+ABOVE_ZERO = SHARES_OF_TOKENS = ()
+WORDS = {'data.wheels': 'parrott,ekman'}  # lists of words that a config must have: an example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,7 @@ def make(rules: Rules, words: Words) -> Method:
         read=reader.read,
         judge=judge,
         describe=functools.partial(describe, words.wheels),
+        right=functools.partial(is_right, words.wheels),
     )
 
 
@@ -102,6 +107,12 @@ def unusable(wheels: Wheels, clip: Clip) -> str | None:
         f'none of its gold words ({", ".join(clip.words)}) is in any of '
         f'data.wheels={",".join(wheels.names)}; add one that has them'
     )
+
+
+def is_right(wheels: Wheels, gold: Sequence[str], word: str) -> bool:
+    """Whether some wheel puts a word into a category of the gold words."""
+    gold_wc, word_wc = wheels.cells([gold, [word]])
+    return bool((gold_wc & word_wc).any())
 
 
 def gold_text(clip: Clip, mode: str) -> str | None:

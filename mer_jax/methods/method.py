@@ -17,8 +17,9 @@ class Words:
     """The words that a run reads and writes, from which a method is made."""
 
     encode: Callable[[str], list[int]]  # plain text → token ids, none of them a control token
+    ask: Callable[[str, bool], list[int]]  # a user's text → chat; pictured: what follows a picture
     texts: TextReader
-    wheels: Wheels
+    wheels: Wheels | None  # of config.data.wheels; None without any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,3 +41,8 @@ class Method:
     read: Callable[[Texts, Clips], tuple[Any, list[list[Any]]]]  # → reading, answers[b][g]
     judge: Callable  # (policy, prompts, rollout, reading, own, sampling) → advantage, figures
     describe: Callable  # (reading, answers, mask, watched) → dictionaries [b][g] of JSON values
+    right: Callable[[Sequence[str], str], bool]  # (gold words, a word) → whether it is right
+    labels: tuple[str, ...] = ()  # the closed set of answers, if there is one
+    look: Callable | None = None  # a second look, see run.second_look
+    hear: Callable | None = None  # (reading, the second look on the host) → reading
+    lessons: Callable[[Clips], Clips] | None = None  # clips to train on → clips to imitate

@@ -12,7 +12,7 @@ PARTS = ('decoder', 'all')  # of a policy, that can be trained
 
 
 def make_optimizer(optim, learning_rate: float, updates: int) -> optax.GradientTransformation:
-    """AdamW under a clipped global norm, warmed up, then along a cosine to a tenth.
+    """AdamW under a clipped global norm, warmed up, then along a cosine to optim.decay_to of it.
 
     It computes in the dtype optim.moments, whatever that of the weights: `start_state` makes its
     moments so.
@@ -22,7 +22,7 @@ def make_optimizer(optim, learning_rate: float, updates: int) -> optax.GradientT
         learning_rate,
         optim.warmup,
         max(updates, optim.warmup + 1),
-        learning_rate / 10,
+        learning_rate * optim.decay_to,
     )
     in_moments = optax.stateless(lambda gradient, _: as_dtype(gradient, optim.moments))
     return optax.chain(

@@ -24,6 +24,7 @@ CHOICES = {  # a method has more of its own
     'learn.ratio': RATIOS,
     'learn.clip': CLIPS,
     'learn.aggregate': AGGREGATES,
+    'data.stage': KINDS,
 }
 AT_LEAST = {
     'steps': 0,
@@ -37,9 +38,6 @@ AT_LEAST = {
     'data.min_pixels': 784,
     'data.max_pixels': 784,
     'rollout.slow_tokens': 8,
-    'rollout.echo_tokens': 8,
-    'rollout.anchors': 1,
-    'learn.calibration.weight': 0,
     'learn.kl': 0,
     'learn.clip_low': 0,
     'learn.clip_high': 0,
@@ -55,7 +53,7 @@ AT_LEAST = {
     'every.save': 1,
     'every.keep': 1,
 }
-ABOVE_ZERO = ('data.fps', 'rollout.temperature', 'optim.clip_norm', 'evaluate.temperature')
+ABOVE_ZERO = ('data.fps', 'optim.decay_to', 'rollout.temperature', 'optim.clip_norm', 'evaluate.temperature')
 SHARES_OF_TOKENS = ('rollout.top_p', 'evaluate.top_p')
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 
@@ -66,19 +64,22 @@ def check_config(c) -> None:
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f'{key}={value}: must be a finite number')
-    for key, least in AT_LEAST.items():
+    check_choices(values, {'method': CHOICES['method']})
+    method = METHODS[c.method]
+    for key, least in (AT_LEAST | method.AT_LEAST).items():
         if values[key] < least:
             raise ValueError(f'{key}={values[key]}: must be at least {least}')
-    for key in ABOVE_ZERO:
+    for key in ABOVE_ZERO + method.ABOVE_ZERO:
         if values[key] <= 0:
             raise ValueError(f'{key}={values[key]}: must be above 0, e.g. 1.0')
-    for key in SHARES_OF_TOKENS:
+    for key in SHARES_OF_TOKENS + method.SHARES_OF_TOKENS:
         if not 0 < values[key] <= 1:
             raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
-    check_choices(values, CHOICES)
-    check_choices(values, METHODS[c.method].CHOICES)
+    check_choices(values, CHOICES | method.CHOICES)
     check_numbers(c)
     check_data(c.data)
+    for key, example in method.WORDS.items():
+        check_words(key, tuple(values[key]), example)
     check_batches(c)
     for section in ('text', 'vision', 'audio'):
         check_sizes_given(c.model[section], section)
@@ -115,15 +116,22 @@ def check_numbers(c) -> None:
         raise ValueError(f'learn.weights={weights}: must be at least 0, and one of them above 0')
 
 
+def check_words(key: str, words: tuple, example: str) -> None:
+    """Checks that words are strings, none of them empty or named twice."""
+    if not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f'{key}={words}: must be words, none of them empty, e.g. {example}')
+    known = [word.strip().lower() for word in words]
+    for word in known:
+        if known.count(word) > 1:
+            raise ValueError(f'{key}={words}: must name {word!r} once, e.g. {example}')
+
+
 def check_data(data) -> None:
     """Checks the keys of config.data."""
     if not 0 < data.held_out < 1:
         raise ValueError(
             f'data.held_out={data.held_out}: must be a share between 0 and 1, e.g. 0.2'
         )
-    wheels = tuple(data.wheels)
-    if not wheels or not all(isinstance(name, str) for name in wheels):
-        raise ValueError(f'data.wheels={wheels}: must be names of wheels, e.g. parrott,ekman')
     tokens = tuple(data.prompt_tokens)
     if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
         raise ValueError(

@@ -42,9 +42,26 @@ def sft(variant: str = '') -> ConfigDict:
 
 
 def stage() -> ConfigDict:
-    """The embedded stage: a model of about a million weights, minutes on two CPU cores."""
-    c = ConfigDict()
+    """MER-R1 on the embedded stage: a model of about a million weights, minutes on two cores."""
+    c = small_run()
     c.method = 'mer_r1'
+    c.data.wheels = ('parrott', 'feeling', 'ekman')
+    c.rollout.echo_tokens = 24  # at most, of the fast echo of an answer
+    c.rollout.anchors = 8  # at most, words of an answer whose confidence is compared
+    c.learn.weights = ConfigDict(dict(recall=1.0, precision=1.0, f=1.0, form=0.1))
+    c.learn.disentangle = 'advantage'  # none | reward | advantage
+    c.learn.calibration = ConfigDict()
+    c.learn.calibration.weight = 0.2
+    c.learn.calibration.space = 'advantage'  # off | reward | advantage | mixed
+    c.learn.calibration.level = 'category'  # category | word
+    c.learn.calibration.sides = 'both'  # recall | precision | both
+    return c
+
+
+def small_run() -> ConfigDict:
+    """The keys that every method has, with values for a small model on the embedded stage."""
+    c = ConfigDict()
+    c.method = ''
     c.seed = 0
     c.steps = 150  # updates of reinforcement learning
     c.prompts_per_step = 16
@@ -83,6 +100,7 @@ def stage() -> ConfigDict:
     )
 
     c.data = ConfigDict()
+    c.data.stage = 'films'  # drawn by the embedded stage: films | pictures | away (other pictures)
     c.data.clips = 16_384  # training clips drawn from the stage
     c.data.manifest = ''  # instead of the stage: JSON lines of clips, or KEY:FOLDER of a known set
     c.data.held_out = 0.2  # share of a manifest's clips that only evaluation uses
@@ -97,7 +115,7 @@ def stage() -> ConfigDict:
     c.data.min_pixels = 56 * 56  # of a frame; smaller and larger ones are resized
     c.data.max_pixels = 56 * 56
     c.data.cache = ''  # folder for features of frozen towers; '' = no cache
-    c.data.wheels = ('parrott', 'feeling', 'ekman')
+    c.data.wheels = ()  # of emotion words, for methods that use them
 
     c.cold_start = ConfigDict()
     c.cold_start.steps = 170
@@ -110,19 +128,11 @@ def stage() -> ConfigDict:
     c.rollout.temperature = 1.0
     c.rollout.top_p = 1.0
     c.rollout.slow_tokens = 48  # at most, of a branch
-    c.rollout.echo_tokens = 24  # at most, of the fast echo of an answer
-    c.rollout.anchors = 8  # at most, words of an answer whose confidence is compared
 
     c.learn = ConfigDict()
     c.learn.train = 'decoder'  # decoder | all (the towers too)
-    c.learn.weights = ConfigDict(dict(recall=1.0, precision=1.0, f=1.0, form=0.1))
+    c.learn.weights = ConfigDict()  # of the reward terms
     c.learn.rewards = ()  # functions of your own: (texts, clips) → {name: numbers[b, g]}
-    c.learn.disentangle = 'advantage'  # none | reward | advantage
-    c.learn.calibration = ConfigDict()
-    c.learn.calibration.weight = 0.2
-    c.learn.calibration.space = 'advantage'  # off | reward | advantage | mixed
-    c.learn.calibration.level = 'category'  # category | word
-    c.learn.calibration.sides = 'both'  # recall | precision | both
     c.learn.standardise = True  # False: subtract the group's mean only (Dr. GRPO)
     c.learn.kl = 0.04  # weight of KL(policy ‖ reference); 0: no reference is held
     c.learn.ratio = 'token'  # token | sequence (GSPO)
@@ -144,6 +154,7 @@ def stage() -> ConfigDict:
     c.optim.clip_norm = 1.0
     c.optim.weight_decay = 0.0
     c.optim.b2 = 0.95
+    c.optim.decay_to = 0.1  # share of the rate at the last update; 1.0: constant
     c.optim.moments = 'float32'  # dtype of Adam's two moments
 
     c.evaluate = ConfigDict()

@@ -37,12 +37,16 @@ class Encoder:
 
 
 class ExampleWriter:
-    """Writes examples of clips for one tokenizer, one layout of prompts and one method."""
+    """Writes examples of clips for one tokenizer, one layout of prompts and one method.
+
+    In config.data.question, {labels} is replaced by the labels of the method.
+    """
 
     def __init__(self, c, tokenizer, layout, method: Method, encode: Encoder, end: int):
         self.data, self.tokenizer, self.layout = c.data, tokenizer, layout
         self.method, self.encode, self.end = method, encode, end
         self.most = c.rollout.slow_tokens  # tokens of a branch
+        self.question = c.data.question.replace('{labels}', ', '.join(method.labels))
 
     def prompt(self, clip: Clip) -> Prompt:
         """The clip as a prompt; MediaError if its media cannot be used or it is too long."""
@@ -54,7 +58,7 @@ class ExampleWriter:
             clip,
             self.tokenizer,
             self.layout,
-            data.question,
+            self.question,
             system=data.system,
             fps=data.fps,
             pixels=(data.min_pixels, data.max_pixels),

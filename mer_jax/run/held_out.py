@@ -5,15 +5,16 @@ import functools
 from collections.abc import Iterator, Sequence
 
 import jax
-import numpy as np
 import tqdm
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Damaged, prepare_or_name
 from mer_jax.data.media.container import MediaError
 from mer_jax.evaluation.answers import MODES, answerer
+from mer_jax.evaluation.metrics import accuracy_figures, resample
 from mer_jax.models.omni import Omni
 from mer_jax.run.feature_cache import open_cache
+from mer_jax.run.gain import label_counts, scores_of
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import gather_rows
 
@@ -33,7 +34,7 @@ def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dic
             f'needs two; the others are named in {setting.damages.path}. Mend them, or hold out '
             'more (data.held_out)'
         )
-    return summary(rows, setting.method.scored), rows
+    return summary(rows, setting.method.scored, setting.method.labels), rows
 
 
 def answer_blocks(
@@ -65,20 +66,26 @@ def answer_blocks(
             bar.update(min(size, len(clips) - first))
 
 
-def summary(rows: list[dict], scored: tuple[str, ...]) -> dict:
+def summary(rows: list[dict], scored: Sequence[str], labels: Sequence[str] = ()) -> dict:
     """Means over clips of the scores of their answers, for each mode.
 
     {'clips', 'fast': {'recall', 'recall_se', …}, 'slow': {…}} with the standard errors of the
     means; 'form' is the share of well-formed branches, 'tokens' their mean length, and neither has
-    a standard error.
+    a standard error. A score that the answers of a mode lack is left out. Where answers are out of
+    a closed set of labels, 'macro_f1' is the mean F1 of the labels that occur as gold.
     """
-    score_bgx = np.array([[[row[mode][name] for name in scored] for mode in MODES] for row in rows])
-    figures = {'clips': len(score_bgx)}
-    for g, mode in enumerate(MODES):
-        mean = score_bgx[:, g].mean(0)
-        error = score_bgx[:, g].std(0, ddof=1) / len(score_bgx) ** 0.5
+    figures = {'clips': len(rows)}
+    for mode in MODES:
+        names = [name for name in scored if name in rows[0][mode]]
+        score_nx = scores_of(rows, mode, names)
+        error = score_nx.std(0, ddof=1) / len(rows) ** 0.5
         figures[mode] = {}
-        for name, value, spread in zip(scored, mean, error, strict=True):
+        for name, value, spread in zip(names, score_nx.mean(0), error, strict=True):
+            if labels and name == 'form':
+                count_ncx = label_counts(rows, mode, labels)
+                figures[mode]['macro_f1'] = float(accuracy_figures(count_ncx.sum(0))['macro_f1'])
+                drawn = accuracy_figures(resample(count_ncx))['macro_f1']
+                figures[mode]['macro_f1_se'] = float(drawn.std())
             figures[mode][name] = float(value)
             if name not in ('form', 'tokens'):
                 figures[mode][f'{name}_se'] = float(spread)

@@ -18,9 +18,10 @@ from mer_jax.models.checkpoint import safetensors as stored
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec, read_spec, read_token_ids
+from mer_jax.run import defaults, emo_r3_defaults
 from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
-from mer_jax.run.defaults import published, stage
+from mer_jax.run.workdir import UNNAMED
 from mer_jax.sharding import state_shardings
 
 STAGE_IDS = {
@@ -32,6 +33,7 @@ STAGE_IDS = {
     'audio_start': '<|audio_bos|>',
     'audio_end': '<|audio_eos|>',
 }
+DEFAULTS = {'mer_r1': defaults, 'emo_r3': emo_r3_defaults}  # by method
 PROMPTS_FILE = 'mer_jax.json'  # beside config.json: the config of the run that was exported
 
 
@@ -98,18 +100,20 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
     return None
 
 
-def config_of(checkpoint: str) -> ConfigDict:
+def config_of(checkpoint: str, method: str = 'mer_r1') -> ConfigDict:
     """The config that a checkpoint was trained with, or the defaults published for its family.
 
-    Its model.checkpoint is that checkpoint. Rewards and their weights are left out: answers
-    do not need them. ValueError if the folder holds no config.
+    Its model.checkpoint is that checkpoint; `method` is that of a folder that no run has written.
+    Rewards and their weights are left out: answers do not need them. ValueError if the folder holds
+    no config.
     """
     folder, root = pathlib.Path(checkpoint), find_root(checkpoint)
-    c = stage() if root is None else published(read_spec(root).family)
     config = folder / 'config.json'
     if is_hugging_face(read_json(config)):
         config = folder / PROMPTS_FILE
     kept = read_json(config) if config.exists() else {}
+    base = defaults_of(kept.get('method', UNNAMED['method'] if kept else method), config)
+    c = base.stage() if root is None else base.published(read_spec(root).family)
     for key, known in flat(c).items():
         if key == 'learn.rewards' or key.startswith('learn.weights.'):
             continue
@@ -124,6 +128,13 @@ def config_of(checkpoint: str) -> ConfigDict:
         c.update_from_flattened_dict({key: value})
     c.model.checkpoint = checkpoint
     return c
+
+
+def defaults_of(method: str, config: pathlib.Path):
+    """The module with the default configs of a method; ValueError for an unknown one."""
+    if method not in DEFAULTS:
+        raise ValueError(f'{config}: method={method!r} must be one of {", ".join(DEFAULTS)}')
+    return DEFAULTS[method]
 
 
 def is_hugging_face(config: dict) -> bool:

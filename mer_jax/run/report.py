@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pathlib
-import re
 from collections.abc import Iterable, Sequence
 
 import jax
@@ -26,6 +25,7 @@ from mer_jax.run.charts import (
 LABELS = {'f': 'F'}  # of scores whose name is no label
 MOMENTS = {'cold_start': 'before RL', 'end': 'after RL'}
 ANSWERS = ('fast', 'slow')
+REFLECTIONS = ('coherence', 'consistency')
 LEADING, LAST = ('loss',), ('kl', 'tokens')  # curves around those that a method plots
 FRAMES, FRAME_HEIGHT = 6, 144  # of a clip, at most
 
@@ -87,8 +87,8 @@ def write_report(
     `results` holds 'clips', 'seed', 'seconds' and, for 'cold_start' and 'end', the figures of fast
     and slow answers; 'gain' their paired differences (run.gain) and 'clips'; 'hardware' if the page
     is written on another machine than the run. `examples` hold 'id', 'frames' u8[n, height, width,
-    3], 'subtitle', 'gold', and for 'before' and 'after' the words of the 'fast' answer and the text
-    of the 'slow' one; 'hit' lists the words that count as found (their category is a gold one), by
+    3], 'subtitle', 'gold', and for 'before' and 'after' the 'fast' and the 'slow' answer as
+    Method.describe gives them; 'hit' lists the words that count as found (their category is a gold one), by
     default the gold words themselves. `plotted` are the figures whose curves come first.
     """
     order = [*LEADING, *plotted, *LAST]
@@ -132,9 +132,9 @@ def _measured(results: dict) -> list[tuple[str, str, dict]]:
 
 
 def _columns(results: dict) -> list[str]:
-    """The names of the scores, in their order."""
-    measured = _measured(results)
-    return [name for name in measured[0][-1] if not name.endswith('_se')] if measured else []
+    """The names of the scores, in their order; fast answers may lack some."""
+    most = max((figures for *_, figures in _measured(results)), key=len, default={})
+    return [name for name in most if not name.endswith('_se')]
 
 
 def _label(name: str) -> str:
@@ -142,6 +142,8 @@ def _label(name: str) -> str:
 
 
 def _cell(figures: dict, name: str) -> str:
+    if name not in figures:
+        return ''
     if name == 'tokens':
         return f'{figures[name]:.1f}'
     error = figures.get(f'{name}_se')
@@ -150,6 +152,8 @@ def _cell(figures: dict, name: str) -> str:
 
 def _change(before: dict, after: dict, gain: dict, name: str) -> tuple[str, str]:
     """The change of a figure and its 95 % interval, '' for a figure without one."""
+    if name not in before:
+        return '', ''
     if name in gain:
         return f'{gain[name]["difference"]:+.3f}', _interval(gain[name]['ci'])
     change = after[name] - before[name]
@@ -177,7 +181,7 @@ def _verdict(results: dict) -> str:
         return text
     text += f', 95 % interval {interval}, paired over {gain["clips"]} clips'
     paired = gain['slow'][name]
-    if not paired['se']:
+    if not paired.get('se'):
         return text
     return f'{text} ({paired["difference"] / paired["se"]:.1f} standard errors)'
 
@@ -301,7 +305,7 @@ def _clip(example: dict) -> str:
     found = {word.lower() for word in example.get('hit', example['gold'])}
     gold = ''.join(f'<span class="word">{html.escape(word)}</span>' for word in example['gold'])
     answers = [
-        f'<div><h4>{label}</h4>{_words("fast", example[moment]["fast"], found)}'
+        f'<div><h4>{label}</h4>{_words("fast", example[moment]["fast"]["words"], found)}'
         f'{_slow(example[moment]["slow"], found)}</div>'
         for moment, label in zip(('before', 'after'), MOMENTS.values(), strict=True)
         if moment in example
@@ -312,13 +316,14 @@ def _clip(example: dict) -> str:
 <div class="words"><i>gold</i>{gold}</div><div class="grid">{''.join(answers)}</div></article>"""
 
 
-def _slow(text: str, found: set[str]) -> str:
-    """Answer and reasoning of a slow branch; a text without its tags is shown as it is."""
-    parts = re.search(r'<think>(.*?)</think>\s*<answer>(.*?)</answer>', text, re.DOTALL)
-    thought, answer = parts.groups() if parts else (text, '')
-    words = [word.strip() for word in re.split('[,;\n]', answer) if word.strip()]
+def _slow(answer: dict, found: set[str]) -> str:
+    """Words, reasoning and reflection of a slow answer; one without its form is shown whole."""
+    thought = answer['think'] if answer['formed'] else answer['text']
+    scores = [f'{name} {answer[name]:.2f}' for name in REFLECTIONS if name in answer]
+    reflection = f'<small>{", ".join(scores)}</small>' if scores else ''
     return (
-        f'{_words("slow", words, found)}<div class="thought">{html.escape(thought.strip())}</div>'
+        f'{_words("slow", answer["words"], found)}'
+        f'<div class="thought">{html.escape(thought.strip())}</div>{reflection}'
     )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 
 from mer_jax.data.clips import Clip
+from mer_jax.data.media.pictures import read_image
 from mer_jax.data.media.video import read_video
 from mer_jax.evaluation.answers import MODES
 from mer_jax.run.setting import Setting
@@ -43,26 +44,29 @@ def example_clips(
     return [
         {
             'id': old['id'],
-            'frames': frames_of(clip_of[old['id']], setting.config.data.fps),
+            'frames': shown_pictures(clip_of[old['id']], setting.config.data.fps),
             'subtitle': clip_of[old['id']].subtitle,
             'gold': list(old['gold']),
             'hit': right_words(setting, old, new),
-            'before': {'fast': old['fast']['words'], 'slow': old['slow']['text']},
-            'after': {'fast': new['fast']['words'], 'slow': new['slow']['text']},
+            'before': {mode: old[mode] for mode in MODES},
+            'after': {mode: new[mode] for mode in MODES},
         }
         for old, new in shown[:count]
     ]
 
 
 def right_words(setting: Setting, *answers: dict) -> list[str]:
-    """The words of the answers that some wheel puts into a category of a gold word."""
-    gold_wc = setting.wheels.cells([answers[0]['gold']])[0]
+    """The words of the answers that the method counts as right."""
+    gold = answers[0]['gold']
     said = {word for answer in answers for mode in MODES for word in answer[mode]['words']}
-    return sorted(word for word in said if (setting.wheels.cells([[word]])[0] & gold_wc).any())
+    return sorted(word for word in said if setting.method.right(gold, word))
 
 
-def frames_of(clip: Clip, fps: float) -> np.ndarray:
-    """A few small frames of a clip's video, uint8[n, h, w, 3]; none for a clip without video."""
+def shown_pictures(clip: Clip, fps: float) -> np.ndarray:
+    """A few small frames of a clip's video, or its first image, uint8[n, h, w, 3]; maybe none."""
+    if clip.video is None and clip.images:
+        image = clip.images[0]
+        return (read_image(image) if isinstance(image, str) else image)[None]
     if clip.video is None:
         return np.zeros((0, 1, 1, 3), np.uint8)
     if isinstance(clip.video, str):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mer_jax.data.chat import chat_ids
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Damages, Example, training_batches
 from mer_jax.data.texts import TextReader
@@ -39,14 +40,23 @@ class Setting:
         self.tokenizer = self.origin.tokenizer()
         self.encode = Encoder(self.tokenizer)
         self.end = self.tokenizer.convert_tokens_to_ids(END)
-        self.wheels = load_wheels(tuple(c.data.wheels))
+        self.wheels = load_wheels(tuple(c.data.wheels)) if c.data.wheels else None
         self.texts = TextReader(self.tokenizer, self.end)
-        self.method = make_method(c, Words(self.encode, self.texts, self.wheels))
+        self.method = make_method(c, Words(self.encode, self.ask, self.texts, self.wheels))
         self.writer = ExampleWriter(
             c, self.tokenizer, self.origin.layout, self.method, self.encode, self.end
         )
         self.batcher = Batcher(self.writer, self.spec)
         self.train_clips, self.test_clips, self.damages = train_clips, test_clips, damages
+
+    def ask(self, text: str, pictured: bool) -> list[int]:
+        """Token ids of a chat in which the user says a text, as far as the answer.
+
+        If it is pictured, the user shows a picture first, and the ids are those behind it.
+        """
+        kinds = ('image',) if pictured else ()
+        ids = chat_ids(self.tokenizer, kinds, self.config.data.system, text)
+        return ids[ids.index(self.origin.layout.image) + 1 :] if pictured else ids
 
     def sampling(self, temperature: float, top_p: float) -> Sampling:
         """How branches are sampled: no special token but the end, no row without a token."""
@@ -83,7 +93,8 @@ class Setting:
 def make_method(c, words: Words) -> Method:
     """The method that a config names, with its rules."""
     module = METHODS[c.method]
-    return module.make(from_section(module.Rules, dict(c.rollout) | dict(c.learn)), words)
+    keys = dict(c.data) | dict(c.rollout) | dict(c.learn)
+    return module.make(from_section(module.Rules, keys), words)
 
 
 def make_learn(learn) -> Learn:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 import jax
 
@@ -65,7 +66,7 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
         after = evaluate_once(setting, policy, workdir, 'end', c.steps)
         if c.export:
             export_anew(setting, policy, workdir / 'export')
-    results = results_of(before, after, c.seed)
+    results = results_of(before, after, c.seed, setting.method.labels)
     if jax.process_index() == 0:
         results['seconds'] = {
             'cold_start': stage_seconds(workdir, 'cold_start'),
@@ -86,7 +87,7 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
     return results
 
 
-def results_of(before: dict, after: dict, seed: int) -> dict:
+def results_of(before: dict, after: dict, seed: int, labels: Sequence[str] = ()) -> dict:
     """The scores of both evaluations and the gain between them."""
     results = {
         'clips': after['scores']['clips'],
@@ -94,8 +95,10 @@ def results_of(before: dict, after: dict, seed: int) -> dict:
         'cold_start': {mode: before['scores'][mode] for mode in MODES},
         'end': {mode: after['scores'][mode] for mode in MODES},
     }
-    slow = after['scores']['slow']
-    names = [name for name in slow if f'{name}_se' in slow]
-    if gain := gain_of_run(before['answers'], after['answers'], names):
+    names = {
+        mode: [name for name in figures if f'{name}_se' in figures and name != 'macro_f1']
+        for mode, figures in results['end'].items()
+    }
+    if gain := gain_of_run(before['answers'], after['answers'], names, labels):
         results['gain'] = gain
     return results

@@ -16,6 +16,7 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state, trained_part
 from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
+from mer_jax.run.second_look import look_again
 from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import run_stage
 from mer_jax.sharding import named, to_devices, to_host
@@ -62,6 +63,7 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     reference = make_reference(setting, policy, learn)
     state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
     programs = compile_programs(setting, learn, optimizer, shardings)
+    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     opening = setting.openings(*['slow'] * c.rollout.group)
     share = c.prompts_per_step // jax.process_count()
     numbers = np.arange(share, dtype=np.uint32) + jax.process_index() * share
@@ -81,6 +83,10 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         with timer('read'):
             texts = setting.texts.read(token, mask)
             reading, _ = method.read(texts, clips)
+        with timer('look'):
+            arrays = state.policy, prompts, rollout, reading, number_b
+            reading = look_again(setting.mesh, method, sampling, *arrays, seed, step)
+        with timer('read'):
             said = [[str(text) for text in row] for row in texts]
             own = own_terms(c.learn.rewards, own_names(setting), said, clips)
         with timer('learn'):

@@ -1,0 +1,178 @@
+"""Reading EMO-R3's answers on the host: steps, boxed word, form, and the questions of reflection."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from flax import struct
+
+from mer_jax.data.clips import Clip
+from mer_jax.data.texts import Text
+from mer_jax.group import Array
+from mer_jax.sharding import largest_of_all
+
+BOX = r'\boxed{'
+PARTS = ('<step1>', '</step1>', '<step2>', '</step2>', '<step3>', '</step3>', BOX, '}')
+FEELING = '{text}\nWhich emotion best describes the text above?\nAnswer with one word out of: {words}.'
+DESCRIBES = 'Can the following text describe the image? Answer yes or no.{text}'
+SIZE = 64  # questions are padded to this many tokens, or twice, four times … as many
+
+
+@struct.dataclass
+class Reading:
+    """Answers against their gold word, and the two questions that each of them is asked about.
+
+    `story` is a whole chat about the first two steps, without the picture. `view` is the part of a
+    chat after the picture, about the first step. Both are padded at the end; a length of 0 means
+    that the question is not asked, because the steps are missing or it is too long.
+    """
+
+    right: Array  # bool[b, g], the boxed word in small letters is the gold word
+    formed: Array  # bool[b, g]
+    truth: Array  # i[b, g], the label that coherence looks for, −1 = none
+    story: Array  # i[b, g, t]
+    story_length: Array  # i[b, g]
+    view: Array  # i[b, g, s]
+    view_length: Array  # i[b, g]
+    too_long: Array  # i[b, g], questions that do not fit
+    coherence: Array  # f[b, g], 0 until the reflection
+    consistency: Array  # f[b, g]
+    chance: Array | None = None  # f[b, g, labels] of the answers to `story`, if they are scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """One branch as text: all of it, its steps, its boxed word, its form."""
+
+    text: str
+    steps: tuple[str, ...]  # as far as they are there
+    word: str | None  # in the box, as it is
+    formed: bool
+
+    @property
+    def fast(self) -> bool:
+        """Whether the answer opens with its box, without any steps."""
+        return self.text.startswith(BOX)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Reads answers whose gold word is one of `labels`.
+
+    `ask(text, pictured)` gives the token ids of a chat in which the user says a text; if it is
+    pictured, those after the picture alone. A question of more than `most` tokens is not asked.
+    """
+
+    labels: tuple[str, ...]
+    ask: Callable[[str, bool], list[int]]
+    most: int
+    steps: bool  # whether the form asks for the three steps
+    truth: str  # 'gold' or 'own', the word that coherence looks for
+
+    def read(
+        self, texts: Sequence[Sequence[Text]], clips: Sequence[Clip]
+    ) -> tuple[Reading, list[list[Parsed]]]:
+        """The Reading of texts [b][g], as numpy, and each of them parsed."""
+        answers = [[parse(str(text), self.steps) for text in row] for row in texts]
+        said = [[(answer.word or '').lower() for answer in row] for row in answers]
+        gold = [[label_of(clip.words[0]) if clip.words else ''] * len(texts[0]) for clip in clips]
+        truth = gold if self.truth == 'gold' else said
+        shape = len(texts), len(texts[0])
+        story, story_length, long_story = self.questions(answers, story_of, pictured=False)
+        view, view_length, long_view = self.questions(answers, view_of, pictured=True)
+        reading = Reading(
+            right=np.array(said, object) == np.array(gold, object),
+            formed=np.array([[answer.formed for answer in row] for row in answers]),
+            truth=np.array([[self.index(word) for word in row] for row in truth], np.int32),
+            story=story,
+            story_length=story_length,
+            view=view,
+            view_length=view_length,
+            too_long=long_story.astype(np.int32) + long_view,
+            coherence=np.zeros(shape, np.float32),
+            consistency=np.zeros(shape, np.float32),
+        )
+        return reading, answers
+
+    def index(self, word: str) -> int:
+        """The number of a label, −1 for another word."""
+        return self.labels.index(word) if word in self.labels else -1
+
+    def questions(self, answers, text_of, pictured: bool) -> tuple[np.ndarray, ...]:
+        """Questions about all answers: tokens i[b, g, t], lengths i[b, g], bool[b, g] too long."""
+        asked = [[text_of(answer.text, self.labels) for answer in row] for row in answers]
+        ids = [[self.ask(text, pictured) if text else [] for text in row] for row in asked]
+        length = np.array([[len(one) for one in row] for row in ids], np.int32)
+        too_long = length > self.most
+        length[too_long] = 0
+        (longest,) = largest_of_all([int(length.max())])
+        token = np.zeros((*length.shape, padded(longest, self.most)), np.int32)
+        for i, row in enumerate(ids):
+            for j, one in enumerate(row):
+                token[i, j, : length[i, j]] = one[: length[i, j]]
+        return token, length, too_long
+
+
+def padded(length: int, most: int) -> int:
+    """The size to which questions are padded: one of few, so that few programs are compiled."""
+    size = SIZE
+    while size < length:
+        size *= 2
+    return min(size, most)
+
+
+def label_of(word: str) -> str:
+    """A gold word as answers are compared with it."""
+    return word.strip().lower()
+
+
+def parse(text: str, steps: bool = True) -> Parsed:
+    """An answer as text, parsed."""
+    found = (re.search(f'<step{n}>(.*?)</step{n}>', text, re.DOTALL) for n in (1, 2, 3))
+    return Parsed(
+        text=text,
+        steps=tuple(match.group(1).strip() for match in found if match),
+        word=boxed(text),
+        formed=has_form(text, PARTS if steps else PARTS[-2:]),
+    )
+
+
+def boxed(text: str) -> str | None:
+    r"""The content of the last \boxed{…}, as it is, to the brace that closes it; None without one."""
+    start = text.rfind(BOX)
+    depth = 1
+    first = start + len(BOX)
+    for at in range(first, len(text)) if start >= 0 else ():
+        depth += {'{': 1, '}': -1}.get(text[at], 0)
+        if not depth:
+            return text[first:at]
+    return None
+
+
+def has_form(text: str, parts: Sequence[str] = PARTS) -> bool:
+    r"""Whether the parts follow each other, whatever lies between; steps come at the beginning.
+
+    White space around <, > and / is removed first. The published expression
+    <step1>.*</step1>.*…\boxed\{.*\}.* has the same matches; searching part by part takes linear time.
+    """
+    text = re.sub(r'\s*([<>/])\s*', r'\1', text)
+    at = 0
+    for part in parts:
+        found = text.find(part, at)
+        if found < 0 or (part == PARTS[0] and found):
+            return False
+        at = found + len(part)
+    return True
+
+
+def story_of(text: str, labels: Sequence[str]) -> str | None:
+    """The question of coherence about the first two steps of an answer; None without them."""
+    found = re.search('<step1>.*?</step2>', text, re.DOTALL)
+    return FEELING.format(text=found.group(), words=', '.join(labels)) if found else None
+
+
+def view_of(text: str, _: Sequence[str] = ()) -> str | None:
+    """The question of consistency about the first step of an answer; None without it."""
+    found = re.search('(<step1>.*?)<step2>', text, re.DOTALL)
+    return DESCRIBES.format(text=found.group(1)) if found else None

@@ -1,0 +1,130 @@
+"""Default configs of EMO-R3 and of its baseline; files of configs/ import these functions."""
+
+from ml_collections import ConfigDict
+
+from mer_jax.data.stage.picture_words import QUESTION
+from mer_jax.run.defaults import FAMILIES, small_run
+
+EMOSET = (  # the words of EmoSet (Mikels)
+    'amusement',
+    'anger',
+    'awe',
+    'contentment',
+    'disgust',
+    'excitement',
+    'fear',
+    'sadness',
+)
+EMOTION6 = ('anger', 'disgust', 'fear', 'joy', 'sadness', 'surprise')
+VARIANTS = tuple(name for name, family in FAMILIES.items() if family == 'vl')
+
+
+def emo_r3(variant: str = '') -> ConfigDict:
+    """EMO-R3 on pictures of the embedded stage, or the variant of a published checkpoint."""
+    if not variant:
+        return stage()
+    if variant not in VARIANTS:
+        raise ValueError(
+            f'--config FILE:{variant}: the variants are {", ".join(VARIANTS)}; leave out :{variant} '
+            'for the embedded stage'
+        )
+    return published('vl')
+
+
+def grpo_accuracy(variant: str = '') -> ConfigDict:
+    """The plain baseline: GRPO with accuracy and the form of a boxed word; no steps are asked for.
+
+    The reflection is measured, so that its curves can be compared, and has no weight.
+    """
+    c = emo_r3(variant)
+    c.learn.form = 'box'
+    c.learn.weights = ConfigDict(dict(accuracy=0.9, reflection=0.0, format=0.1))
+    if variant:
+        c.data.question = (
+            'Which emotion does this image evoke? Choose one of: {labels}. Think first, then give '
+            'your final answer as one word in \\boxed{}.'
+        )
+    return c
+
+
+def stage() -> ConfigDict:
+    """EMO-R3 on the embedded stage: minutes on two CPU cores."""
+    c = small_run()
+    c.method = 'emo_r3'
+    c.steps = 100  # rollouts
+    c.model.family = 'vl'
+    c.data.stage = 'pictures'
+    c.data.labels = EMOSET  # words that an answer may box
+    c.data.question = QUESTION  # {labels} is replaced by the labels
+    c.data.min_pixels = c.data.max_pixels = 56 * 112
+    c.data.prompt_tokens = (64, 128)
+    c.cold_start.steps = 200
+    c.rollout.slow_tokens = 64
+    c.rollout.reflection_tokens = 128  # at most, of a question of the reflection
+    c.rollout.reply_tokens = 8  # at most, of a sampled answer to it
+    c.rollout.reply_temperature = 0.6
+    c.rollout.reply_top_p = 0.95
+    c.learn.train = 'all'
+    c.learn.weights = ConfigDict(dict(accuracy=0.8, reflection=0.1, format=0.1))
+    c.learn.form = 'steps'  # steps | box (three steps and a boxed word, or the word alone)
+    c.learn.std = 'population'  # population | unbiased
+    c.learn.reflection = ConfigDict()
+    c.learn.reflection.by = 'score'  # score | sample
+    c.learn.reflection.reward = 'choice'  # choice | probability, of reflection by scoring
+    c.learn.reflection.truth = 'gold'  # gold | own: the word that coherence looks for
+    c.learn.reflection.total = 'mean'  # mean (the paper) | sum (its code) of the two rewards
+    c.learn.reflection.none = 0.5  # reward where no word is named; 0.0: as a wrong one
+    c.learn.kl = 0.01
+    c.learn.clip_high = 0.3
+    c.learn.clip_dual = 3.0
+    c.learn.minibatches = 2
+    return c
+
+
+def published(family: str) -> ConfigDict:
+    """The settings of the public code (SeerRay-Lab/emo-r3 on GitHub, 238b27c), as far as they fit.
+
+    Qwen2.5-VL-3B, vision tower trained; 512 prompts a rollout, two minibatches of 256, 8 branches,
+    clip 0.2 / 0.3 / 3.0, KL 0.01, AdamW (0.9, 0.999), weight decay 0.01, constant rate 2e-6,
+    gradient norm 1, temperature 1, prompts and answers of 2,048 tokens, images of 262,144 to
+    4,194,304 pixels, seed 1, a checkpoint every 5 rollouts, 80 rollouts. The paper's sum of rewards
+    is the default; that of the code is learn.reflection.total=sum. There is no cold start. The
+    question says in our words what the published one says.
+    """
+    c = stage()
+    c.seed = 1
+    c.steps = 80
+    c.prompts_per_step = 512
+    c.model.family = family
+    c.model.dtype = 'bfloat16'
+    c.model.text = c.model.vision = c.model.audio = ConfigDict()  # sizes of the checkpoint
+    c.data.prompt_tokens = (768, 1280, 2048)
+    c.data.min_pixels = 262_144
+    c.data.max_pixels = 4_194_304
+    c.data.question = (
+        'Which emotion does this image evoke? Choose one of: {labels}. Think about its emotional '
+        'meaning step by step before you answer. Inside <step1></step1> name what triggers the '
+        'emotion: actions, faces, the surroundings. Inside <step2></step2> say how a person who '
+        'sees it would feel. Inside <step3></step3> say whether the feeling is positive or '
+        'negative, and its arousal high or low. Then give your final answer as one word in '
+        '\\boxed{}.'
+    )
+    c.cold_start.steps = 0
+    c.cold_start.towers = False
+    c.rollout.slow_tokens = 2048
+    c.rollout.reflection_tokens = 2048
+    c.rollout.reply_tokens = 2048
+    c.learn.microbatch = 1
+    c.optim.learning_rate = 2e-6
+    c.optim.b2 = 0.999
+    c.optim.weight_decay = 0.01
+    c.optim.warmup = 0
+    c.optim.decay_to = 1.0
+    c.evaluate.batch = 32
+    c.every.save = 5
+    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))
+    c.export = True
+    return c
+
+
+get_config = emo_r3
