@@ -35,7 +35,8 @@ class FeatureCache:
         if not clip.media or any(isinstance(medium, np.ndarray) for medium in clip.media):
             return None
         about = [file_stat(file) for file in clip.media]
-        name = hashlib.sha256(repr((self.identity, about, clip.subtitle)).encode()).hexdigest()
+        texts = (clip.subtitle, clip.question) if clip.question else (clip.subtitle,)
+        name = hashlib.sha256(repr((self.identity, about, *texts)).encode()).hexdigest()
         return self.folder / f'{name[:32]}.safetensors'
 
     def load(self, clip: Clip) -> Prompt | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 ONE = ('video', 'audio')  # media of which a clip has at most one
 MEDIA = (*ONE, 'image')
-TEXTS = ('subtitle', 'reasoning')
+TEXTS = ('subtitle', 'question', 'reasoning')
 LISTS = ('words', 'cues', 'answer')
 
 
@@ -25,6 +25,7 @@ class Clip:
     image: np.ndarray | str | tuple[np.ndarray | str, ...] | None = None
     fps: float | None = None  # of the video array
     subtitle: str = ''
+    question: str = ''  # asked in place of config.data.question
     words: tuple[str, ...] = ()  # gold emotion words
     cues: tuple[str, ...] = ()  # sentences about face, voice and words
     reasoning: str = ''  # gold reasoning trace
@@ -47,9 +48,9 @@ class Clip:
 def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
 
-    Keys: id, words (required), video, audio, image (a path or a list of them), subtitle, cues,
-    reasoning, answer. A line that breaks a rule raises ValueError with file, line, key, value and
-    rule.
+    Keys: id, words (required), video, audio, image (a path or a list of them), subtitle,
+    question, cues, reasoning, answer. A line that breaks a rule raises ValueError with file, line,
+    key, value and rule.
     """
     path = Path(path)
     line_of, clips = {}, []

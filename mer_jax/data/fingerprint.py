@@ -8,11 +8,14 @@ from mer_jax.data.clips import Clip
 
 
 def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
-    """Eight hex digits of the ids, subtitles and gold words; with `files`, of media files too."""
+    """Eight hex digits of ids, texts shown and gold words; with `files`, of media files too."""
     crc = 0
     for clip in clips:
         stats = [file_stat(file) for file in clip.media if files and isinstance(file, str)]
-        crc = zlib.crc32(repr((clip.id, clip.subtitle, clip.words, stats)).encode(), crc)
+        about = (clip.id, clip.subtitle, clip.words, stats)
+        if clip.question:  # without one the digest is that of earlier releases
+            about = (*about, clip.question)
+        crc = zlib.crc32(repr(about).encode(), crc)
     return f'{crc:08x}'
 
 

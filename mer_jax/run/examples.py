@@ -58,7 +58,7 @@ class ExampleWriter:
             clip,
             self.tokenizer,
             self.layout,
-            self.question,
+            clip.question or self.question,
             system=data.system,
             fps=data.fps,
             pixels=(data.min_pixels, data.max_pixels),

@@ -44,6 +44,7 @@ def test_only_the_same_clip_and_the_same_identity_are_served(tmp_path, clip):
     assert FeatureCache(cache.folder, 'towers').load(clip) is not None
     assert FeatureCache(cache.folder, 'other towers').load(clip) is None
     assert cache.load(dataclasses.replace(clip, subtitle='Oh yes.')) is None
+    assert cache.load(dataclasses.replace(clip, question='Why?')) is None
     assert cache.load(dataclasses.replace(clip, id='c8')).id == 'c8'
     os.utime(clip.audio, (1, 1))
     assert cache.load(clip) is None

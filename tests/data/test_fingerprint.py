@@ -25,8 +25,11 @@ def test_the_digest_of_given_clips_stays_the_same_in_every_release():
     assert content_of_clips(clips) == content_of_clips(clips, files=True) == '5d32b7da'
 
 
-@pytest.mark.parametrize('change', [{'id': 'b'}, {'subtitle': 'Ah.'}, {'words': ('sad', 'lonely')}])
-def test_an_id_a_subtitle_and_a_gold_word_change_the_digest(clip, change):
+@pytest.mark.parametrize(
+    'change',
+    [{'id': 'b'}, {'subtitle': 'Ah.'}, {'question': 'Why?'}, {'words': ('sad', 'lonely')}],
+)
+def test_an_id_a_subtitle_a_question_and_a_gold_word_change_the_digest(clip, change):
     changed = dataclasses.replace(clip, **change)
     assert content_of_clips([changed]) != content_of_clips([clip])
 

@@ -100,6 +100,14 @@ def test_the_subtitle_is_quoted_as_the_config_says(setting, writer, clip, monkey
     assert 'They say' not in setting.tokenizer.decode(silent.token)
 
 
+def test_a_clip_with_a_question_of_its_own_is_asked_that_one(setting, writer, clip):
+    own = writer.prompt(dataclasses.replace(clip, question='How old are they?'))
+    said = setting.tokenizer.decode(own.token)
+    assert f'{clip.subtitle}\nHow old are they?<|im_end|>' in said
+    assert setting.config.data.question not in said
+    assert setting.config.data.question in setting.tokenizer.decode(writer.prompt(clip).token)
+
+
 @pytest.mark.parametrize('inside', [False, True])
 def test_the_sound_of_a_video_is_inside_it_or_after_it(setting, writer, clip, monkeypatch, inside):
     monkeypatch.setitem(setting.config.data, 'audio_in_video', inside)

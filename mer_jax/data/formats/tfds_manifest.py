@@ -106,7 +106,8 @@ def _files(clip: Clip, key: str) -> list[dict]:
 
 
 def _clip(example: dict, media: Path) -> Clip:
-    texts = {key: example[key].decode() for key in ('id', *TEXTS)}
+    # A data set of an earlier release lacks the texts that were added later.
+    texts = {key: example[key].decode() for key in ('id', *TEXTS) if key in example}
     lists = {key: tuple(word.decode() for word in example[key]) for key in LISTS}
     paths = {}
     for key in MEDIA:

@@ -23,7 +23,7 @@ def clips(tmp_path):
     found = [
         Clip(id='é', video=str(folder / 'a.mp4'), audio=str(folder / 'a.wav'), words=('sad',)),
         Clip(id='b', image=images, words=('glad', 'proud'), cues=('A smile.',), answer=('glad',)),
-        Clip(id='c', subtitle='不 “so”', words=('fond',), reasoning='Soft words.'),
+        Clip(id='c', subtitle='不 “so”', question='Why?', words=('fond',), reasoning='Soft words.'),
         Clip(id='d', image=str(folder / 'z'), words=('calm',)),
     ]
     write_manifest(folder / 'manifest.jsonl', found)
@@ -37,7 +37,7 @@ def with_bytes(clip):
         return None if path is None else open(path, 'rb').read()
 
     images = [content(path) for path in clip.images]
-    rest = (clip.subtitle, clip.words, clip.cues, clip.reasoning, clip.answer)
+    rest = (clip.subtitle, clip.question, clip.words, clip.cues, clip.reasoning, clip.answer)
     return clip.id, content(clip.video), content(clip.audio), images, rest
 
 
