@@ -11,65 +11,25 @@ writes clips as films with a manifest; `--write-tokenizer` trains the tokenizer 
 
 import argparse
 import dataclasses
-import importlib.resources
 import shutil
 from pathlib import Path
 
 import numpy as np
 import tqdm
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from mer_jax.data.clips import Clip, write_manifest
 from mer_jax.data.stage import face as stage_face
 from mer_jax.data.stage import voice as stage_voice
+from mer_jax.data.stage.generator import SPLITS, generator
 from mer_jax.data.stage.scene import annotate, draw_scene
+from mer_jax.data.stage.tokenizer import read_tokenizer, train_tokenizer
 from mer_jax.data.stage.words import FAMILIES, QUESTION
 
-SPLITS = ('train', 'validation', 'test')
 FPS = 2.0  # of the frames in memory
 FILM_FPS = 8.0  # of the frames in a written file
 
-VOCABULARY = 768  # tokens, the special ones included
-SPECIAL = (
-    '<|endoftext|>',
-    '<|im_start|>',
-    '<|im_end|>',
-    '<|AUDIO|>',
-    '<|audio_bos|>',
-    '<|audio_eos|>',
-    '<|vision_bos|>',
-    '<|vision_eos|>',
-    '<|vision_pad|>',
-    '<|IMAGE|>',
-    '<|VIDEO|>',
-)
-# How Qwen2 cuts text before byte pairs are merged.
-PRE_TOKEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
-    r' ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
-)
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for item in message['content'] %}"
-    "{% if item['type'] == 'text' %}{{ item['text'] }}"
-    "{% elif item['type'] == 'video' %}<|vision_bos|><|VIDEO|><|vision_eos|>"
-    "{% elif item['type'] == 'image' %}<|vision_bos|><|IMAGE|><|vision_eos|>"
-    "{% elif item['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
-    "{% else %}{{ raise_exception('a content item must be text, video, image or audio') }}"
-    '{% endif %}{% endfor %}{% endif %}<|im_end|>\n'
-    '{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
-)
 TOKENIZER_FILE = 'stage_tokenizer.json'
 
 
@@ -81,19 +41,6 @@ def draw(seed: int, split: str, index: int) -> Clip:
 def film(seed: int, split: str, index: int) -> Clip:
     """The clip of `draw` at 8 fps: every fourth of its sixteen frames is one of `draw`."""
     return _perform(seed, split, index, FILM_FPS)
-
-
-def generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random generator of one clip; no two clips share their numbers."""
-    if split not in SPLITS:
-        raise ValueError(f'split={split!r} must be one of {", ".join(SPLITS)}')
-    for name, value in (('seed', seed), ('index', index)):
-        # Above 32 bits the SeedSequences of two triples could be equal.
-        if not 0 <= value < 2**32:
-            raise ValueError(f'{name}={value} must lie between 0 and 2**32 - 1')
-    return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence((seed, SPLITS.index(split), index)))
-    )
 
 
 def _perform(seed: int, split: str, index: int, fps: float) -> Clip:
@@ -112,35 +59,12 @@ def _perform(seed: int, split: str, index: int, fps: float) -> Clip:
 
 def stage_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer of the stage, with Qwen2.5-Omni's special tokens and chat layout."""
-    text = importlib.resources.files(__package__).joinpath(TOKENIZER_FILE).read_text('utf-8')
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(text),
-        eos_token='<|im_end|>',
-        pad_token='<|endoftext|>',
-        extra_special_tokens=list(SPECIAL),
-        chat_template=CHAT_TEMPLATE,
-    )
+    return read_tokenizer(TOKENIZER_FILE)
 
 
 def build_tokenizer() -> Tokenizer:
-    """Trains the tokenizer on sentences of the stage: byte pairs, cut and spelt as in Qwen2."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRE_TOKEN), behavior='isolated'),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_corpus(), trainer)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL])
-    return tokenizer
+    """Trains the tokenizer on sentences of the stage."""
+    return train_tokenizer(_corpus())
 
 
 def _corpus() -> list[str]:

@@ -13,7 +13,9 @@ from mer_jax.data.media.sound import read_audio
 from mer_jax.data.media.video import read_video
 from mer_jax.data.stage import stage
 from mer_jax.data.stage.face import frames
+from mer_jax.data.stage.generator import SPLITS, generator
 from mer_jax.data.stage.scene import CONTRADICTION, annotate, draw_scene
+from mer_jax.data.stage.tokenizer import SPECIAL, VOCABULARY
 from mer_jax.data.stage.voice import recording
 from mer_jax.data.stage.words import (
     FAMILIES,
@@ -34,7 +36,7 @@ FAMILY_OF = {word: family for family, words in FAMILIES.items() for word in word
 def scenes(count, split='train'):
     """Scenes and their clips, without pictures and sound."""
     for index in range(count):
-        rng = stage.generator(5, split, index)
+        rng = generator(5, split, index)
         scene = draw_scene(rng)
         yield scene, annotate(rng, scene, str(index))
 
@@ -98,9 +100,9 @@ def test_the_text_of_a_clip_is_the_same_on_every_machine(triple, subtitle, words
 
 def test_splits_share_no_clip():
     seen = {
-        (seed, split, index): stage.generator(seed, split, index).bytes(16)
+        (seed, split, index): generator(seed, split, index).bytes(16)
         for seed in (0, 1, 2)
-        for split in stage.SPLITS
+        for split in SPLITS
         for index in range(100)
     }
     assert len(set(seen.values())) == len(seen) == 900
@@ -305,11 +307,11 @@ def test_tags_are_plain_text_and_do_not_split_the_words_beside_them():
 
 def test_special_tokens_come_last_and_end_and_pad_are_those_of_qwen():
     tokenizer = stage.stage_tokenizer()
-    assert len(tokenizer) == stage.VOCABULARY
-    ids = tokenizer.convert_tokens_to_ids(list(stage.SPECIAL))
-    assert ids == list(range(stage.VOCABULARY - len(stage.SPECIAL), stage.VOCABULARY))
+    assert len(tokenizer) == VOCABULARY
+    ids = tokenizer.convert_tokens_to_ids(list(SPECIAL))
+    assert ids == list(range(VOCABULARY - len(SPECIAL), VOCABULARY))
     assert (tokenizer.eos_token, tokenizer.pad_token) == ('<|im_end|>', '<|endoftext|>')
-    assert set(tokenizer.all_special_tokens) == set(stage.SPECIAL)
+    assert set(tokenizer.all_special_tokens) == set(SPECIAL)
 
 
 def test_any_text_is_decoded_as_it_was_encoded():
