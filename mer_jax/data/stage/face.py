@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mer_jax.data.stage.brush import SIZE, X_YX, Y_YX, blend, disc, paint
 from mer_jax.data.stage.words import Feeling
 
-SIZE = 56  # pixels a side
 AMOUNT = (0.62, 0.82, 1.0)  # share of an expression that is drawn: weak, medium, strong
 TURN = (0.7, 1.0)  # seconds at which the second feeling begins and has replaced the first
 GRAIN = 7.0  # grey levels of pixel noise, to either side
@@ -80,25 +80,36 @@ LOOKS = {
 NEUTRAL = np.array(Look(), np.float32)
 OFFSET = {family: np.array(look, np.float32) - NEUTRAL for family, look in LOOKS.items()}
 
-SKINS = np.array(
-    [(252, 222, 196), (240, 200, 165), (222, 174, 132), (190, 138, 98), (150, 102, 70)], np.float32
-)
-HAIRS = np.array(
-    [(38, 30, 30), (88, 56, 36), (150, 98, 50), (214, 176, 98), (150, 150, 156)], np.float32
-)
-CLOTHES = np.array(
-    [(52, 86, 138), (150, 58, 62), (66, 112, 88), (96, 80, 122), (200, 150, 70)], np.float32
-)
 LIP = np.array((206, 44, 62), np.float32)
 MOUTH = np.array((78, 14, 24), np.float32)
 INK = np.array((34, 26, 30), np.float32)
 WHITE = np.array((250, 250, 250), np.float32)
 WATER = np.array((96, 186, 255), np.float32)
 
-_CENTRE = (np.arange(SIZE, dtype=np.float32) + 0.5) * (2 / SIZE) - 1
-X_YX, Y_YX = np.meshgrid(_CENTRE, _CENTRE)
 # The parts of the image that eyes and lips can reach; the rest need not be computed for them.
 EYES, LIPS = np.s_[..., 8:50, 5:51], np.s_[..., 27:56, 9:47]
+
+
+class Palette(NamedTuple):
+    """The colours of people, f[5, 3] each."""
+
+    skins: np.ndarray
+    hairs: np.ndarray
+    clothes: np.ndarray
+
+
+PALETTE = Palette(
+    skins=np.array(
+        [(252, 222, 196), (240, 200, 165), (222, 174, 132), (190, 138, 98), (150, 102, 70)],
+        np.float32,
+    ),
+    hairs=np.array(
+        [(38, 30, 30), (88, 56, 36), (150, 98, 50), (214, 176, 98), (150, 150, 156)], np.float32
+    ),
+    clothes=np.array(
+        [(52, 86, 138), (150, 58, 62), (66, 112, 88), (96, 80, 122), (200, 150, 70)], np.float32
+    ),
+)
 
 
 class Person(NamedTuple):
@@ -116,14 +127,14 @@ class Person(NamedTuple):
     y: float
 
 
-def person(rng: np.random.Generator) -> Person:
-    """A random person."""
+def person(rng: np.random.Generator, palette: Palette = PALETTE) -> Person:
+    """A random person in the colours of a palette."""
     skin, hair, clothes = (int(chance * 5) for chance in rng.random(3))
     breadth, fringe, length, light, x, y = rng.random(6).tolist()
     return Person(
-        skin=SKINS[skin],
-        hair=HAIRS[hair],
-        clothes=CLOTHES[clothes],
+        skin=palette.skins[skin],
+        hair=palette.hairs[hair],
+        clothes=palette.clothes[clothes],
         wall=np.float32(155) + 50 * rng.random(3, np.float32),
         breadth=0.6 + 0.09 * breadth,
         fringe=-0.56 + 0.12 * fringe,
@@ -146,7 +157,15 @@ def frames(rng: np.random.Generator, shown: tuple[Feeling, ...], times: np.ndarr
     """The face of one person at the given seconds, uint8[n, 56, 56, 3]."""
     somebody = person(rng)
     grain_cyx = (rng.random((3, SIZE, SIZE), np.float32) - 0.5) * (2 * GRAIN)
-    look = Look(*looks(shown, times).T[..., None, None])
+    image = portrait(somebody, looks(shown, times), times)
+    image += grain_cyx[:, None]
+    np.clip(image, 0, 255, out=image)
+    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 3, 0))
+
+
+def portrait(somebody: Person, look_nl: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The face of a person with an expression at each time, f[3, n, 56, 56] in grey levels."""
+    look = Look(*look_nl.T[..., None, None])
     seconds = times.astype(np.float32)[:, None, None]
     sway = 0.02 * np.sin(5 * seconds) + 0.05 * look.shake * np.cos(6.5 * np.pi * seconds)
     drop = look.drop + 0.05 * look.nod * np.cos(4 * np.pi * seconds)
@@ -156,7 +175,7 @@ def frames(rng: np.random.Generator, shown: tuple[Feeling, ...], times: np.ndarr
     u, v = cosine * x + sine * y, cosine * y - sine * x
     # The light tints the wall three times as much as the face, which must stay recognisable.
     light_cn11 = np.sqrt(np.stack((look.red, look.green, look.blue))) * np.float32(somebody.light)
-    wall_cy1 = somebody.wall[:, None, None] * (1 - 0.16 * _CENTRE[:, None])
+    wall_cy1 = somebody.wall[:, None, None] * (1 - 0.16 * Y_YX[:, :1])
     image = np.empty((3, *u.shape), np.float32)
     image[:] = wall_cy1[:, None] * np.square(light_cn11)
     _bust(image, somebody, x, u, v)
@@ -164,62 +183,36 @@ def frames(rng: np.random.Generator, shown: tuple[Feeling, ...], times: np.ndarr
     _eyes(image[EYES], somebody, look, u[EYES], v[EYES])
     _mouth(image[LIPS], look, u[LIPS], v[LIPS])
     image *= light_cn11
-    image += grain_cyx[:, None]
-    np.clip(image, 0, 255, out=image)
-    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 3, 0))
-
-
-def _paint(
-    image: np.ndarray,
-    distance: np.ndarray,
-    colour: np.ndarray,
-    cover: float | np.ndarray = 1.0,
-) -> None:
-    """Paints a colour where the distance is negative, with an edge one pixel wide."""
-    mask = np.clip(0.5 - distance * (SIZE / 2), 0, 1)
-    mask *= cover
-    _blend(image, mask, colour)
-
-
-def _blend(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
-    """Blends a colour into the three planes of the image, weighted by the mask."""
-    step = colour[:, None, None, None] - image
-    step *= mask
-    image += step
-
-
-def _disc(u: np.ndarray, v: np.ndarray, a: float, b: float) -> np.ndarray:
-    """The approximate distance to an ellipse with half axes a and b."""
-    return (np.sqrt(np.square(u * (1 / a)) + np.square(v * (1 / b))) - 1) * min(a, b)
+    return image
 
 
 def _bust(image: np.ndarray, somebody: Person, x: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
     """Draws shoulders, hair and head."""
     breadth, skin = somebody.breadth, somebody.skin
-    _paint(image[:, :, 40:], _disc(x[:, 40:], Y_YX[40:] - 1.25, 0.95, 0.5), somebody.clothes)
-    locks = _disc(u, v + 0.12, breadth + 0.13, 0.8)
+    paint(image[:, :, 40:], disc(x[:, 40:], Y_YX[40:] - 1.25, 0.95, 0.5), somebody.clothes)
+    locks = disc(u, v + 0.12, breadth + 0.13, 0.8)
     if somebody.long:
         locks = np.minimum(locks, np.maximum(np.abs(u) - breadth - 0.13, np.abs(v - 0.3) - 0.42))
-    _paint(image, locks, somebody.hair)
-    head = _disc(u, v - 0.04, breadth, 0.78)
-    _paint(image, head, skin)
+    paint(image, locks, somebody.hair)
+    head = disc(u, v - 0.04, breadth, 0.78)
+    paint(image, head, skin)
     top = slice(0, 30)
     curve = v[:, top] - somebody.fringe - 0.35 * np.square(u[:, top])
-    _paint(image[:, :, top], np.maximum(head[:, top] - 0.02, curve), somebody.hair)
+    paint(image[:, :, top], np.maximum(head[:, top] - 0.02, curve), somebody.hair)
 
 
 def _cheeks(image: np.ndarray, look: Look, u: np.ndarray, v: np.ndarray) -> None:
     """Draws the nose and, if the expression has them, blush, creases and sweat."""
     side = np.abs(u)
-    _paint(image, np.maximum(np.abs(v - 0.16) - 0.02, side - 0.07), INK, 0.35)
+    paint(image, np.maximum(np.abs(v - 0.16) - 0.02, side - 0.07), INK, 0.35)
     if look.blush.any():
         glow = np.clip(1 - (np.square(side - 0.38) + np.square(v - 0.2)) * 28, 0, 1)
-        _blend(image, 0.7 * look.blush * glow, LIP)
+        blend(image, 0.7 * look.blush * glow, LIP)
     if look.crease.any():
         fold = np.maximum(np.abs(side - 0.12 - 0.5 * v) - 0.025, np.abs(v - 0.04) - 0.14)
-        _paint(image, fold, INK, 0.7 * look.crease)
+        paint(image, fold, INK, 0.7 * look.crease)
     if look.sweat.any():
-        _paint(image, _disc(u - 0.47, v + 0.26, 0.07, 0.13), WATER, look.sweat)
+        paint(image, disc(u - 0.47, v + 0.26, 0.07, 0.13), WATER, look.sweat)
 
 
 def _eyes(image: np.ndarray, somebody: Person, look: Look, u: np.ndarray, v: np.ndarray) -> None:
@@ -230,15 +223,15 @@ def _eyes(image: np.ndarray, somebody: Person, look: Look, u: np.ndarray, v: np.
     upper = v + 0.06 + 0.13 * look.lid * arch
     lower = v + 0.06 - (0.1 - 0.15 * look.cheek) * arch
     eye = np.maximum(np.maximum(lower, -upper), np.abs(across) - 0.19)
-    _paint(image, eye, WHITE)
-    iris = _disc(across, v + 0.06 - 0.07 * look.gaze, 0.095, 0.11)
-    _paint(image, np.maximum(eye, iris), INK)
-    _paint(image, np.maximum(np.abs(upper) - 0.032, np.abs(across) - 0.2), INK)
+    paint(image, eye, WHITE)
+    iris = disc(across, v + 0.06 - 0.07 * look.gaze, 0.095, 0.11)
+    paint(image, np.maximum(eye, iris), INK)
+    paint(image, np.maximum(np.abs(upper) - 0.032, np.abs(across) - 0.2), INK)
     rise = 0.36 + 0.11 * look.brow + look.slant * (0.27 - side) * 0.5
     brow = np.maximum(np.abs(v + rise - 0.4 * np.square(across)) - 0.05, np.abs(across) - 0.19)
-    _paint(image, brow, somebody.hair * 0.4)
+    paint(image, brow, somebody.hair * 0.4)
     if look.tear.any():
-        _paint(image, _disc(across, v - 0.2, 0.07, 0.17), WATER, look.tear)
+        paint(image, disc(across, v - 0.2, 0.07, 0.17), WATER, look.tear)
 
 
 def _mouth(image: np.ndarray, look: Look, u: np.ndarray, v: np.ndarray) -> None:
@@ -250,9 +243,9 @@ def _mouth(image: np.ndarray, look: Look, u: np.ndarray, v: np.ndarray) -> None:
     opening = 0.14 * look.gape * np.sqrt(arch)
     beside = np.abs(u) - half
     apart = np.abs(from_line)
-    _paint(image, np.maximum(apart - opening - 0.062, beside), LIP)
+    paint(image, np.maximum(apart - opening - 0.062, beside), LIP)
     inside = np.maximum(apart - opening + 0.015, beside + 0.04)
-    _paint(image, inside, MOUTH)
+    paint(image, inside, MOUTH)
     if look.teeth.any():
         bite = from_line - (2 * look.teeth - 1) * opening
-        _paint(image, np.maximum(inside, bite), WHITE, np.minimum(4 * look.teeth, 1))
+        paint(image, np.maximum(inside, bite), WHITE, np.minimum(4 * look.teeth, 1))
