@@ -64,3 +64,9 @@ def turned(x: float, y: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
     sine, cosine = np.sin(angle), np.cos(angle)
     u, v = X_YX - x, Y_YX - y
     return cosine * u + sine * v, cosine * v - sine * u
+
+
+def sky(image: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> None:
+    """Fills the image with a colour above that turns into another below."""
+    image[:] = top[:, None, None, None]
+    blend(image, (Y_YX + 1) / 2, bottom)
