@@ -57,7 +57,16 @@ def grow_answers(
     texts = setting.texts.read(branches.token, branches.mask)
     reading, answers = setting.method.read(texts, [example.clip for example in examples])
     reading = look_again(
-        setting.mesh, setting.method, sampling, policy, arrays[0], rollout, reading, arrays[1], seed, 0
+        setting.mesh,
+        setting.method,
+        sampling,
+        policy,
+        arrays[0],
+        rollout,
+        reading,
+        arrays[1],
+        seed,
+        0,
     )
     return Grown(prompts, rollout.features, branches, reading, answers)
 

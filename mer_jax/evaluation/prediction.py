@@ -10,13 +10,13 @@ import dataclasses
 import pathlib
 
 import jax
+
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import kind_of_file
 from mer_jax.evaluation.answers import MODES, describe, grow_answers
 from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
 from mer_jax.run.setting import Setting
-
 
 REFLECTIONS = ('coherence', 'consistency')  # scores of answers of a method that reflects
 

@@ -130,13 +130,13 @@ def reflection_of(rules: Rules, labels: tuple[str, ...], words: Words):
         labels=answer_tokens(labels, words.encode, words.texts.end),
         yes_no=answer_tokens((YES, NO), words.encode, words.texts.end),
     )
-    return look, functools.partial(
-        hear_chances, by_choice=rule.reward == 'choice', none=rule.none
-    )
+    return look, functools.partial(hear_chances, by_choice=rule.reward == 'choice', none=rule.none)
 
 
 def unusable(labels: tuple[str, ...], clip: Clip) -> str | None:
     """Why answers to a clip cannot be judged: its gold word is no label, or it shows nothing."""
+    if is_lesson(clip):
+        return None
     if not clip.words or label_of(clip.words[0]) not in labels:
         return (
             f'its gold word ({", ".join(clip.words) or "none"}) is not among '
@@ -152,13 +152,18 @@ def gold_text(clip: Clip, mode: str) -> str | None:
 
     A lesson (`Lessons`) is answered with its word alone.
     """
-    if clip.question and clip.answer and not clip.reasoning:
+    if is_lesson(clip):
         return clip.answer[0] if mode == 'slow' else None
     if mode == 'fast':
         return f'{clip.words[0]}}}'
     if not clip.reasoning:
         return None
     return f'{clip.reasoning}{BOX}{(clip.answer or clip.words)[0]}}}'
+
+
+def is_lesson(clip: Clip) -> bool:
+    """Whether a clip is a question of the reflection with its answer."""
+    return bool(clip.question and clip.answer and not clip.reasoning)
 
 
 def reward_terms(reading: Reading, total: str) -> dict:

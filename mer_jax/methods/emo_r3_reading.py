@@ -14,7 +14,9 @@ from mer_jax.sharding import largest_of_all
 
 BOX = r'\boxed{'
 PARTS = ('<step1>', '</step1>', '<step2>', '</step2>', '<step3>', '</step3>', BOX, '}')
-FEELING = '{text}\nWhich emotion best describes the text above?\nAnswer with one word out of: {words}.'
+FEELING = (
+    '{text}\nWhich emotion best describes the text above?\nAnswer with one word out of: {words}.'
+)
 DESCRIBES = 'Can the following text describe the image? Answer yes or no.{text}'
 SIZE = 64  # questions are padded to this many tokens, or twice, four times … as many
 

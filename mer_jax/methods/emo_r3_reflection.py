@@ -168,10 +168,11 @@ def answers_to(policy, prompts, rollout, question_bgs, length_bg, key_b, samplin
     sampling = dataclasses.replace(sampling, tokens=s + tokens)
 
     def grow_one(prompt, keys, key, forced_gs):
-        prompt, keys = jax.tree.map(lambda x: x[None], prompt), jax.tree.map(
-            lambda x: x[:, None], keys
+        prompt, keys = (
+            jax.tree.map(lambda x: x[None], prompt),
+            jax.tree.map(lambda x: x[:, None], keys),
         )
-        one = prompt.replace(start=forced_gs[:1, 0])
+        one = prompt.replace(start=jnp.maximum(forced_gs[:, 0].max(keepdims=True), 0))
         return grow(policy.decoder, one, keys, key[None], forced_gs[:, 1:], sampling, nothing_seen)
 
     bare = prompts.replace(media=None)
@@ -232,9 +233,15 @@ def within_set(logp_bgk) -> np.ndarray:
 
 def hear_said(reading: Reading, said: Said, texts: TextReader, labels, none: float) -> Reading:
     """The reading with the rewards of reflection by sampling, parsed as the published code does."""
-    story, view = spoken(texts, said.story, said.story_mask), spoken(texts, said.view, said.view_mask)
+    story, view = (
+        spoken(texts, said.story, said.story_mask),
+        spoken(texts, said.view, said.view_mask),
+    )
     coherence = [
-        [story_reward(text, labels[i] if i >= 0 else '', none) for text, i in zip(*row, strict=True)]
+        [
+            story_reward(text, labels[i] if i >= 0 else '', none)
+            for text, i in zip(*row, strict=True)
+        ]
         for row in zip(story, reading.truth.tolist(), strict=True)
     ]
     consistency = [[view_reward(text, none) for text in row] for row in view]

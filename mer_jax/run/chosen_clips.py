@@ -13,8 +13,8 @@ def choose_clips(c):
     """Clips to train on and clips held out, of the stage or of a manifest."""
     if not c.data.manifest:
         return (
-            StageClips(c.seed, 'train', c.data.clips),
-            StageClips(c.seed, 'test', c.evaluate.clips),
+            StageClips(c.seed, 'train', c.data.clips, c.data.stage),
+            StageClips(c.seed, 'test', c.evaluate.clips, c.data.stage),
         )
     try:
         clips = read_clips(c.data.manifest)

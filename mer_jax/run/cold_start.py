@@ -101,6 +101,8 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
     prepare = functools.partial(setting.writer.gold_example, cache=cache)
-    batches = setting.batches(c.cold_start.prompts_per_step, 0, prepare)
+    lessons, clips = setting.method.lessons, setting.train_clips
+    clips = lessons(clips) if lessons else clips
+    batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
     state = run_stage('cold_start', workdir, c.cold_start.steps, state, batches, update, c.every)
     return state.policy

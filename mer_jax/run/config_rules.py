@@ -53,7 +53,13 @@ AT_LEAST = {
     'every.save': 1,
     'every.keep': 1,
 }
-ABOVE_ZERO = ('data.fps', 'optim.decay_to', 'rollout.temperature', 'optim.clip_norm', 'evaluate.temperature')
+ABOVE_ZERO = (
+    'data.fps',
+    'optim.decay_to',
+    'rollout.temperature',
+    'optim.clip_norm',
+    'evaluate.temperature',
+)
 SHARES_OF_TOKENS = ('rollout.top_p', 'evaluate.top_p')
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 

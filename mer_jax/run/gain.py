@@ -59,7 +59,9 @@ def paired_gain(
     intervals = difference_intervals(*sums, figures)
     old, new = (figures(total.sum(0)) for total in sums)
     error_x = (second_nx - first_nx).std(0, ddof=1) / n**0.5
-    gain = {name: {'difference': float(new[name] - old[name]), 'ci': intervals[name]} for name in new}
+    gain = {
+        name: {'difference': float(new[name] - old[name]), 'ci': intervals[name]} for name in new
+    }
     for name, error in zip(names, error_x, strict=True):
         gain[name]['se'] = float(error)
     return gain

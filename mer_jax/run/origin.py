@@ -45,14 +45,25 @@ class Origin:
     spec: Spec
     ids: dict[str, int]  # of the media tokens
     layout: Layout
+    stage: str = 'films'  # whose tokenizer it has without a folder
 
     def tokenizer(self):
         """A new tokenizer: whether control tokens are split is a state of the object."""
-        return stage_tokenizer() if self.root is None else read_tokenizer(self.root, self.ids)
+        if self.root is None:
+            return tokenizer_of_stage(self.stage)
+        return read_tokenizer(self.root, self.ids)
 
 
-def open_origin(model) -> Origin:
-    """The origin of config.model; ValueError if the folder or a size does not fit."""
+def tokenizer_of_stage(stage: str):
+    """A new tokenizer of config.data.stage."""
+    return stage_tokenizer() if stage == 'films' else picture_tokenizer()
+
+
+def open_origin(model, stage: str = 'films') -> Origin:
+    """The origin of config.model and config.data.stage.
+
+    ValueError if the folder or a size does not fit.
+    """
     root = find_root(model.checkpoint)
     if root is None and not model.text:
         raise ValueError(
@@ -60,10 +71,10 @@ def open_origin(model) -> Origin:
             'Face folder, or a run that began with one'
         )
     if root is None:
-        tokenizer = stage_tokenizer()
+        tokenizer = tokenizer_of_stage(stage)
         spec = make_spec(model, len(tokenizer))
         ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in STAGE_IDS.items()}
-        return Origin(None, spec, ids, make_layout(spec, ids))
+        return Origin(None, spec, ids, make_layout(spec, ids), stage)
     given = [key for key in ('text', 'vision', 'audio') if model[key]]
     if given:
         raise ValueError(

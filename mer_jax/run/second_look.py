@@ -25,7 +25,16 @@ def compiled_look(mesh, asks, sampling: Sampling):
 
 
 def look_again(
-    mesh, method: Method, sampling: Sampling, policy, prompts, rollout, reading, number_b, seed, step
+    mesh,
+    method: Method,
+    sampling: Sampling,
+    policy,
+    prompts,
+    rollout,
+    reading,
+    number_b,
+    seed,
+    step,
 ):
     """The reading with the method's second look, on the host; a method without one adds nothing.
 

@@ -35,7 +35,7 @@ class Setting:
     def __init__(self, c, train_clips=(), test_clips=(), damages: Damages | None = None):
         self.config = c
         self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
-        self.origin = open_origin(c.model)
+        self.origin = open_origin(c.model, c.data.stage)
         self.spec = self.origin.spec
         self.tokenizer = self.origin.tokenizer()
         self.encode = Encoder(self.tokenizer)
@@ -76,11 +76,11 @@ class Setting:
         longest = max(map(len, branches))
         return np.array([ids + [-1] * (longest - len(ids)) for ids in branches], np.int32)
 
-    def batches(self, prompts_per_step: int, salt: int, prepare: Callable[[Clip], Example]):
-        """An endless, resumable iterator of lists of this process's share of examples."""
+    def batches(self, clips, prompts_per_step: int, salt: int, prepare: Callable[[Clip], Example]):
+        """An endless, resumable iterator of lists of this process's share of examples of clips."""
         processes = jax.process_count()
         return training_batches(
-            self.train_clips,
+            clips,
             prepare,
             self.damages,
             seed=self.config.seed * 2 + salt,

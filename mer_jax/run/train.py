@@ -100,7 +100,7 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
     prepare = functools.partial(setting.writer.example, cache=cache)
-    batches = setting.batches(c.prompts_per_step, 1, prepare)
+    batches = setting.batches(setting.train_clips, c.prompts_per_step, 1, prepare)
     return run_stage('train', workdir, c.steps, state, batches, update, c.every).policy
 
 
