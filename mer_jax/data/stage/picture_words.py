@@ -24,12 +24,12 @@ class Emotion(NamedTuple):
 EMOTIONS = {
     'amusement': Emotion(
         'joy', 'beaming', 'balloons', 'a striped hat',
-        ('one would laugh along.', 'one would giggle.', 'one would find it funny.'),
+        ('one would laugh along.', 'one would giggle.', 'one would chuckle.'),
         'positive', 'high',
     ),
     'anger': Emotion(
         'anger', 'frowning', 'flames', 'red lava',
-        ('one would shout.', 'one would make fists.', 'one would want to fight.'),
+        ('one would shout.', 'one would make fists.', 'one would fight back.'),
         'negative', 'high',
     ),
     'awe': Emotion(
@@ -39,7 +39,7 @@ EMOTIONS = {
     ),
     'contentment': Emotion(
         'love', 'soft', 'a calm sea', 'warm tea',
-        ('one would lean back.', 'one would rest.', 'one would want for nothing.'),
+        ('one would lean back.', 'one would rest.', 'one would breathe out.'),
         'positive', 'low',
     ),
     'disgust': Emotion(
