@@ -5,22 +5,29 @@ import zlib
 from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
+from mer_jax.data.stage.picture import picture
 from mer_jax.data.stage.stage import draw
 
 
 @dataclasses.dataclass(frozen=True)
 class StageClips(Sequence):
-    """Clips 0 … count − 1 of a split of the embedded stage, each drawn when it is indexed."""
+    """Clips 0 … count − 1 of a split of the embedded stage, each drawn when it is indexed.
+
+    They are films, or pictures of the domain 'home' or 'away'.
+    """
 
     seed: int
     split: str
     count: int
+    domain: str = 'films'
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Clip:
-        return draw(self.seed, self.split, int(index))
+        if self.domain == 'films':
+            return draw(self.seed, self.split, int(index))
+        return picture(self.seed, self.split, int(index), self.domain)
 
 
 def hold_out(clips: Sequence[Clip], share: float) -> tuple[list[Clip], list[Clip]]:

@@ -1,9 +1,11 @@
 """Sources of clips: the held-out split of a manifest, and clips of the stage by number."""
 
 import numpy as np
+import pytest
 
 from mer_jax.data.clip_sources import StageClips, hold_out
 from mer_jax.data.clips import Clip
+from mer_jax.data.stage.picture import picture
 
 
 def test_held_out_clips_are_near_their_share_and_stay_held_out():
@@ -16,6 +18,15 @@ def test_held_out_clips_are_near_their_share_and_stay_held_out():
     assert set(held) < set(hold_out(clips, 0.4)[1])
     # It stays the same in every release: a clip once held out must never be trained on.
     assert [clip.id for clip in held[:6]] == ['c0', 'c4', 'c8', 'c11', 'c15', 'c19']
+
+
+def test_pictures_of_the_stage_are_drawn_by_their_number_and_domain():
+    home, away = (StageClips(3, 'test', 5, domain) for domain in ('home', 'away'))
+    assert home[np.int64(2)].id == 'home-test-3-000002' and away[2].id == 'away-test-3-000002'
+    assert home[2].image.shape == (56, 112, 3) and home[2].video is None
+    np.testing.assert_array_equal(home[2].image, picture(3, 'test', 2).image)
+    with pytest.raises(ValueError, match="domain='abroad' must be one of home, away"):
+        StageClips(3, 'test', 5, 'abroad')[0]
 
 
 def test_clips_of_the_stage_are_drawn_by_their_number():
