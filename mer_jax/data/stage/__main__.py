@@ -1,6 +1,7 @@
-"""Writes clips of the embedded stage as films.
+"""Writes clips of the embedded stage as films, or its pictures.
 
 python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]
+python -m mer_jax.data.stage --pictures [--domain away] [--emoset] --out DIR --clips N --seed S
 """
 
 from mer_jax.data.stage.stage import main

@@ -5,13 +5,14 @@ them; every emotion is shown somewhere. In a stated share of clips one modality 
 emotion of the other valence, which is not felt, while the other two agree on the true valence.
 
     python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]
+    python -m mer_jax.data.stage --pictures [--domain away] [--emoset] --out DIR …
 
-writes clips as films with a manifest; `--write-tokenizer` trains the tokenizer again.
+write clips as films, or pictures (`picture.py`), with a manifest; `--write-tokenizer` trains the
+tokenizers of both again.
 """
 
 import argparse
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from transformers import PreTrainedTokenizerFast
 
 from mer_jax.data.clips import Clip, write_manifest
 from mer_jax.data.stage import face as stage_face
+from mer_jax.data.stage import picture_tokenizer
 from mer_jax.data.stage import voice as stage_voice
+from mer_jax.data.stage.folder import new_folder
 from mer_jax.data.stage.generator import SPLITS, generator
+from mer_jax.data.stage.picture import PICTURES
 from mer_jax.data.stage.scene import annotate, draw_scene
 from mer_jax.data.stage.tokenizer import read_tokenizer, train_tokenizer
 from mer_jax.data.stage.words import FAMILIES, QUESTION
@@ -83,17 +87,9 @@ def _corpus() -> list[str]:
 
 def write(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
     """Writes clips into a new or empty folder: films, manifest.jsonl and, if asked, sheet.png."""
-    if clips < 1:
-        raise ValueError(f'clips={clips}: there must be at least one clip to write')
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f'out={str(out)!r} must be a new or an empty folder')
     film(seed, split, 0)  # raises for a bad seed before a folder is made
-    (out / 'clips').mkdir(parents=True)
-    try:
+    with new_folder(out, clips):
         write_films(out, clips, seed, split, sheet)
-    except BaseException:
-        shutil.rmtree(out)  # a partial folder would block the next attempt
-        raise
 
 
 def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> None:
@@ -101,6 +97,7 @@ def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> No
     # Imported here because training, which only draws clips, needs no codec and no plotter.
     from mer_jax.data.stage import film as stage_film
 
+    (out / 'clips').mkdir()
     written = []
     for index in tqdm.trange(clips, desc='clips', unit='clip'):
         clip = film(seed, split, index)
@@ -115,6 +112,42 @@ def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> No
 
 def main() -> None:
     """Runs the command line."""
+    parser = _parser()
+    flags = parser.parse_args()
+    if flags.write_tokenizer == (flags.out is not None):
+        parser.error('give either --out or --write-tokenizer')
+    if not flags.pictures and (flags.domain != 'home' or flags.emoset):
+        parser.error('--domain and --emoset are for pictures: add --pictures')
+    if flags.write_tokenizer:
+        for build, file in (
+            (build_tokenizer, TOKENIZER_FILE),
+            (picture_tokenizer.build_picture_tokenizer, picture_tokenizer.TOKENIZER_FILE),
+        ):
+            build().save(str(Path(__file__).with_name(file)))
+        return
+    try:
+        _write_as_asked(flags)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+def _write_as_asked(flags: argparse.Namespace) -> None:
+    """Writes films or pictures, as the flags of the command line say."""
+    if not flags.pictures:
+        write(flags.out, flags.clips, flags.seed, flags.split, flags.sheet)
+        return
+    from mer_jax.data.stage import gallery  # imports the plotter, as write_films does
+
+    if flags.emoset:
+        gallery.write_emoset(flags.out, flags.clips, flags.seed, flags.domain)
+    else:
+        gallery.write_pictures(
+            flags.out, flags.clips, flags.seed, flags.split, flags.domain, flags.sheet
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The flags of the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m mer_jax.data.stage', description='Write clips of the embedded stage.'
     )
@@ -123,16 +156,18 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--split', choices=SPLITS, default='test')
     parser.add_argument('--sheet', action='store_true', help='also draw a contact sheet')
+    parser.add_argument('--pictures', action='store_true', help='pictures in place of films')
     parser.add_argument(
-        '--write-tokenizer', action='store_true', help='train the tokenizer again, into the package'
+        '--domain', choices=PICTURES, default='home', help='of pictures (default home)'
     )
-    flags = parser.parse_args()
-    if flags.write_tokenizer == (flags.out is not None):
-        parser.error('give either --out or --write-tokenizer')
-    if flags.write_tokenizer:
-        build_tokenizer().save(str(Path(__file__).with_name(TOKENIZER_FILE)))
-        return
-    try:
-        write(flags.out, flags.clips, flags.seed, flags.split, flags.sheet)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    parser.add_argument(
+        '--emoset',
+        action='store_true',
+        help='pictures in the folder layout of EmoSet, --clips of each split',
+    )
+    parser.add_argument(
+        '--write-tokenizer',
+        action='store_true',
+        help='train the tokenizers again, into the package',
+    )
+    return parser
