@@ -5,8 +5,10 @@ import zlib
 from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.stage.picture import picture
+from mer_jax.data.stage.picture import PICTURES, picture
 from mer_jax.data.stage.stage import draw
+
+STAGES = ('films', *PICTURES)  # what the embedded stage draws
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,3 +82,11 @@ def _moved_place(prompt: Prompt, frames: int, patches: int) -> np.ndarray:
     heard = prompt.place - own_frames * own_patches // CELL
     moved = np.where(heard < 0, frame * (patches // CELL) + cell, frames * patches // CELL + heard)
     return np.where(prompt.place < 0, -1, moved)
+
+
+def size_class(n: int) -> int:
+    """The smallest of 0, 1, 2, 3, 4, 6, 8, 12, 16, … (2^k and 3 · 2^k) that is not below n."""
+    if n < 3:
+        return n
+    power = 1 << (n - 1).bit_length()  # the power of two that is not below n
+    return power * 3 // 4 if power * 3 // 4 >= n else power

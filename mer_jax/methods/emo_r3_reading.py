@@ -1,4 +1,4 @@
-"""Reading EMO-R3's answers on the host: steps, boxed word, form, and the questions of reflection."""
+"""Reading EMO-R3's answers on the host: steps, boxed word, form, questions of the reflection."""
 
 import dataclasses
 import re
@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 from mer_jax.data.clips import Clip
+from mer_jax.data.collate import size_class
 from mer_jax.data.texts import Text
 from mer_jax.group import Array
 from mer_jax.sharding import largest_of_all
@@ -18,7 +19,6 @@ FEELING = (
     '{text}\nWhich emotion best describes the text above?\nAnswer with one word out of: {words}.'
 )
 DESCRIBES = 'Can the following text describe the image? Answer yes or no.{text}'
-SIZE = 64  # questions are padded to this many tokens, or twice, four times … as many
 
 
 @struct.dataclass
@@ -109,19 +109,12 @@ class Reader:
         too_long = length > self.most
         length[too_long] = 0
         (longest,) = largest_of_all([int(length.max())])
-        token = np.zeros((*length.shape, padded(longest, self.most)), np.int32)
+        size = min(size_class(max(longest, 1)), self.most)  # few sizes, so few programs
+        token = np.zeros((*length.shape, size), np.int32)
         for i, row in enumerate(ids):
             for j, one in enumerate(row):
                 token[i, j, : length[i, j]] = one[: length[i, j]]
         return token, length, too_long
-
-
-def padded(length: int, most: int) -> int:
-    """The size to which questions are padded: one of few, so that few programs are compiled."""
-    size = SIZE
-    while size < length:
-        size *= 2
-    return min(size, most)
 
 
 def label_of(word: str) -> str:
@@ -141,7 +134,7 @@ def parse(text: str, steps: bool = True) -> Parsed:
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last \boxed{…}, as it is, to the brace that closes it; None without one."""
+    r"""The content of the last \boxed{…}, to the brace that closes it; None without one."""
     start = text.rfind(BOX)
     depth = 1
     first = start + len(BOX)
@@ -153,10 +146,10 @@ def boxed(text: str) -> str | None:
 
 
 def has_form(text: str, parts: Sequence[str] = PARTS) -> bool:
-    r"""Whether the parts follow each other, whatever lies between; steps come at the beginning.
+    """Whether the parts follow each other, whatever lies between; steps begin the answer.
 
-    White space around <, > and / is removed first. The published expression
-    <step1>.*</step1>.*…\boxed\{.*\}.* has the same matches; searching part by part takes linear time.
+    White space around <, > and / is removed first. The published expression, <step1>.*</step1>.* and
+    so on to \boxed\{.*\}.*, has the same matches; searching part by part takes linear time.
     """
     text = re.sub(r'\s*([<>/])\s*', r'\1', text)
     at = 0

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mer_jax.data.collate import batch_prompts
+from mer_jax.data.collate import batch_prompts, size_class
 from mer_jax.data.loader import Example
 from mer_jax.data.prompts import Prompt
 from mer_jax.group import Prompts
@@ -76,11 +76,3 @@ class Batcher:
                 token[i, g, 1 : 1 + len(ids)] = ids
                 mask[i, g, 1 + openings[g] : 1 + len(ids)] = True
         return token, mask
-
-
-def size_class(n: int) -> int:
-    """The smallest of 0, 1, 2, 3, 4, 6, 8, 12, 16, … (2^k and 3 · 2^k) that is not below n."""
-    if n < 3:
-        return n
-    power = 1 << (n - 1).bit_length()  # the power of two that is not below n
-    return power * 3 // 4 if power * 3 // 4 >= n else power

@@ -7,6 +7,7 @@ import math
 
 import jax
 
+from mer_jax.data.clip_sources import STAGES
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
@@ -24,7 +25,7 @@ CHOICES = {  # a method has more of its own
     'learn.ratio': RATIOS,
     'learn.clip': CLIPS,
     'learn.aggregate': AGGREGATES,
-    'data.stage': KINDS,
+    'data.stage': STAGES,
 }
 AT_LEAST = {
     'steps': 0,

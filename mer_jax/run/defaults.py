@@ -100,7 +100,7 @@ def small_run() -> ConfigDict:
     )
 
     c.data = ConfigDict()
-    c.data.stage = 'films'  # drawn by the embedded stage: films | pictures | away (other pictures)
+    c.data.stage = 'films'  # drawn by the embedded stage: films | home | away (other pictures)
     c.data.clips = 16_384  # training clips drawn from the stage
     c.data.manifest = ''  # instead of the stage: JSON lines of clips, or KEY:FOLDER of a known set
     c.data.held_out = 0.2  # share of a manifest's clips that only evaluation uses

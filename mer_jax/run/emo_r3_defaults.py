@@ -25,8 +25,8 @@ def emo_r3(variant: str = '') -> ConfigDict:
         return stage()
     if variant not in VARIANTS:
         raise ValueError(
-            f'--config FILE:{variant}: the variants are {", ".join(VARIANTS)}; leave out :{variant} '
-            'for the embedded stage'
+            f'--config FILE:{variant}: the variants are {", ".join(VARIANTS)}; leave out '
+            f':{variant} for the embedded stage'
         )
     return published('vl')
 
@@ -53,13 +53,13 @@ def stage() -> ConfigDict:
     c.method = 'emo_r3'
     c.steps = 100  # rollouts
     c.model.family = 'vl'
-    c.data.stage = 'pictures'
+    c.data.stage = 'home'
     c.data.labels = EMOSET  # words that an answer may box
     c.data.question = QUESTION  # {labels} is replaced by the labels
     c.data.min_pixels = c.data.max_pixels = 56 * 112
-    c.data.prompt_tokens = (64, 128)
+    c.data.prompt_tokens = (32, 64, 128)
     c.cold_start.steps = 200
-    c.rollout.slow_tokens = 64
+    c.rollout.slow_tokens = 56
     c.rollout.reflection_tokens = 128  # at most, of a question of the reflection
     c.rollout.reply_tokens = 8  # at most, of a sampled answer to it
     c.rollout.reply_temperature = 0.6

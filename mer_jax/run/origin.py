@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from mer_jax.data.positions import Layout
+from mer_jax.data.stage.picture_tokenizer import picture_tokenizer
 from mer_jax.data.stage.stage import stage_tokenizer
 from mer_jax.data.tokenizer import read_tokenizer
 from mer_jax.models.checkpoint import safetensors as stored

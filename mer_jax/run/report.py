@@ -88,8 +88,8 @@ def write_report(
     and slow answers; 'gain' their paired differences (run.gain) and 'clips'; 'hardware' if the page
     is written on another machine than the run. `examples` hold 'id', 'frames' u8[n, height, width,
     3], 'subtitle', 'gold', and for 'before' and 'after' the 'fast' and the 'slow' answer as
-    Method.describe gives them; 'hit' lists the words that count as found (their category is a gold one), by
-    default the gold words themselves. `plotted` are the figures whose curves come first.
+    Method.describe gives them; 'hit' lists the words that count as found, by default the gold words
+    themselves. `plotted` are the figures whose curves come first.
     """
     order = [*LEADING, *plotted, *LAST]
     body = [_headline(results), _plane(results), _curves(records, order), _spreads(records, order)]

@@ -12,7 +12,6 @@ from mer_jax.methods.emo_r3_reading import (
     Reader,
     boxed,
     has_form,
-    padded,
     parse,
     story_of,
     view_of,
@@ -178,18 +177,6 @@ def test_a_question_that_is_too_long_is_counted_and_not_asked_and_never_cut():
         [[0]],
         [[len(ask(view_of(WHOLE), True))]],
     )
-
-
-def test_questions_are_padded_to_few_sizes():
-    assert [padded(n, 300) for n in (0, 1, 64, 65, 129, 257, 300)] == [
-        64,
-        64,
-        64,
-        128,
-        256,
-        300,
-        300,
-    ]
 
 
 def test_bytes_that_are_no_text_are_read():

@@ -1,4 +1,4 @@
-"""EMO-R3's reflection: by scoring equal to separate full prompts, by sampling parsed as published."""
+"""EMO-R3's reflection: scoring equals separate full prompts, samples are read as published."""
 
 import functools
 import types
@@ -272,7 +272,8 @@ def test_probabilities_of_a_closed_set_sum_to_one_however_small_they_are():
     ('said', 'none', 'reward'),
     [
         ('awe', 0.5, 1), (' Awe\n', 0.5, 1), ('awe.', 0.5, 0), ('fear', 0.5, 0),
-        ('none', 0.5, 0.5), ('None', 0.25, 0.25), ('', 0.5, 0.5), ('  ', 0.0, 0.0), ('none.', 0.5, 0),
+        ('none', 0.5, 0.5), ('None', 0.25, 0.25), ('', 0.5, 0.5),
+        ('  ', 0.0, 0.0), ('none.', 0.5, 0),
     ],
 )  # fmt: skip
 def test_the_published_reading_of_the_text_question(said, none, reward):
