@@ -6,7 +6,8 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 
-from mer_jax.data.clips import Clip, read_manifest, write_manifest
+from mer_jax.data.clips import TEXTS, Clip, read_manifest, write_manifest
+from mer_jax.data.formats import tfds_manifest
 from mer_jax.data.formats.tfds_manifest import Manifest, main, prepare, read_clips
 
 BYTES = {'a.mp4': b'\0film\xff', 'a.wav': b'sound', 'x.png': b'first', 'y.png': b'second', 'z': b''}
@@ -109,7 +110,8 @@ def test_a_name_inside_a_data_set_cannot_leave_the_media_folder(tmp_path, monkey
     ]
 
     def examples(self, path):
-        texts = {'id': 'a', 'subtitle': '', 'reasoning': '', 'words': ['sad'], 'cues': []}
+        texts = {'id': 'a'} | {key: '' for key in TEXTS}
+        texts |= {'words': ['sad'], 'cues': []}
         yield 0, texts | {'answer': [], 'video': hostile, 'audio': [], 'image': []}
 
     monkeypatch.setattr(Manifest, '_generate_examples', examples)
@@ -118,6 +120,15 @@ def test_a_name_inside_a_data_set_cannot_leave_the_media_folder(tmp_path, monkey
     inside = [str(path) for path in (tmp_path / 'media').iterdir()]
     assert sorted(clip.video) == sorted(inside)
     assert all('.' not in path.rpartition('/')[2] for path in inside)
+
+
+def test_a_data_set_made_before_clips_had_questions_is_read(tmp_path, monkeypatch, clips):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(tfds_manifest, 'TEXTS', ('subtitle', 'reasoning'))
+        prepared = prepare({'train': tmp_path / 'clips' / 'manifest.jsonl'}, tmp_path / 'tfds')
+    found = read_clips(prepared, 'train', tmp_path / 'media')
+    assert [clip.reasoning for clip in found] == [clip.reasoning for clip in clips]
+    assert {clip.question for clip in found} == {''}
 
 
 def test_a_missing_media_file_is_named_and_no_data_set_is_left(tmp_path, clips):
