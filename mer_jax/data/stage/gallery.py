@@ -13,6 +13,7 @@ from PIL import Image
 from mer_jax.data.clips import Clip, write_manifest
 from mer_jax.data.stage.folder import new_folder
 from mer_jax.data.stage.picture import picture
+from mer_jax.data.stage.picture_words import steps
 
 ROWS, COLUMNS = 8, 2  # of a contact sheet
 EMOSET = 'EmoSet-118K'  # the folder's name
@@ -89,10 +90,9 @@ def write_sheet(path: Path, clips: list[Clip]) -> None:
 
 def _caption(axes: matplotlib.axes.Axes, clip: Clip) -> None:
     """Gold word, gold steps and the annotator's answer, one below the other."""
-    steps = [part.partition('</')[0] for part in clip.reasoning.split('>') if '</' in part]
     lines = (
         (f'crowd: {", ".join(clip.words)}', '#2a7f3f', 'bold'),
-        *((step, '#666666', 'normal') for step in steps),
+        *((step, '#666666', 'normal') for step in steps(clip.reasoning)),
         (f'answer: {", ".join(clip.answer)}', '#a03050', 'bold'),
     )
     for line, (text, colour, weight) in enumerate(lines):

@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mer_jax.data.stage.generator import generator
 from mer_jax.data.stage.picture import PICTURES, annotate, draw_scene
-from mer_jax.data.stage.picture_words import LABELS, QUESTION
+from mer_jax.data.stage.picture_words import LABELS, QUESTION, steps
 from mer_jax.data.stage.tokenizer import read_tokenizer, train_tokenizer
 from mer_jax.data.stage.words import FAMILIES
 
@@ -49,10 +49,6 @@ def _corpus() -> list[str]:
     for domain in PICTURES:
         for index in range(500):
             rng = generator(0, 'train', index, domain)
-            lines += _steps(annotate(rng, draw_scene(rng), domain, '').reasoning)
+            # Without the tags, so that '>' never merges with the next word.
+            lines += steps(annotate(rng, draw_scene(rng), domain, '').reasoning)
     return lines
-
-
-def _steps(reasoning: str) -> list[str]:
-    """The texts inside the tags, which are lines of their own so that '>' merges with no word."""
-    return [part.partition('</')[0] for part in reasoning.split('>') if '</' in part]

@@ -76,12 +76,17 @@ def trace(
     answer.
     """
     said = EMOTIONS[answer]
-    steps = (
+    texts = (
         f'a {EMOTIONS[face].manner} face, {behind(scenery, domain)} behind.',
         pick(rng, said.feelings),
         f'{said.sign}, {said.arousal} arousal.',
     )
-    return ''.join(f'<step{place}>{step}</step{place}>' for place, step in enumerate(steps, 1))
+    return ''.join(f'<step{place}>{step}</step{place}>' for place, step in enumerate(texts, 1))
+
+
+def steps(reasoning: str) -> list[str]:
+    """The texts of the gold steps, without their tags."""
+    return [part.partition('</')[0] for part in reasoning.split('>') if '</' in part]
 
 
 def behind(scenery: str | None, domain: str) -> str:
