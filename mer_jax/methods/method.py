@@ -17,9 +17,10 @@ class Words:
     """The words that a run reads and writes, from which a method is made."""
 
     encode: Callable[[str], list[int]]  # plain text → token ids, none of them a control token
-    ask: Callable[[str, bool], list[int]]  # a user's text → chat; pictured: what follows a picture
     texts: TextReader
     wheels: Wheels | None  # of config.data.wheels; None without any
+    # A user's text → token ids of a chat; if it is pictured, of what follows the picture.
+    ask: Callable[[str, bool], list[int]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

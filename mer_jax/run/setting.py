@@ -42,7 +42,7 @@ class Setting:
         self.end = self.tokenizer.convert_tokens_to_ids(END)
         self.wheels = load_wheels(tuple(c.data.wheels)) if c.data.wheels else None
         self.texts = TextReader(self.tokenizer, self.end)
-        self.method = make_method(c, Words(self.encode, self.ask, self.texts, self.wheels))
+        self.method = make_method(c, Words(self.encode, self.texts, self.wheels, self.ask))
         self.writer = ExampleWriter(
             c, self.tokenizer, self.origin.layout, self.method, self.encode, self.end
         )

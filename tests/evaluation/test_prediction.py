@@ -19,7 +19,6 @@ from mer_jax.evaluation.prediction import (
     predict,
 )
 from mer_jax.methods.mer_r1 import OPENINGS
-from mer_jax.methods.mer_r1_reading import Parsed
 from mer_jax.predict import as_text, main
 from mer_jax.run.export import export_policy
 from mer_jax.run.setting import open_checkpoint
@@ -130,29 +129,38 @@ def test_a_flag_that_cannot_be_met_is_named(flag, value, film, monkeypatch, caps
     assert status == 2 and f'{flag}={value}' in err
 
 
-def test_samples_are_counted_and_confidence_is_the_mean_of_those_that_have_anchors(places):
-    setting, _ = open_checkpoint(str(places[1]))
-    said = [
-        Parsed('a', 'eyes down', ('sad', 'sad', 'lonely'), True),
-        Parsed('b', '', ('sad',), False),
-        Parsed('c', '', (), False),
+def said(text, think, words, formed, confidence, **scores):
+    found = {'text': text, 'think': think, 'words': words, 'formed': formed}
+    return found | {'confidence': confidence} | scores
+
+
+def test_samples_are_counted_and_confidence_is_the_mean_of_those_that_have_one():
+    samples = [
+        said('a', 'eyes down', ['sad', 'sad', 'lonely'], True, {'ekman': {'joy': 0.2, 'sad': 0.9}}),
+        said('b', '', ['sad'], False, {'ekman': {'joy': 0.4, 'sad': 0.7}}),
+        said('c', '', [], False, {}),
     ]
-    shape = len(setting.wheels.names), max(map(len, setting.wheels.categories()))
-    confidence = np.stack([np.full(shape, 0.2), np.full(shape, 0.4), np.full(shape, np.nan)])
-    confidence[:2, 0, 1] = 0.9, 0.7
-    answer = make_answer(setting, said, confidence)
+    answer = make_answer(samples)
     assert answer.emotions == {'sad': 2, 'lonely': 1} and answer.formed == 1
     assert answer.reasoning == 'eyes down' and answer.samples == ('a', 'b', 'c')
-    wheel, first = setting.wheels.names[0], setting.wheels.categories()[0]
-    assert next(iter(answer.confidence[wheel])) == first[1]
-    np.testing.assert_allclose(answer.confidence[wheel][first[1]], 0.8)
-    np.testing.assert_allclose(answer.confidence[wheel][first[0]], 0.3)
-    assert len(answer.confidence[wheel]) == len(first)
+    assert list(answer.confidence['ekman']) == ['sad', 'joy'] and answer.reflection == {}
+    np.testing.assert_allclose(answer.confidence['ekman']['sad'], 0.8)
+    np.testing.assert_allclose(answer.confidence['ekman']['joy'], 0.3)
+
+
+def test_the_rewards_of_a_reflection_are_means_over_samples():
+    samples = [
+        said('a', 'x', ['joy'], True, {}, coherence=1.0, consistency=0.5),
+        said('b', 'y', ['joy'], True, {}, coherence=0.5, consistency=0.5),
+    ]
+    answer = make_answer(samples)
+    assert answer.reflection == {'coherence': 0.75, 'consistency': 0.5}
+    assert 'reflection: coherence 0.75, consistency 0.50' in as_text('a.png', {'slow': answer}, 2)
 
 
 def test_disagreement_is_what_only_one_of_them_names():
-    fast = Answer({'sad': 1, 'angry': 1}, '', 1, ('',), {})
-    slow = Answer({'sad': 1, 'lonely': 1}, 'eyes down', 1, ('',), {'ekman': {'sad': 0.5}})
+    fast = Answer({'sad': 1, 'angry': 1}, '', 1, ('',), {}, {})
+    slow = Answer({'sad': 1, 'lonely': 1}, 'eyes down', 1, ('',), {'ekman': {'sad': 0.5}}, {})
     answers = {'fast': fast, 'slow': slow}
     assert disagreement(answers) == {'fast': ['angry'], 'slow': ['lonely']}
     text = as_text('a.mp4', answers, 1)

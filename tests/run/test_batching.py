@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mer_jax.run.batching import size_class
+from mer_jax.data.collate import size_class
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.setting import Setting
 

@@ -45,9 +45,15 @@ def records(steps=30):
     return cold + train
 
 
+def said(text, think, *words, formed=True, **scores):
+    return {'text': text, 'think': think, 'words': list(words), 'formed': formed} | scores
+
+
 def example(**changed):
-    slow = '<think>a low voice</think><answer>sad, lonely</answer>'
-    answers = {'fast': ['sad', 'happy'], 'slow': slow}
+    answers = {
+        'fast': said('<think></think><answer>sad, happy</answer>', '', 'sad', 'happy'),
+        'slow': said('<think>a low …', 'a low voice', 'sad', 'lonely'),
+    }
     frames = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
     plain = {'id': 'test/1', 'frames': frames, 'subtitle': 'I am fine.', 'gold': ['sad', 'upset']}
     return plain | {'before': answers, 'after': answers} | changed
@@ -216,9 +222,25 @@ def test_words_are_hits_if_gold_or_named_as_hits(page):
 
 
 def test_a_slow_text_without_its_tags_is_shown_as_it_is(page):
-    broken = {'fast': [], 'slow': '<think>went on and on'}
+    broken = {'fast': said('', ''), 'slow': said('<think>went on and on', '', formed=False)}
     text = Page(page({}, [], [example(before=broken, after=broken)])).text
     assert text.count('<think>went on and on') == 2 and text.count('names nothing') == 4
+
+
+def test_the_scores_of_a_reflection_are_shown_with_the_answer(page):
+    slow = said('…', 'a beaming face', 'joy', coherence=1.0, consistency=0.25)
+    answers = {'fast': said('', ''), 'slow': slow}
+    text = Page(page({}, [], [example(before=answers, after=answers)])).text
+    assert text.count('coherence 1.00, consistency 0.25') == 2
+
+
+def test_a_score_that_fast_answers_lack_has_an_empty_cell(page):
+    result = results()
+    for moment in ('cold_start', 'end'):
+        result[moment]['slow'] |= {'coherence': 0.5, 'coherence_se': 0.01}
+    table = terminal_table(result).splitlines()
+    assert 'coherence' in table[0] and '0.500 ± 0.010' in table[3] and '0.500' not in table[1]
+    assert Page(page(result)).text.count('0.500 ± 0.010') == 2
 
 
 def test_frames_are_embedded_side_by_side(page):

@@ -1,5 +1,6 @@
 """The clips, the title and the commit that a report shows."""
 
+import functools
 import pathlib
 import subprocess
 import types
@@ -10,8 +11,9 @@ import pytest
 from mer_jax.data.clips import Clip
 from mer_jax.data.stage import stage
 from mer_jax.data.wheels.wheel import load_wheels
+from mer_jax.methods.mer_r1 import is_right
 from mer_jax.run import report_content
-from mer_jax.run.report_content import commit, example_clips, frames_of, right_words, title_of
+from mer_jax.run.report_content import commit, example_clips, right_words, shown_pictures, title_of
 
 FRAMES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
@@ -22,14 +24,14 @@ def setting(config):
     return types.SimpleNamespace(
         config=config,
         test_clips=clips,
-        wheels=load_wheels(('ekman',)),
-        method=types.SimpleNamespace(title='MER-R1'),
+        method=types.SimpleNamespace(
+            title='MER-R1', right=functools.partial(is_right, load_wheels(('ekman',)))
+        ),
     )
 
 
 def row(name, *words):
-    slow = {'words': words, 'text': f'<answer>{", ".join(words)}</answer>'}
-    return {'id': name, 'gold': ('sad',), 'fast': {'words': words[:1]}, 'slow': slow}
+    return {'id': name, 'gold': ('sad',), 'fast': {'words': words[:1]}, 'slow': {'words': words}}
 
 
 def test_the_first_clips_are_shown_with_their_answers_before_and_after(setting):
@@ -43,8 +45,8 @@ def test_the_first_clips_are_shown_with_their_answers_before_and_after(setting):
         'subtitle': 'Fine.',
         'gold': ['sad'],
         'hit': ['sad'],
-        'before': {'fast': ('happy',), 'slow': '<answer>happy</answer>'},
-        'after': {'fast': ('sad',), 'slow': '<answer>sad</answer>'},
+        'before': {'fast': {'words': ('happy',)}, 'slow': {'words': ('happy',)}},
+        'after': {'fast': {'words': ('sad',)}, 'slow': {'words': ('sad',)}},
     }
 
 
@@ -56,12 +58,13 @@ def test_words_in_a_category_of_a_gold_word_are_right(setting):
     ]
 
 
-def test_frames_come_from_arrays_and_films_and_a_sound_has_none(tmp_path):
-    assert frames_of(Clip('a', video=FRAMES), 2.0) is FRAMES
-    assert frames_of(Clip('a', audio='a.wav'), 2.0).shape[0] == 0
+def test_frames_come_from_arrays_films_and_images_and_a_sound_has_none(tmp_path):
+    assert (shown_pictures(Clip('a', image=FRAMES[0]), 2.0) == FRAMES[:1]).all()
+    assert shown_pictures(Clip('a', video=FRAMES), 2.0) is FRAMES
+    assert shown_pictures(Clip('a', audio='a.wav'), 2.0).shape[0] == 0
     stage.write(tmp_path / 'films', clips=1, seed=5, split='test', sheet=False)
     film = next((tmp_path / 'films').rglob('*.mp4'))
-    frames = frames_of(Clip('a', video=str(film)), 2.0)
+    frames = shown_pictures(Clip('a', video=str(film)), 2.0)
     assert frames.dtype == np.uint8 and 1 <= len(frames) <= 6
 
 
