@@ -10,7 +10,7 @@ import numpy as np
 
 ONE = ('video', 'audio')  # media of which a clip has at most one
 MEDIA = (*ONE, 'image')
-TEXTS = ('subtitle', 'question', 'reasoning')
+TEXTS = ('subtitle', 'question', 'reasoning', 'source')
 LISTS = ('words', 'cues', 'answer')
 
 
@@ -30,6 +30,7 @@ class Clip:
     cues: tuple[str, ...] = ()  # sentences about face, voice and words
     reasoning: str = ''  # gold reasoning trace
     answer: tuple[str, ...] = ()  # gold emotion words after the reasoning
+    source: str = ''  # film, speaker or dialogue; clips of one source stay on one side of a split
 
     @property
     def images(self) -> tuple[np.ndarray | str, ...]:
@@ -49,8 +50,8 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
 
     Keys: id, words (required), video, audio, image (a path or a list of them), subtitle,
-    question, cues, reasoning, answer. A line that breaks a rule raises ValueError with file, line,
-    key, value and rule.
+    question, cues, reasoning, answer, source. A line that breaks a rule raises ValueError with
+    file, line, key, value and rule.
     """
     path = Path(path)
     line_of, clips = {}, []

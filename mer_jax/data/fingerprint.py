@@ -1,20 +1,24 @@
 """Short digests that change when clips or their media files change."""
 
+import hashlib
 import os
 import zlib
 from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
 
+HEAD = 1 << 16  # bytes at the beginning of a file
+
 
 def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
-    """Eight hex digits of ids, texts shown and gold words; with `files`, of media files too."""
+    """Eight hex digits of ids, texts shown, gold words and sources; with `files`, of files too."""
     crc = 0
     for clip in clips:
         stats = [file_stat(file) for file in clip.media if files and isinstance(file, str)]
-        about = (clip.id, clip.subtitle, clip.words, stats)
-        if clip.question:  # without one the digest is that of earlier releases
-            about = (*about, clip.question)
+        about = clip.id, clip.subtitle, clip.words, stats
+        # Clips without a source or a question of their own keep their digest.
+        about += (clip.source,) if clip.source else ()
+        about += ('question', clip.question) if clip.question else ()
         crc = zlib.crc32(repr(about).encode(), crc)
     return f'{crc:08x}'
 
@@ -26,3 +30,13 @@ def file_stat(file: str) -> tuple[str, int, int] | tuple[str]:
     except OSError:
         return (file,)
     return (file, stat.st_size, stat.st_mtime_ns)
+
+
+def file_content(file: str) -> str | None:
+    """Size and hash of the beginning of a file, the same wherever it is; None if it is missing."""
+    try:
+        with open(file, 'rb') as opened:
+            head, size = opened.read(HEAD), os.stat(opened.fileno()).st_size
+    except OSError:
+        return None
+    return f'{size}-{hashlib.sha256(head).hexdigest()[:16]}'

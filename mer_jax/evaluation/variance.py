@@ -1,7 +1,7 @@
 """The variance of fast and slow answers, from clips answered many times in both modes.
 
     setting, policy = open_checkpoint('runs/first')
-    _, clips = choose_clips(setting.config)
+    clips = choose_clips(setting.config).test
     samples = sample(setting, policy, [clips[i] for i in range(64)], size=16)
     decompose(samples.score_nmgx)
 

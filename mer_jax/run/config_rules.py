@@ -27,6 +27,7 @@ CHOICES = {  # a method has more of its own
     'learn.aggregate': AGGREGATES,
     'data.stage': STAGES,
 }
+POLICIES = ('last', 'best')
 AT_LEAST = {
     'steps': 0,
     'prompts_per_step': 1,
@@ -53,6 +54,9 @@ AT_LEAST = {
     'evaluate.batch': 1,
     'every.save': 1,
     'every.keep': 1,
+    'every.validate': 0,
+    'validation.clips': 2,
+    'early_stop': 0,
 }
 ABOVE_ZERO = (
     'data.fps',
@@ -87,6 +91,7 @@ def check_config(c) -> None:
     check_data(c.data)
     for key, example in method.WORDS.items():
         check_words(key, tuple(values[key]), example)
+    check_validation(c)
     check_batches(c)
     for section in ('text', 'vision', 'audio'):
         check_sizes_given(c.model[section], section)
@@ -139,6 +144,11 @@ def check_data(data) -> None:
         raise ValueError(
             f'data.held_out={data.held_out}: must be a share between 0 and 1, e.g. 0.2'
         )
+    if not 0 < data.validation < 1:
+        raise ValueError(
+            f'data.validation={data.validation}: must be a share between 0 and 1, e.g. 0.05; '
+            'every.validate=0 leaves no clips aside'
+        )
     tokens = tuple(data.prompt_tokens)
     if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
         raise ValueError(
@@ -152,6 +162,26 @@ def check_data(data) -> None:
         raise ValueError(
             f'data.min_pixels={data.min_pixels}: must not be above '
             f'data.max_pixels={data.max_pixels}'
+        )
+
+
+def check_validation(c) -> None:
+    """Checks the keys that need validations."""
+    if c.evaluate.policy not in POLICIES:
+        raise ValueError(
+            f'evaluate.policy={c.evaluate.policy!r}: must be one of {", ".join(POLICIES)}'
+        )
+    if c.every.validate:
+        return
+    if c.early_stop:
+        raise ValueError(
+            f'early_stop={c.early_stop}: counts validations, but every.validate=0 makes none; set '
+            'every.validate, e.g. 50, or early_stop=0'
+        )
+    if c.evaluate.policy == 'best':
+        raise ValueError(
+            "evaluate.policy='best': validations decide which policy is the best, but "
+            "every.validate=0 makes none; set every.validate, e.g. 50, or evaluate.policy='last'"
         )
 
 

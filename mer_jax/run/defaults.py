@@ -38,6 +38,8 @@ def sft(variant: str = '') -> ConfigDict:
     """The cold start alone: no updates of reinforcement learning."""
     c = mer_r1(variant)
     c.steps = 0
+    c.every.validate = 0
+    c.evaluate.policy = 'last'
     return c
 
 
@@ -104,6 +106,7 @@ def small_run() -> ConfigDict:
     c.data.clips = 16_384  # training clips drawn from the stage
     c.data.manifest = ''  # instead of the stage: JSON lines of clips, or KEY:FOLDER of a known set
     c.data.held_out = 0.2  # share of a manifest's clips that only evaluation uses
+    c.data.validation = 0.05  # share of the others to validate on, where every.validate > 0
     c.data.max_bad_clips = 10  # damaged clips are skipped up to this number
     c.data.prompt_tokens = (120,)  # a batch is padded to the first of these that holds it
     c.data.system = ''  # system message; '' = the default of the chat template, if it has one
@@ -162,9 +165,18 @@ def small_run() -> ConfigDict:
     c.evaluate.batch = 64
     c.evaluate.temperature = 0.9
     c.evaluate.top_p = 0.9
+    c.evaluate.policy = 'last'  # last | best: the policy evaluated and exported at the end
+
+    c.validation = ConfigDict()
+    c.validation.clips = 64  # at most
+    c.validation.score = ''  # of slow answers, the higher the better; '' = that of the method
+    c.early_stop = 0  # validations without a better score after which training stops; 0: never
 
     c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))  # -1: all devices that the others leave
-    c.every = ConfigDict(dict(save=25, keep=2))  # updates between saves; saves kept
+    c.every = ConfigDict()
+    c.every.save = 25  # updates
+    c.every.keep = 2  # saves kept
+    c.every.validate = 0  # updates of reinforcement learning between validations; 0: none
     c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
     return c
 
@@ -209,6 +221,9 @@ def published(family: str) -> ConfigDict:
     c.optim.learning_rate = 2e-6
     c.optim.b2 = 0.999
     c.evaluate.batch = 32
+    c.evaluate.policy = 'best'
+    c.every.validate = 50
+    c.validation.clips = 256
     c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # weights and moments over all devices
     c.export = True
     return c

@@ -32,7 +32,14 @@ class Setting:
     Without clips it can still answer prompts.
     """
 
-    def __init__(self, c, train_clips=(), test_clips=(), damages: Damages | None = None):
+    def __init__(
+        self,
+        c,
+        train_clips=(),
+        test_clips=(),
+        validation_clips=(),
+        damages: Damages | None = None,
+    ):
         self.config = c
         self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
         self.origin = open_origin(c.model, c.data.stage)
@@ -47,7 +54,8 @@ class Setting:
             c, self.tokenizer, self.origin.layout, self.method, self.encode, self.end
         )
         self.batcher = Batcher(self.writer, self.spec)
-        self.train_clips, self.test_clips, self.damages = train_clips, test_clips, damages
+        self.train_clips, self.test_clips = train_clips, test_clips
+        self.validation_clips, self.damages = validation_clips, damages
 
     def ask(self, text: str, pictured: bool) -> list[int]:
         """Token ids of a chat in which the user says a text, as far as the answer.

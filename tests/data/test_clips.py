@@ -31,6 +31,7 @@ def test_a_manifest_gives_back_the_clips_that_were_written(tmp_path):
             cues=('The face is wide.',),
             question='What do they feel?',
             reasoning='face wide: happy.',
+            source='film 7',
         ),
     ]
     write_manifest(tmp_path / 'manifest.jsonl', clips)
@@ -81,6 +82,7 @@ def test_blank_lines_and_null_media_are_skipped(tmp_path):
         (GOOD | {'id': 'b', 'cues': [1]}, 'cues=[1]'),
         (GOOD | {'id': 'b', 'subtitle': 3}, 'subtitle=3 must be a string'),
         (GOOD | {'id': 'b', 'question': ['Why?']}, "question=['Why?'] must be a string"),
+        (GOOD | {'id': 'b', 'source': 7}, 'source=7 must be a string'),
         (GOOD | {'id': 'b', 'subtitle': '\ud800'}, 'surrogates not allowed'),
         (GOOD | {'id': '\udcff'}, 'surrogates not allowed'),
         (GOOD | {'id': 'b', 'vidoe': 'b.mp4'}, "vidoe='b.mp4' is not a key"),

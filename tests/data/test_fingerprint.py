@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.fingerprint import content_of_clips, file_stat
+from mer_jax.data.fingerprint import HEAD, content_of_clips, file_content, file_stat
 
 
 @pytest.fixture
@@ -27,9 +27,15 @@ def test_the_digest_of_given_clips_stays_the_same_in_every_release():
 
 @pytest.mark.parametrize(
     'change',
-    [{'id': 'b'}, {'subtitle': 'Ah.'}, {'question': 'Why?'}, {'words': ('sad', 'lonely')}],
+    [
+        {'id': 'b'},
+        {'subtitle': 'Ah.'},
+        {'question': 'Why?'},
+        {'words': ('sad', 'lonely')},
+        {'source': 'film 7'},
+    ],
 )
-def test_an_id_a_subtitle_a_question_and_a_gold_word_change_the_digest(clip, change):
+def test_an_id_a_text_a_gold_word_and_a_source_change_the_digest(clip, change):
     changed = dataclasses.replace(clip, **change)
     assert content_of_clips([changed]) != content_of_clips([clip])
 
@@ -59,3 +65,14 @@ def test_a_file_is_known_by_its_size_and_time_and_a_missing_one_by_its_path(tmp_
     path.write_text('abc')
     os.utime(path, ns=(5, 7))
     assert file_stat(str(path)) == (str(path), 3, 7)
+
+
+def test_a_copy_of_a_file_has_its_content_and_another_file_has_not(tmp_path):
+    film, copy, longer, other = (tmp_path / name for name in ('a.mp4', 'b.mp4', 'c.mp4', 'd.mp4'))
+    film.write_bytes(bytes(HEAD + 5))
+    copy.write_bytes(bytes(HEAD + 5))
+    longer.write_bytes(bytes(HEAD + 6))
+    other.write_bytes(b'x' + bytes(HEAD + 4))
+    assert file_content(str(film)) == file_content(str(copy))
+    assert len({file_content(str(path)) for path in (film, longer, other)}) == 3
+    assert file_content(str(tmp_path / 'gone.mp4')) is None

@@ -87,7 +87,7 @@ def test_confidence_is_compared_with_gold():
 def test_samples_of_a_clip_do_not_depend_on_its_batch(module_config, tmp_path):
     small.write_run(small.shrink(module_config), tmp_path / 'run')
     setting, policy = open_checkpoint(str(tmp_path / 'run'))
-    _, held_out = choose_clips(setting.config)
+    held_out = choose_clips(setting.config).test
     clips = [held_out[i] for i in range(3)]
     alone, together = (sample(setting, policy, clips, 4, batch=batch) for batch in (1, 4))
     assert (alone.text_nmg == together.text_nmg).all()

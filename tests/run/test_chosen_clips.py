@@ -20,7 +20,7 @@ def manifest_of(path, count, **more):
 
 
 def test_trained_and_held_out_clips_never_meet(config):
-    train, test = choose_clips(config)
+    train, test, _ = choose_clips(config)
     assert len(train) == config.data.clips and len(test) == config.evaluate.clips
     # Another name is not enough: what is seen and heard must differ.
     heard = {train[i].audio.tobytes() for i in range(40)}
@@ -31,7 +31,7 @@ def test_trained_and_held_out_clips_never_meet(config):
 def test_a_manifest_is_split_and_at_most_evaluate_clips_are_evaluated(config, tmp_path):
     path = manifest_of(tmp_path / 'clips.jsonl', 60, reasoning='eyes down')
     changed(config, data__manifest=path, evaluate__clips=4)
-    train, test = choose_clips(config)
+    train, test, _ = choose_clips(config)
     assert len(test) == 4 and 40 <= len(train) <= 56
     assert not {clip.id for clip in train} & {clip.id for clip in test}
 
@@ -45,7 +45,7 @@ def test_a_published_set_is_read_in_its_own_layout(config, tmp_path):
         rows.append(f'sample_{number:08},"[sad, lonely]"')
     (folder / 'ovlabel.csv').write_text('\n'.join(rows))
     config.data.manifest, config.cold_start.steps = f'ov_merd_plus:{tmp_path}', 0
-    train, test = choose_clips(config)
+    train, test, _ = choose_clips(config)
     assert len(train) + len(test) == 30 and train[0].words == ('sad', 'lonely')
     assert train[0].video.endswith('.mp4')
     config.data.manifest = f'ov_merd_plus:{tmp_path / "nowhere"}'
@@ -86,5 +86,40 @@ def test_imitation_without_gold_traces_is_refused_and_without_imitation_they_are
     changed(config, data__manifest=path)
     with pytest.raises(ValueError, match=r"cold_start\.steps=170: .* has 'reasoning'.*steps=0"):
         choose_clips(config)
-    train, test = choose_clips(changed(config, cold_start__steps=0))
+    train, test, _ = choose_clips(changed(config, cold_start__steps=0))
     assert len(train) + len(test) == 40
+
+
+def test_without_validations_no_clip_is_left_aside_for_them(config, tmp_path):
+    assert len(choose_clips(config).validation) == 0
+    path = manifest_of(tmp_path / 'clips.jsonl', 60, reasoning='eyes down')
+    chosen = choose_clips(changed(config, data__manifest=path))
+    assert chosen.validation == [] and len(chosen.train) + len(chosen.test) == 60
+
+
+def test_validation_clips_of_the_stage_are_drawn_apart(config):
+    changed(config, every__validate=10, validation__clips=5)
+    train, test, validation = choose_clips(config)
+    assert len(validation) == 5 and validation[0].id.startswith('validation-0-')
+    heard = validation[0].audio.tobytes()
+    assert heard not in (train[0].audio.tobytes(), test[0].audio.tobytes())
+
+
+def test_validation_clips_of_a_manifest_come_from_its_training_clips(config, tmp_path):
+    path = manifest_of(tmp_path / 'clips.jsonl', 100, reasoning='eyes down')
+    before = choose_clips(changed(config, data__manifest=path))
+    chosen = choose_clips(changed(config, every__validate=10, data__validation=0.2))
+    assert chosen.test == before.test
+    ids = [{clip.id for clip in side} for side in (chosen.train, chosen.validation, before.train)]
+    assert ids[0] | ids[1] == ids[2] and not ids[0] & ids[1] and len(ids[1]) > 5
+    few = choose_clips(changed(config, validation__clips=3))
+    assert few.validation == chosen.validation[:3] and few.train == chosen.train
+
+
+def test_a_share_that_leaves_too_few_clips_to_validate_on_is_refused(config, tmp_path):
+    path = manifest_of(tmp_path / 'clips.jsonl', 6, reasoning='eyes down')
+    changed(config, data__manifest=path, every__validate=10, data__validation=0.001)
+    with pytest.raises(ValueError) as raised:
+        choose_clips(config)
+    for part in ('data.validation=0.001 leaves 0 of the 6', path, 'needs two', 'every.validate=0'):
+        assert part in str(raised.value)

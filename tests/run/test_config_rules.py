@@ -27,6 +27,11 @@ RULES = [
     ('rollout.group', 1, ['rollout.group=1', 'at least two branches']),
     ('data.held_out', 0.0, ['data.held_out=0.0', 'between 0 and 1']),
     ('data.held_out', 1.0, ['data.held_out=1.0', 'between 0 and 1']),
+    ('data.validation', 0.0, ['data.validation=0.0', 'between 0 and 1', 'every.validate=0']),
+    ('data.validation', 1.0, ['data.validation=1.0', 'between 0 and 1']),
+    ('early_stop', 3, ['early_stop=3', 'every.validate=0 makes none', 'or early_stop=0']),
+    ('evaluate.policy', 'first', ["evaluate.policy='first'", 'one of last, best']),
+    ('evaluate.policy', 'best', ["evaluate.policy='best'", 'every.validate=0', "='last'"]),
     ('optim.b2', 1.0, ['optim.b2=1.0', 'below 1']),
     ('data.prompt_tokens', (), ['data.prompt_tokens=()', 'at least 1 token']),
     ('data.prompt_tokens', (9, 0), ['data.prompt_tokens=(9, 0)', 'at least 1 token']),
@@ -105,6 +110,10 @@ def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, 
 )
 def test_the_border_of_a_rule_is_allowed(config, key, value):
     check_config(changed(config, **{key: value}))
+
+
+def test_validations_allow_an_early_stop_and_the_best_policy(config):
+    check_config(changed(config, every__validate=5, early_stop=3, evaluate__policy='best'))
 
 
 def test_batches_divide_over_data_and_fsdp_but_not_over_tensor(config):
