@@ -13,6 +13,8 @@ from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import gather_rows
 
+NOT_ASKED = ('data.validation', 'evaluate.policy')  # keys of those sections that decide no answer
+
 
 def evaluate_once(
     setting: Setting, policy: Omni, workdir: pathlib.Path, title: str, updates: int
@@ -25,6 +27,7 @@ def evaluate_once(
     c = setting.config
     deciding = flat(c.data, 'data.') | flat(c.evaluate, 'evaluate.')
     deciding |= {'updates': updates, 'rollout.slow_tokens': c.rollout.slow_tokens}
+    deciding = {key: deciding[key] for key in deciding if key not in NOT_ASKED}
     deciding = json.loads(json.dumps(deciding))
     path = workdir / f'evaluation_{title}.json'
     writes = jax.process_index() == 0

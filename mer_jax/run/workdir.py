@@ -15,6 +15,7 @@ from mer_jax.run.config_rules import flat
 from mer_jax.run.records import write_whole
 
 CONTENT = 'content of data.manifest'
+VALIDATED = 'data.validation where every.validate is above 0'
 FIXED = (
     'seed',
     'method',
@@ -25,9 +26,14 @@ FIXED = (
     'data.held_out',
     'data.wheels',
     CONTENT,
+    VALIDATED,
 )
 ONCE_TRAINED = ('learn.train', 'cold_start.')  # keys, or their beginnings, fixed once RL has begun
-UNNAMED = {'method': 'mer_r1', 'learn.train': 'decoder'}  # of runs older than these keys
+UNNAMED = {  # of runs older than these keys
+    'method': 'mer_r1',
+    'learn.train': 'decoder',
+    VALIDATED: 0.0,
+}
 
 
 def claim_workdir(
@@ -39,7 +45,9 @@ def claim_workdir(
     method, seed or data. Without `write` it only checks.
     """
     content = content_of_clips(clips) if c.data.manifest else None
-    now = json.loads(json.dumps(flat(c) | sizes(spec) | {CONTENT: content}))
+    share = c.data.validation if c.data.manifest and c.every.validate else 0.0
+    more = {VALIDATED: share, CONTENT: content}
+    now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
     path = workdir / 'config.json'
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(

@@ -43,6 +43,8 @@ def test_an_evaluation_is_made_once(made, config, tmp_path):
         ('rollout.slow_tokens', 9, True),
         ('learn.kl', 0.5, False),
         ('every.save', 1, False),
+        ('evaluate.policy', 'best', False),
+        ('data.validation', 0.5, False),
     ],
 )
 def test_it_is_made_again_where_clips_are_asked_otherwise(

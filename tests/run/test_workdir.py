@@ -81,6 +81,26 @@ def test_another_run_is_refused_and_nothing_is_written(tmp_path, config, key, va
     assert [path.name for path in tmp_path.iterdir()] == ['config.json']
 
 
+def test_clips_to_validate_on_cannot_be_taken_from_a_manifest_once_the_run_has_begun(
+    tmp_path, config
+):
+    changed(config, data__manifest='clips.jsonl')
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    held = json.loads((tmp_path / 'config.json').read_text())
+    del held['data.validation where every.validate is above 0']  # of before the key was there
+    (tmp_path / 'config.json').write_text(json.dumps(held))
+    assert claim_workdir(tmp_path, changed(config, data__validation=0.3), tiny.SPEC)
+    changed(config, every__validate=10)
+    with pytest.raises(ValueError, match=r'data\.validation where .*=0\.3, but .* run with 0\.0'):
+        claim_workdir(tmp_path, config, tiny.SPEC)
+
+
+def test_a_run_on_the_stage_may_validate_later(tmp_path, config):
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    lines = claim_workdir(tmp_path, changed(config, every__validate=10), tiny.SPEC)
+    assert lines == ['every.validate=10 (was 0)']
+
+
 def test_other_sizes_of_the_model_are_refused(tmp_path, config):
     claim_workdir(tmp_path, config, tiny.SPEC)
     larger = dataclasses.replace(tiny.SPEC, text=dataclasses.replace(tiny.TEXT, vocab_size=128))
