@@ -1,14 +1,16 @@
-"""Evaluation of a run on its held-out clips."""
+"""Answers of a policy to clips, block by block, and their scores."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import tqdm
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.loader import Damaged, prepare_or_name
+from mer_jax.data.loader import Damaged, Example, prepare_or_name
 from mer_jax.data.media.container import MediaError
 from mer_jax.evaluation.answers import MODES, answerer
 from mer_jax.evaluation.metrics import accuracy_figures, resample
@@ -18,16 +20,16 @@ from mer_jax.run.gain import label_counts, scores_of
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import gather_rows
 
+THREADS = 2  # that prepare media, as in training
+
 
 def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dict]]:
     """Scores of fast and slow answers on the held-out clips, and what was answered to each.
 
     The scores are those of `summary`. Raises MediaError when fewer than two clips can be used.
     """
-    clips, rows = setting.test_clips, []
-    prepare, told = setting.writer.example, f'evaluate, {title}'
-    for block, _ in answer_blocks(setting, policy, clips, told, prepare):
-        rows += block
+    clips, told = setting.test_clips, f'evaluate, {title}'
+    rows = answer_all(setting, policy, clips, told)
     if len(rows) < 2:
         raise MediaError(
             f'{len(rows)} of the {len(clips)} held-out clips can be used, and a standard error '
@@ -37,33 +39,74 @@ def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dic
     return summary(rows, setting.method.scored, setting.method.labels), rows
 
 
+def answer_all(
+    setting: Setting, policy: Omni, clips: Sequence[Clip], title: str, cached: bool = True
+) -> list[dict]:
+    """The answers to all clips that can be used and whose answers the method can score."""
+    blocks = answer_blocks(setting, policy, clips, title, setting.writer.example, cached=cached)
+    return [row for rows, _ in blocks for row in rows]
+
+
 def answer_blocks(
-    setting: Setting, policy: Omni, clips: Sequence[Clip], title: str, prepare, start: int = 0
+    setting: Setting,
+    policy: Omni,
+    clips: Sequence[Clip],
+    title: str,
+    prepare: Callable,
+    start: int = 0,
+    cached: bool = True,
 ) -> Iterator[tuple[list[dict], list[dict]]]:
     """The answers to each block of config.evaluate.batch clips, from block `start` on.
 
     With them come the clips of the block that cannot be used, {'id', 'reason'}. An answer depends
-    on the clip, the seed and the policy only.
+    on the clip, the seed and the policy only. Threads prepare the media of the next block while the
+    devices answer a block. `cached`: features of media are kept in data.cache.
     """
     size, processes = setting.config.evaluate.batch, jax.process_count()
-    share, cache = size // processes, open_cache(setting, policy)
+    share, cache = size // processes, open_cache(setting, policy) if cached else None
     answer_clips = answerer(setting, policy, cache)
     prepare = functools.partial(prepare, cache=cache)
     firsts = range(start * size, len(clips), size)
-    with tqdm.tqdm(
-        total=len(clips), initial=start * size, desc=title, unit='clip', dynamic_ncols=True
-    ) as bar:
-        for first in firsts:
-            # Every process takes part in every block, though its own clips may be damaged or none.
-            own = first + jax.process_index() * share
-            mine = range(min(own, len(clips)), min(own + share, len(clips)))
-            examples = [prepare_or_name(prepare, clips[number]) for number in mine]
+    # Every process takes part in every block, though its own clips may be damaged or none.
+    owns = [first + jax.process_index() * share for first in firsts]
+    numbers = [range(min(own, len(clips)), min(own + share, len(clips))) for own in owns]
+
+    def prepared(number: int) -> Example | Damaged:
+        return prepare_or_name(prepare, clips[number])
+
+    with (
+        tqdm.tqdm(
+            total=len(clips), initial=start * size, desc=title, unit='clip', dynamic_ncols=True
+        ) as bar,
+        contextlib.closing(prepared_ahead(prepared, numbers)) as blocks,
+    ):
+        for first, examples in zip(firsts, blocks, strict=True):
             usable = [example for example in examples if setting.damages.accept(example)]
             damaged = [
                 dataclasses.asdict(example) for example in examples if isinstance(example, Damaged)
             ]
             yield gather_rows(answer_clips(usable, share)), gather_rows(damaged)
             bar.update(min(size, len(clips) - first))
+
+
+def prepared_ahead(prepare: Callable, blocks: Iterable[Iterable]) -> Iterator[list]:
+    """[prepare(item), …] of each block in order, while threads prepare the block after it.
+
+    An error of `prepare` is raised in the place of its block. When the iterator is closed, items
+    that are not begun are dropped.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(THREADS, 'prepare')
+    try:
+        current = None
+        for block in blocks:
+            following = [pool.submit(prepare, item) for item in block]
+            if current is not None:
+                yield [waiting.result() for waiting in current]
+            current = following
+        if current is not None:
+            yield [waiting.result() for waiting in current]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def summary(rows: list[dict], scored: Sequence[str], labels: Sequence[str] = ()) -> dict:
