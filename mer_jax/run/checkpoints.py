@@ -1,7 +1,10 @@
 """Orbax checkpoints of {state, data iterator}: save, restore the last one that can be read."""
 
+import dataclasses
+import json
 import logging
 import pathlib
+from collections.abc import Callable
 
 import grain
 import jax
@@ -16,17 +19,37 @@ class DamagedCheckpoints(ValueError):
     """No checkpoint of a folder can be read."""
 
 
+@dataclasses.dataclass(frozen=True)
+class LatestAndBest:
+    """Tells Orbax which checkpoints to keep: the latest ones, and the best one so far."""
+
+    keep: int
+    is_best: Callable[[int], bool]  # of a step
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        first = len(checkpoints) - self.keep
+        return [n >= first or self.is_best(saved.step) for n, saved in enumerate(checkpoints)]
+
+
+def no_best(step: int) -> bool:
+    """Says of each step that it is not the best, for stages that compare none."""
+    return False
+
+
 class Checkpoints:
     """The checkpoints of one stage in a folder.
 
     A state is any pytree; its leaves are stored under their paths ('policy.decoder…'), so a
     checkpoint is readable without this package. An unfinished checkpoint, left by a kill, is never
-    listed.
+    listed. Older checkpoints are removed once a newer one is complete, but `keep` of them and the
+    one whose step `is_best` are kept.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int):
+    def __init__(self, folder: pathlib.Path, keep: int, is_best: Callable[[int], bool] = no_best):
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            preservation_policy=LatestAndBest(keep, is_best),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
         )
         self.folder = folder.absolute()
         handlers = {
@@ -87,14 +110,13 @@ class Checkpoints:
 
 
 def load_policy(run: pathlib.Path, like):
-    """The last policy that a run saved, with the shapes, types and shardings of `like`.
+    """The policy that the results of a run are of, else the last one that it saved.
 
-    Raises ValueError if the folder holds no checkpoint of a run.
+    Shapes, types and shardings are those of `like`. Raises ValueError if the folder holds no
+    checkpoint of a run.
     """
     for folder in (run / 'train', run / 'cold_start'):
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        handlers = {'state': ocp.PyTreeCheckpointHandler()}
-        manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+        manager = open_to_read(folder)
         step = manager.latest_step() if folder.exists() else None
         if step is None:
             continue
@@ -102,17 +124,46 @@ def load_policy(run: pathlib.Path, like):
             log.warning(
                 '%s: holds no checkpoint of train; the policy of its cold start is used', run
             )
-        wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
-        try:
-            return read_leaves(manager, step, wanted, like)
-        except Exception as error:  # Orbax raises errors of many types for damaged files
-            raise DamagedCheckpoints(
-                f'{folder / str(step)}: cannot be read ({one_line(error)}); restore it from a '
-                'copy, or remove it so that the previous one is used'
-            ) from None
+        best = evaluated_best(run) if folder.name == 'train' else None
+        if best is not None and best not in manager.all_steps():
+            told = '%s: the best policy (update %d) is not kept any more; update %d is used'
+            log.warning(told, run, best, step)
+            best = None
+        return read_policy(folder, step if best is None else best, like)
     raise ValueError(
         f'{run}: holds no checkpoint of a run; name the --workdir of a run that has saved one'
     )
+
+
+def read_policy(folder: pathlib.Path, step: int, like):
+    """The policy in the checkpoint of a step, with the shapes, types and shardings of `like`.
+
+    Raises DamagedCheckpoints if it cannot be read.
+    """
+    wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
+    try:
+        return read_leaves(open_to_read(folder), step, wanted, like)
+    except Exception as error:  # Orbax raises errors of many types for damaged files
+        raise DamagedCheckpoints(
+            f'{folder / str(step)}: cannot be read ({one_line(error)}); restore it from a '
+            'copy, or remove it so that another one is used'
+        ) from None
+
+
+def open_to_read(folder: pathlib.Path) -> ocp.CheckpointManager:
+    """The checkpoints of a stage, which stay as they are."""
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    handlers = {'state': ocp.PyTreeCheckpointHandler()}
+    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+
+
+def evaluated_best(run: pathlib.Path) -> int | None:
+    """The update of the best policy, if results.json says that this one was evaluated."""
+    try:
+        evaluated = json.loads((run / 'results.json').read_text(encoding='utf-8'))['evaluated']
+        return evaluated['update'] if evaluated['policy'] == 'best' else None
+    except (OSError, ValueError, KeyError, TypeError):  # no results yet, or of an older run
+        return None
 
 
 def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like, more=None):

@@ -99,8 +99,8 @@ class Records:
         self._check(step, figures)
         if not self.writes:
             return
-        _append(self.figures, dict(stage=self.stage, step=int(step), **figures))
-        _append(self.timings, dict(stage=self.stage, step=int(step), **timings))
+        append_line(self.figures, dict(stage=self.stage, step=int(step), **figures))
+        append_line(self.timings, dict(stage=self.stage, step=int(step), **timings))
         both = figures | timings
         for name, value in both.items():
             self.scalars.add_scalar(f'{self.stage}/{name}', value, step)
@@ -110,17 +110,11 @@ class Records:
 
     def _continue(self, name: str):
         path = self.workdir / name
-        _cut(path, self.stage, self.start)
+        cut_lines(path, self.stage, self.start)
         return path.open('a', encoding='utf-8')
 
     def _scalars(self) -> tensorboardX.SummaryWriter:
-        # A folder for each stage, because a purge drops the tags of its whole folder.
-        return tensorboardX.SummaryWriter(
-            str(self.workdir / 'tensorboard' / self.stage),
-            purge_step=self.start + 1,
-            flush_secs=10,
-            filename_suffix=f'.{self.start}',
-        )
+        return open_scalars(self.workdir, self.stage, self.start)
 
     def _bar(self) -> tqdm.tqdm:
         return tqdm.tqdm(
@@ -147,9 +141,9 @@ class Records:
 def read_records(workdir: str | os.PathLike, stage: str | None = None) -> list[dict]:
     """The records of a run, or of one stage of it, in the order of writing.
 
-    A last line that a kill cut off is left out. Raises DamagedRecords for another damaged line.
+    Raises DamagedRecords for a damaged line that is not the last.
     """
-    records = _read(pathlib.Path(workdir) / FIGURES)
+    records = read_lines(pathlib.Path(workdir) / FIGURES)
     return [record for record in records if stage in (None, record['stage'])]
 
 
@@ -158,14 +152,14 @@ def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int
 
     A resumed run compiles again at its first update, which counts as first.
     """
-    timings = [t for t in _read(pathlib.Path(workdir) / TIMINGS) if t['stage'] == stage]
+    timings = [t for t in read_lines(pathlib.Path(workdir) / TIMINGS) if t['stage'] == stage]
     first = sum(int(t['compilations']) for t in timings if t['first'])
     return first, sum(int(t['compilations']) for t in timings if not t['first'])
 
 
 def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:
     """Seconds that the steps of a stage took, including compilation; each step counts once."""
-    timings = _read(pathlib.Path(workdir) / TIMINGS)
+    timings = read_lines(pathlib.Path(workdir) / TIMINGS)
     return sum(timing['seconds'] for timing in timings if timing['stage'] == stage)
 
 
@@ -176,7 +170,24 @@ def write_whole(path: pathlib.Path, text: str):
     os.replace(draft, path)
 
 
-def _read(path: pathlib.Path) -> list[dict]:
+def open_scalars(workdir: pathlib.Path, name: str, start: int) -> tensorboardX.SummaryWriter:
+    """A writer of TensorBoard scalars; those beyond step `start` of earlier writers are dropped.
+
+    Each name has a folder, because the tags of a whole folder are dropped.
+    """
+    return tensorboardX.SummaryWriter(
+        str(workdir / 'tensorboard' / name),
+        purge_step=start + 1,
+        flush_secs=10,
+        filename_suffix=f'.{start}',
+    )
+
+
+def read_lines(path: pathlib.Path) -> list[dict]:
+    """The records of a file of JSON lines, each with a stage and a step; [] if there is no file.
+
+    A last line that a kill cut off is left out. Raises DamagedRecords for another damaged line.
+    """
     lines = path.read_bytes().splitlines() if path.exists() else []
     records = []
     for number, line in enumerate(lines, 1):
@@ -194,17 +205,18 @@ def _read(path: pathlib.Path) -> list[dict]:
     return records
 
 
-def _cut(path: pathlib.Path, stage: str, start: int):
+def cut_lines(path: pathlib.Path, stage: str, start: int):
     """Cuts the file before the first record of `stage` beyond `start`.
 
     Later records, of any stage, are dropped too; the resumed run writes them again.
     """
-    records = _read(path)
+    records = read_lines(path)
     beyond = [k for k, r in enumerate(records) if r['stage'] == stage and r['step'] > start]
     kept = records[: beyond[0]] if beyond else records
     write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
 
 
-def _append(file, record: dict):
+def append_line(file, record: dict):
+    """Appends a record to an open file, at once."""
     file.write(json.dumps(record) + '\n')
     file.flush()
