@@ -14,7 +14,7 @@ from mer_jax.data.media.container import MediaError
 from mer_jax.evaluation import defaults
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.benchmark import run
-from mer_jax.evaluation.tables import as_text
+from mer_jax.evaluation.tables import as_text, warnings_of
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.command_line import leave, read_flags
 
@@ -33,6 +33,8 @@ def main(_) -> None:
         count = len(results['absent'])
         named = f'{count} sets are missing or damaged: {workdir / "results.md"} names them'
         print(named, file=sys.stderr)
+    for told in warnings_of(results):
+        print(told, file=sys.stderr)
     print(as_text(results))
     for key, scored in results['sets'].items():
         if clips := scored.get('mean_over_clips'):

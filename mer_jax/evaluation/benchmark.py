@@ -30,6 +30,7 @@ from mer_jax.run.held_out import answer_blocks, summary
 from mer_jax.run.origin import config_of
 from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting, answering
+from mer_jax.run.trained_on import known, shared_with_training
 
 MANIFEST = 'manifest'
 
@@ -262,7 +263,10 @@ def run(c, workdir: pathlib.Path) -> dict:
     protocol = protocol_of(c, setting, policy, tests)
     claim(workdir, protocol)
     protocol['judge'] = judge.title if judge else 'none'  # one may come when all is answered
+    trained = known(c.model.checkpoint)
+    shared = {test.key: shared_with_training(trained, test.clips) for test in tests}
     results = {'protocol': protocol, 'absent': absent, 'sets': {}}
+    results['shared_with_training'] = 'unknown' if trained is None else shared
     with jax.set_mesh(setting.mesh):
         for test in tests:
             path = workdir / 'predictions' / f'{test.key}.jsonl'

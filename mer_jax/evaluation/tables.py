@@ -3,6 +3,7 @@
 import json
 
 from mer_jax.evaluation.judge import JUDGED, who_judged
+from mer_jax.run.trained_on import warning_of
 
 FIGURE = {  # by task, the figure that papers report
     'open': 'F',
@@ -42,6 +43,13 @@ def as_text(results: dict) -> str:
     return '\n'.join(line.rstrip() for line in lines)
 
 
+def warnings_of(results: dict) -> list[str]:
+    """Warnings about sets that share clips with the training of the checkpoint."""
+    shared = results['shared_with_training']
+    found = {} if shared == 'unknown' else shared
+    return [told for key, of_set in found.items() if (told := warning_of(of_set, key))]
+
+
 def as_markdown(results: dict) -> str:
     """The text of results.md: the table, notes, published rows, the protocol and absent sets."""
     head, *rows = table(results)
@@ -53,6 +61,7 @@ def as_markdown(results: dict) -> str:
             lines.append(f'* {key}: {note}; {scored.get("left_out", 0)} clips left out')
         if judged := scored.get('judged'):
             lines.append(f'* {key}: {who_judged(judged)}')
+    lines += [f'* Warning: {told}' for told in warnings_of(results)]
     lines += ['', '## Published rows, not measured here', '']
     lines += ['| set | system | inputs | figure | % | source |', '|---|---|---|---|---|---|']
     for key, scored in results['sets'].items():
