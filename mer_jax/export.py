@@ -1,4 +1,6 @@
-"""Writes the last policy of a run as a Hugging Face folder that other programs load unchanged.
+"""Writes the policy of a run as a Hugging Face folder that other programs load unchanged.
+
+It is the last one, or the best one if that is the one that the run evaluated.
 
 python -m mer_jax.export --run runs/first --out exported
 """
@@ -7,6 +9,7 @@ import argparse
 import logging
 import pathlib
 
+from mer_jax.run.checkpoints import evaluated_best
 from mer_jax.run.command_line import printable
 from mer_jax.run.export import export_policy
 from mer_jax.run.setting import open_checkpoint
@@ -20,10 +23,12 @@ def main() -> None:
     parser.add_argument('--out', required=True, help='a new folder')
     asked = parser.parse_args()
     try:
-        export_policy(*open_checkpoint(asked.run), pathlib.Path(asked.out))
+        run = pathlib.Path(asked.run)
+        export_policy(*open_checkpoint(asked.run), pathlib.Path(asked.out), run)
     except (ValueError, OSError) as error:
         raise SystemExit(f'mer_jax: {printable(str(error))}') from None
-    print(f'{asked.out} holds the last policy of {asked.run} as a Hugging Face checkpoint')
+    which = 'last' if evaluated_best(run) is None else 'best'
+    print(f'{asked.out} holds the {which} policy of {asked.run} as a Hugging Face checkpoint')
 
 
 if __name__ == '__main__':

@@ -73,11 +73,25 @@ def as_text(results: dict, workdir: pathlib.Path, exported: bool) -> str:
     for stage in ('cold_start', 'train'):
         first, later = stage_compilations(workdir, stage)
         lines.append(f'{stage}: {first} programs compiled at the first update, {later} later')
+    if validation := results.get('validation'):
+        lines.append(validation_as_text(validation, results['evaluated']))
     report, figures = workdir / 'report.html', workdir / 'results.json'
     lines.append(f'{report} shows the run, {figures} holds its figures')
     if exported:
-        lines.append(f'{workdir / "export"} holds the last policy as a Hugging Face checkpoint')
+        which = results['evaluated']['policy']
+        lines.append(f'{workdir / "export"} holds the {which} policy as a Hugging Face checkpoint')
     return '\n'.join(lines)
+
+
+def validation_as_text(validation: dict, evaluated: dict) -> str:
+    """The best validation, the early stop and the evaluated policy in a line."""
+    parts = [f'evaluated: the {evaluated["policy"]} policy, of update {evaluated["update"]}']
+    if best := validation.get('best'):
+        name = validation['score']
+        parts.append(f'best validation: slow {name} {best[name]:.3f} at update {best["update"]}')
+    if validation['stopped']:
+        parts.append(f'training stopped early at update {validation["stopped"]}')
+    return '; '.join(parts)
 
 
 def stop_between_stages(number: int, _) -> None:

@@ -85,11 +85,12 @@ def write_report(
     """Writes the page; sections without data are left out.
 
     `results` holds 'clips', 'seed', 'seconds' and, for 'cold_start' and 'end', the figures of fast
-    and slow answers; 'gain' their paired differences (run.gain) and 'clips'; 'hardware' if the page
-    is written on another machine than the run. `examples` hold 'id', 'frames' u8[n, height, width,
-    3], 'subtitle', 'gold', and for 'before' and 'after' the 'fast' and the 'slow' answer as
-    Method.describe gives them; 'hit' lists the words that count as found, by default the gold words
-    themselves. `plotted` are the figures whose curves come first.
+    and slow answers; 'gain' their paired differences (run.gain) and 'clips'; 'evaluated' the policy
+    of 'end' and its update; 'hardware' if the page is written on another machine than the run.
+    `examples` hold 'id', 'frames' u8[n, height, width, 3], 'subtitle', 'gold', and for 'before' and
+    'after' the 'fast' and the 'slow' answer as Method.describe gives them; 'hit' lists the words
+    that count as found, by default the gold words themselves. `plotted` are the figures whose
+    curves come first.
     """
     order = [*LEADING, *plotted, *LAST]
     body = [_headline(results), _plane(results), _curves(records, order), _spreads(records, order)]
@@ -353,6 +354,8 @@ def _strip(frames: np.ndarray | None) -> str:
 def _run(results: dict, config: dict, commit: str | None) -> str:
     facts = {'seed': results.get('seed'), 'clips': results.get('clips')}
     facts |= {'hardware': results.get('hardware', hardware()), 'commit': commit}
+    if evaluated := results.get('evaluated'):
+        facts['evaluated policy'] = f'{evaluated["policy"]}, of update {evaluated["update"]}'
     for stage, seconds in results.get('seconds', {}).items():
         facts[stage.replace('_', ' ')] = f'{seconds:.1f} s'
     rows = ''.join(

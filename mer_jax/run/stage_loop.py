@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import jax
 
-from mer_jax.run.checkpoints import Checkpoints
+from mer_jax.run.checkpoints import Checkpoints, no_best
 from mer_jax.run.records import Compilations, Records
+from mer_jax.run.validation import Validation, Verdict
 
 
 class Stopped(SystemExit):
@@ -64,18 +65,26 @@ def run_stage(
     batches,
     update: Callable,
     every: Every,
+    validation: Validation | None = None,
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
     A stage that was killed continues from its last checkpoint and ends with the state and the
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
-    that step is saved.
+    that step is saved. A validation may stop the stage; the best update by it stays saved.
     """
-    with Checkpoints(workdir / name, every.keep) as checkpoints, Termination() as termination:
+    is_best = validation.is_best if validation else no_best
+    with (
+        Checkpoints(workdir / name, every.keep, is_best) as checkpoints,
+        Termination() as termination,
+    ):
         start, state = checkpoints.restore_last(state, batches)
         compilations = Compilations()
         with Records(workdir, name, steps, start) as records:
+            verdict = validation.resume(state, start) if validation else Verdict()
             for step in range(start + 1, steps + 1):
+                if verdict.stop:
+                    break
                 began, compiled = time.perf_counter(), compilations.count
                 state, figures, timings = update(state, next(batches), step)
                 timings['seconds'] = time.perf_counter() - began
@@ -84,7 +93,11 @@ def run_stage(
                 records.write(step, figures, timings)
                 pod = jax.process_count() > 1
                 told = checkpoints.reached_preemption(step) if pod else termination.asked
-                if told or step % every.save == 0 or step == steps:
+                if validation and not told:  # else the resumed run validates this update
+                    verdict = validation.after(state, step)
+                    told = termination.asked
+                due = step % every.save == 0 or step == steps
+                if told or due or verdict.best or verdict.stop:
                     checkpoints.save(step, state, batches)
                 if told:
                     raise Stopped(

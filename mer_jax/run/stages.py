@@ -1,6 +1,7 @@
 """A run from its config to its results: all stages in their order."""
 
 import json
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -21,7 +22,11 @@ from mer_jax.run.report import write_report
 from mer_jax.run.report_content import commit, example_clips, title_of
 from mer_jax.run.setting import Setting
 from mer_jax.run.train import check_rewards, train
+from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
+from mer_jax.run.validation import choose_policy, leading_score, make_validation
 from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
+
+log = logging.getLogger(__name__)
 
 
 def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
@@ -35,6 +40,7 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
     check_rewards(setting)
+    leading_score(setting)
     other = pathlib.Path(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
@@ -58,26 +64,33 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
 
     Every stage continues where an earlier start of the run stopped.
     """
-    c = setting.config
+    c, validation = setting.config, make_validation(setting, workdir)
+    shared = look_for_shared(setting, workdir)
     with jax.set_mesh(setting.mesh):
         policy = cold_start(setting, policy, workdir)
         before = evaluate_once(setting, policy, workdir, 'cold_start', c.cold_start.steps)
-        policy = train(setting, policy, workdir)
-        after = evaluate_once(setting, policy, workdir, 'end', c.steps)
+        policy = train(setting, policy, workdir, validation)
+        policy, evaluated = choose_policy(setting, policy, workdir, validation)
+        after = evaluate_once(setting, policy, workdir, 'end', evaluated['update'])
         if c.export:
-            export_anew(setting, policy, workdir / 'export')
-    results = results_of(before, after, c.seed, setting.method.labels)
+            export_anew(setting, policy, workdir)
+    results = results_of(before, after, c.seed, setting.method.labels) | {'evaluated': evaluated}
     if jax.process_index() == 0:
         results['seconds'] = {
             'cold_start': stage_seconds(workdir, 'cold_start'),
             'train': stage_seconds(workdir, 'train'),
             'evaluate': before['seconds'] + after['seconds'],
         }
+        if validation:
+            results['validation'] = validation.results()
+            results['seconds']['validation'] = stage_seconds(workdir, 'validation')
+        if shared:
+            results['shared_with_training'] = shared
         write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
         write_report(
             workdir / 'report.html',
             results,
-            read_records(workdir),
+            read_records(workdir) + (validation.records() if validation else []),
             example_clips(setting, before['answers'], after['answers']),
             title_of(setting),
             flat(c),
@@ -85,6 +98,19 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
             setting.method.plotted,
         )
     return results
+
+
+def look_for_shared(setting: Setting, workdir: pathlib.Path) -> dict | None:
+    """Held-out clips that are among those trained on, with a warning; None without a manifest."""
+    if jax.process_index() > 0:
+        return None
+    trained = keep_trained_on(setting, workdir)
+    if not setting.config.data.manifest:
+        return None
+    shared = shared_with_training(trained, setting.test_clips)
+    if told := warning_of(shared, 'the held-out clips'):
+        log.warning(told)
+    return shared
 
 
 def results_of(before: dict, after: dict, seed: int, labels: Sequence[str] = ()) -> dict:

@@ -19,6 +19,7 @@ from mer_jax.run.records import Timer
 from mer_jax.run.second_look import look_again
 from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import run_stage
+from mer_jax.run.validation import Validation
 from mer_jax.sharding import named, to_devices, to_host
 
 
@@ -55,7 +56,12 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
     )
 
 
-def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
+def train(
+    setting: Setting,
+    policy: Omni,
+    workdir: pathlib.Path,
+    validation: Validation | None = None,
+) -> Omni:
     """The policy after reinforcement learning; the policy that comes in is the frozen reference."""
     c, method, learn = setting.config, setting.method, make_learn(setting.config.learn)
     updates = c.steps * learn.minibatches * learn.epochs
@@ -101,7 +107,8 @@ def train(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
 
     prepare = functools.partial(setting.writer.example, cache=cache)
     batches = setting.batches(setting.train_clips, c.prompts_per_step, 1, prepare)
-    return run_stage('train', workdir, c.steps, state, batches, update, c.every).policy
+    loop = workdir, c.steps, state, batches, update, c.every, validation
+    return run_stage('train', *loop).policy
 
 
 def own_names(setting: Setting) -> list[str]:
