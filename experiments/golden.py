@@ -68,6 +68,14 @@ def arguments(config: str, values: dict) -> list[str]:
     return ['--config', config, *(f'--config.{key}={value}' for key, value in values.items())]
 
 
+def without_validation(checkout: pathlib.Path) -> list[str]:
+    """Flags with which a checkout that can validate trains on the clips of one that cannot."""
+    defaults = (checkout / 'mer_jax' / 'run' / 'defaults.py').read_text()
+    if 'every.validate' not in defaults:
+        return []
+    return ['--config.every.validate=0', '--config.evaluate.policy=last']
+
+
 def call(checkout: pathlib.Path, *command) -> None:
     """Run a module of the checkout; its output is shown if it fails."""
     environment = os.environ | {'PYTHONPATH': str(checkout), 'JAX_PLATFORMS': 'cpu'}
@@ -106,6 +114,7 @@ def measure(checkout: pathlib.Path, made: pathlib.Path) -> dict:
     with tempfile.TemporaryDirectory() as held:
         for name, flags in runs(made).items():
             workdir = pathlib.Path(held) / name
+            flags = [*flags, *without_validation(checkout)]
             call(checkout, 'mer_jax.main', *flags, '--workdir', workdir)
             records = [json.loads(line) for line in (workdir / 'records.jsonl').open()]
             scores = {

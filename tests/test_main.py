@@ -202,6 +202,81 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(whole_and_kill
     assert (whole / 'report.html').read_text().startswith('<!doctype html>')
 
 
+VALIDATED = (
+    'every.validate=2',
+    'every.save=3',
+    'every.keep=1',
+    'validation.clips=6',
+    'evaluate.policy=best',
+)
+
+
+@pytest.fixture(scope='module')
+def validated_and_killed(tmp_path_factory):
+    """The workdirs of two equal runs that validate, one of them killed during two validations."""
+    folder = tmp_path_factory.mktemp('validated')
+    whole, killed = folder / 'whole', folder / 'killed'
+    outcome = run(whole, *SMALL, *VALIDATED)
+    assert outcome.returncode == 0, outcome.stderr
+    assert 'best validation: slow f' in outcome.stdout and 'evaluated: the best' in outcome.stdout
+    for updates, validations in ((2, 0), (4, 1)):
+        process = start(killed, *SMALL, *VALIDATED)
+        while process.poll() is None:
+            if len(read_records(killed, 'train')) == updates:
+                assert lines_of(killed / 'validation.jsonl') == validations
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.005)
+        assert process.wait() == -signal.SIGKILL, process.stderr.read()
+        assert lines_of(killed / 'validation.jsonl') == validations
+    outcome = run(killed, *SMALL, *VALIDATED)
+    assert outcome.returncode == 0, outcome.stderr
+    return whole, killed
+
+
+def lines_of(path):
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_validates_ends_like_one_that_was_not(validated_and_killed):
+    whole, killed = validated_and_killed
+    for name in ('records.jsonl', 'validation.jsonl'):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()
+    assert lines_of(whole / 'validation.jsonl') == 3
+    results = [json.loads((folder / 'results.json').read_text()) for folder in (whole, killed)]
+    for name in ('evaluated', 'validation', 'end', 'cold_start', 'gain'):
+        assert results[0][name] == results[1][name]
+    best = results[0]['evaluated']['update']
+    assert results[0]['evaluated']['policy'] == 'best' and best in (2, 4, 6)
+    assert results[0]['validation']['best']['update'] == best
+    for folder in (whole, killed):
+        kept = {int(path.name) for path in (folder / 'train').iterdir() if path.name.isdigit()}
+        assert kept == {best, 6}
+    (_, ours), (_, theirs) = leaves(whole), leaves(killed)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    page = (whole / 'report.html').read_text()
+    assert 'Learning curves: validation' in page and '<b>slow_f</b>' in page
+    assert f'<td>best, of update {best}</td>' in page
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_stays_stopped_until_its_patience_grows(
+    validated_and_killed, tmp_path
+):
+    whole, _ = validated_and_killed
+    workdir = tmp_path / 'run'
+    scores = [json.loads(line)['slow']['tokens'] for line in (whole / 'validation.jsonl').open()]
+    changes = (*SMALL, *VALIDATED, 'validation.score=tokens', 'early_stop=1')
+    stop = 4 if scores[1] <= scores[0] else 6 if scores[2] <= scores[1] else None
+    for _ in range(2):
+        outcome = run(workdir, *changes)
+        assert outcome.returncode == 0, outcome.stderr
+        results = json.loads((workdir / 'results.json').read_text())
+        assert results['validation']['stopped'] == (stop if stop != 6 else None)
+        assert len(read_records(workdir, 'train')) == (stop or 6)
+
+
 @pytest.mark.slow
 def test_several_updates_on_a_rollout_leave_its_policy_and_train_the_towers(whole_and_killed):
     whole, _ = whole_and_killed

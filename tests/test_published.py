@@ -21,6 +21,7 @@ CHANGES = (
     'evaluate.clips=4',
     'evaluate.batch=2',
     'every.save=1',
+    'data.validation=0.2',
     'data.min_pixels=3136',
     'data.max_pixels=6272',
     'model.dtype=float32',
@@ -82,6 +83,12 @@ def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_re
     assert len(list((tmp_path / 'cache').glob('*.safetensors'))) >= 6
     results = [json.loads((w / 'results.json').read_text()) for w in (whole, killed)]
     assert results[0]['end'] == results[1]['end'] and results[0]['clips'] >= 2
+    assert results[0]['evaluated'] == {'policy': 'best', 'update': 2}
+    validations = [(w / 'validation.jsonl').read_bytes() for w in (whole, killed)]
+    assert validations[0] == validations[1] and validations[0].count(b'\n') == 1
+    assert results[0]['shared_with_training']['media'] == 0
+    trained = (whole / 'export' / 'trained_on.jsonl').read_text()
+    assert trained.count('"use": "train"') == 10 and trained.count('"validation"') == 3
     clips = [films / json.loads(line)['video'] for line in open(films / 'manifest.jsonl')]
     predict = (sys.executable, '-m', 'mer_jax.predict', '--json', str(clips[0]))
     answers = [run(*predict, '--checkpoint', str(w / 'export')).stdout for w in (whole, killed)]

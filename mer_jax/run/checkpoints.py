@@ -129,30 +129,30 @@ def load_policy(run: pathlib.Path, like):
             told = '%s: the best policy (update %d) is not kept any more; update %d is used'
             log.warning(told, run, best, step)
             best = None
-        return read_policy(folder, step if best is None else best, like)
+        return read_policy(manager, step if best is None else best, like)
     raise ValueError(
         f'{run}: holds no checkpoint of a run; name the --workdir of a run that has saved one'
     )
 
 
-def read_policy(folder: pathlib.Path, step: int, like):
+def read_policy(manager: ocp.CheckpointManager, step: int, like):
     """The policy in the checkpoint of a step, with the shapes, types and shardings of `like`.
 
     Raises DamagedCheckpoints if it cannot be read.
     """
     wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
     try:
-        return read_leaves(open_to_read(folder), step, wanted, like)
+        return read_leaves(manager, step, wanted, like)
     except Exception as error:  # Orbax raises errors of many types for damaged files
         raise DamagedCheckpoints(
-            f'{folder / str(step)}: cannot be read ({one_line(error)}); restore it from a '
-            'copy, or remove it so that another one is used'
+            f'{manager.directory / str(step)}: cannot be read ({one_line(error)}); restore it '
+            'from a copy, or remove it so that another one is used'
         ) from None
 
 
 def open_to_read(folder: pathlib.Path) -> ocp.CheckpointManager:
     """The checkpoints of a stage, which stay as they are."""
-    options = ocp.CheckpointManagerOptions(read_only=True)
+    options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
     handlers = {'state': ocp.PyTreeCheckpointHandler()}
     return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 

@@ -47,7 +47,7 @@ def choose_clips(c) -> ChosenClips:
         raise ValueError(
             f'data.validation={c.data.validation} leaves {len(validation)} of the {len(clips)} '
             f'clips of {c.data.manifest} to validate on, and a standard error needs two; raise the '
-            'share, add clips, or set every.validate=0'
+            "share, add clips, or set every.validate=0 and evaluate.policy='last'"
         )
     if c.cold_start.steps and not any(clip.reasoning for clip in train):
         raise ValueError(

@@ -13,7 +13,7 @@ import jax
 from mer_jax.data.media.container import MediaError
 from mer_jax.errors import one_line
 from mer_jax.models.omni import Omni
-from mer_jax.run.checkpoints import DamagedCheckpoints, read_policy
+from mer_jax.run.checkpoints import DamagedCheckpoints, open_to_read, read_policy
 from mer_jax.run.held_out import answer_all, summary
 from mer_jax.run.records import TIMINGS, append_line, cut_lines, open_scalars, read_lines
 from mer_jax.run.setting import Setting
@@ -180,7 +180,8 @@ def choose_policy(
     if chosen['update'] == last['update']:
         return policy, chosen
     try:
-        return read_policy(workdir / STAGE, chosen['update'], policy), chosen
+        saved = open_to_read(workdir / STAGE)
+        return read_policy(saved, chosen['update'], policy), chosen
     except DamagedCheckpoints as error:
         log.warning('the last policy is evaluated instead of the best one: %s', one_line(error))
         return policy, last

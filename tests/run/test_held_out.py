@@ -1,5 +1,7 @@
 """Evaluation on held-out clips: blocks of answers, damaged clips, means with standard errors."""
 
+import contextlib
+import threading
 import types
 
 import pytest
@@ -11,7 +13,7 @@ from mer_jax.data.media.container import MediaError
 from mer_jax.evaluation.answers import MODES
 from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run import held_out
-from mer_jax.run.held_out import answer_blocks, evaluate, summary
+from mer_jax.run.held_out import answer_blocks, evaluate, prepared_ahead, summary
 
 CLIPS = [Clip(f'c{i}', words=('sad',)) for i in range(7)]
 
@@ -67,6 +69,50 @@ def test_every_clip_is_answered_once_in_blocks_of_a_batch(setting):
 def test_an_evaluation_goes_on_from_any_block(setting):
     assert blocks(setting, preparing(), start=2) == [(['c6'], [])]
     assert blocks(setting, preparing(), start=3) == []
+
+
+def test_the_next_block_is_prepared_while_one_is_used_and_no_later_one():
+    begun, waits = [], [threading.Event() for _ in range(3)]
+
+    def prepare(item):
+        begun.append(item)
+        waits[item // 2].set()
+        return -item
+
+    with contextlib.closing(prepared_ahead(prepare, [(0, 1), (2, 3), (4, 5)])) as blocks:
+        assert next(blocks) == [0, -1]
+        assert waits[1].wait(60)  # nobody has asked for the second block yet
+        assert not waits[2].is_set() and 4 not in begun
+        assert list(blocks) == [[-2, -3], [-4, -5]]
+    assert sorted(begun) == [0, 1, 2, 3, 4, 5]
+    assert list(prepared_ahead(prepare, [])) == [] and list(prepared_ahead(prepare, [[]])) == [[]]
+
+
+def test_an_error_of_preparing_is_raised_in_the_place_of_its_block():
+    def prepare(item):
+        if item == 3:
+            raise ZeroDivisionError(item)
+        return item
+
+    blocks = prepared_ahead(prepare, [(0, 1), (2, 3), (4, 5)])
+    assert next(blocks) == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(blocks)
+
+
+def test_once_the_caller_stops_no_further_clip_is_prepared():
+    begun, go_on = [], threading.Event()
+
+    def prepare(item):
+        begun.append(item)
+        assert item == 0 or go_on.wait(60)
+        return item
+
+    blocks = prepared_ahead(prepare, [(0,), range(1, 50)])
+    assert next(blocks) == [0]
+    threading.Timer(0.2, go_on.set).start()
+    blocks.close()
+    assert len(begun) < 10  # those that had begun are finished
 
 
 def test_clips_that_cannot_be_used_are_named_with_their_block(setting):
