@@ -148,8 +148,8 @@ def boxed(text: str) -> str | None:
 def has_form(text: str, parts: Sequence[str] = PARTS) -> bool:
     """Whether the parts follow each other, whatever lies between; steps come first.
 
-    White space around <, > and / is removed first. The published expression, <step1>.*</step1>.* and
-    so on to \boxed\{.*\}.*, has the same matches; searching part by part takes linear time.
+    White space around <, > and / is removed first. The published expression, a full match of
+    <step1>.*</step1>.* and so on, has the same matches; searching part by part takes linear time.
     """
     text = re.sub(r'\s*([<>/])\s*', r'\1', text)
     at = 0
