@@ -65,14 +65,14 @@ def sample(
     Setting and policy are those of `setting.open_checkpoint`. The answers to a clip depend on its
     id, the seed, the size and the policy only. MediaError for a clip that cannot be used.
     """
+    if size < 2 or not len(clips):
+        raise ValueError(
+            f'size={size}, {len(clips)} clips: a variance needs two answers and a clip'
+        )
     if setting.config.method != 'mer_r1':
         raise ValueError(
             f'method={setting.config.method!r}: the variance of recall and precision is that of '
             "MER-R1's answers; name a checkpoint of method mer_r1"
-        )
-    if size < 2 or not len(clips):
-        raise ValueError(
-            f'size={size}, {len(clips)} clips: a variance needs two answers and a clip'
         )
     repeated = [mode for mode in MODES for _ in range(size)]
     parts = []

@@ -77,6 +77,7 @@ def check_config(c) -> None:
             raise ValueError(f'{key}={value}: must be a finite number')
     check_choices(values, {'method': CHOICES['method']})
     method = METHODS[c.method]
+    check_keys(c.method, values)
     for key, least in (AT_LEAST | method.AT_LEAST).items():
         if values[key] < least:
             raise ValueError(f'{key}={values[key]}: must be at least {least}')
@@ -97,6 +98,18 @@ def check_config(c) -> None:
         check_sizes_given(c.model[section], section)
     if c.model.text:
         check_attention(c.model)
+
+
+def check_keys(name: str, values: dict) -> None:
+    """Checks that a config has the keys of its method."""
+    method = METHODS[name]
+    known = (*method.CHOICES, *method.AT_LEAST, *method.ABOVE_ZERO, *method.WORDS)
+    missing = [key for key in known if key not in values]
+    if missing:
+        raise ValueError(
+            f'method={name!r}: this config lacks its key {missing[0]}; start from that of the '
+            f'method, e.g. --config configs/{name}.py'
+        )
 
 
 def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:

@@ -88,7 +88,9 @@ class Validation:
                 f'error needs two; the others are named in {setting.damages.path}. Mend them, or '
                 'validate on more (data.validation)'
             )
-        line = {'stage': STAGE, 'step': step} | summary(rows, setting.method.scored)
+        line = {'stage': STAGE, 'step': step} | summary(
+            rows, setting.method.scored, setting.method.labels
+        )
         self.lines.append(line)
         if not self.writes:
             return

@@ -7,6 +7,7 @@ from small import changed
 
 from mer_jax.methods import METHODS
 from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, flat
+from mer_jax.run.emo_r3_defaults import emo_r3, grpo_accuracy
 
 
 def test_the_default_config_passes(config):
@@ -71,7 +72,8 @@ RULES = [
     ),
 ]
 LEAST = [
-    (key, least - 1, [f'{key}={least - 1}', f'at least {least}']) for key, least in AT_LEAST.items()
+    (key, least - 1, [f'{key}={least - 1}', f'at least {least}'])
+    for key, least in (AT_LEAST | METHODS['mer_r1'].AT_LEAST).items()
 ]
 EACH = CHOICES | METHODS['mer_r1'].CHOICES
 CHOSEN = [(key, 'often', [f"{key}='often'", *choices]) for key, choices in EACH.items()]
@@ -105,7 +107,7 @@ def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, 
         ('learn.clip_dual', 1.5),
         ('learn.minibatches', 2),
         ('learn.microbatch', 2),
-        *[(key, choice) for key, choices in EACH.items() for choice in choices],
+        *[(key, one) for key, choices in EACH.items() if key != 'method' for one in choices],
     ],
 )
 def test_the_border_of_a_rule_is_allowed(config, key, value):
@@ -155,3 +157,37 @@ def test_functions_are_named_by_their_file_and_name():
 def test_flat_names_every_value_by_its_path():
     nested = {'a': 1, 'b': {'c': (2, 3), 'd': {'e': ''}}, 'f': {}}
     assert flat(nested) == {'a': 1, 'b.c': (2, 3), 'b.d.e': ''}
+
+
+OF_EMO_R3 = [
+    ('data.labels', (), ['data.labels=()', 'none of them empty', 'e.g. anger,fear,joy']),
+    ('data.labels', ('awe', ' '), ['data.labels=', 'none of them empty']),
+    ('data.labels', ('awe', 'fear', 'Awe '), ['data.labels=', "must name 'awe' once"]),
+    ('learn.form', 'free', ["learn.form='free'", 'steps, box']),
+    ('learn.reflection.by', 'guess', ["learn.reflection.by='guess'", 'score, sample']),
+    ('learn.reflection.none', -0.5, ['learn.reflection.none=-0.5', 'at least 0']),
+    ('rollout.reflection_tokens', 8, ['rollout.reflection_tokens=8', 'at least 16']),
+    ('rollout.reply_temperature', 0.0, ['rollout.reply_temperature=0.0', 'above 0']),
+    ('rollout.reply_top_p', 0.0, ['rollout.reply_top_p=0.0', '(0, 1]']),
+    ('optim.decay_to', 0.0, ['optim.decay_to=0.0', 'above 0']),
+]
+
+
+@pytest.mark.parametrize(('key', 'value', 'parts'), OF_EMO_R3)
+def test_a_broken_rule_of_emo_r3_is_named(key, value, parts):
+    with pytest.raises(ValueError) as raised:
+        check_config(changed(emo_r3(), **{key: value}))
+    assert [part for part in parts if part not in str(raised.value)] == []
+
+
+@pytest.mark.parametrize('make', [emo_r3, grpo_accuracy])
+@pytest.mark.parametrize('variant', ['', 'qwen2_5_vl_3b', 'qwen2_5_vl_7b'])
+def test_the_configs_of_emo_r3_pass(make, variant):
+    check_config(make(variant))
+
+
+def test_a_config_without_the_keys_of_its_method_is_refused(config):
+    with pytest.raises(ValueError, match=r"method='emo_r3'.*lacks.*--config configs/emo_r3.py"):
+        check_config(changed(config, method='emo_r3'))
+    with pytest.raises(ValueError, match=r"method='foo': must be one of mer_r1, emo_r3"):
+        check_config(changed(config, method='foo'))

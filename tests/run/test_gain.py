@@ -81,7 +81,7 @@ def test_a_method_may_have_scores_of_its_own():
         [{'id': name, 'fast': {'accuracy': x}, 'slow': {'accuracy': x}} for name in 'ab']
         for x in (0.25, 1.0)
     )
-    gain = gain_of_run(before, after, ['accuracy'])
+    gain = gain_of_run(before, after, {'slow': ['accuracy'], 'fast': ['accuracy']})
     assert gain['slow'] == {'accuracy': {'difference': 0.75, 'ci': [0.75, 0.75], 'se': 0}}
 
 
@@ -91,3 +91,22 @@ def test_more_clips_than_are_resampled_one_by_one_have_an_interval_as_well():
     gain = paired_gain(rows(before), rows(before + rng.normal(0.1, 0.2, 3000)), 'slow')['f']
     low, high = gain['ci']
     assert high - low == pytest.approx(2 * 1.96 * gain['se'], rel=0.1)
+
+
+def answered(*pairs):
+    """Rows of clips whose gold label and answered word are given."""
+    return [
+        {'id': str(i), 'gold': [gold], 'slow': {'words': [said] if said else []}}
+        for i, (gold, said) in enumerate(pairs)
+    ]
+
+
+def test_answers_out_of_a_closed_set_have_a_gain_of_macro_f1():
+    before = answered(('awe', 'awe'), ('awe', 'fear'), ('fear', ''), ('fear', 'joy'))
+    after = answered(('awe', 'awe'), ('awe', 'AWE'), ('fear', 'fear'), ('fear', 'awe'))
+    # F1 of awe 2/3, of fear 0; then 4/5 and 2/3. Joy is no gold label.
+    gain = paired_gain(before, after, 'slow', (), ('awe', 'fear', 'joy'))
+    wanted = (4 / 5 + 2 / 3) / 2 - (2 / 3) / 2
+    assert gain['macro_f1']['difference'] == pytest.approx(wanted)
+    low, high = gain['macro_f1']['ci']
+    assert low <= wanted <= high

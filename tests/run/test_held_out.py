@@ -37,7 +37,7 @@ def setting(config, tmp_path, monkeypatch):
         damages=Damages(tmp_path / 'bad_clips.jsonl', 9),
         test_clips=CLIPS,
         writer=types.SimpleNamespace(example=preparing()),
-        method=types.SimpleNamespace(scored=SCORES),
+        method=types.SimpleNamespace(scored=SCORES, labels=()),
     )
 
 

@@ -176,14 +176,19 @@ def test_the_page_is_balanced_and_asks_nothing_of_the_network(page):
 
 def test_every_text_of_a_model_or_a_person_is_escaped(page):
     evil = '<script>alert("x")</script>&amp;'
-    answers = {'fast': [evil], 'slow': f'<think>{evil}</think><answer>{evil}</answer>'}
+    answers = {'fast': said(evil, '', evil), 'slow': said(evil, evil, evil)}
     clip = example(id=evil, subtitle=evil, gold=[evil], before=answers, after=answers)
     run = results() | {'hardware': evil, 'seconds': {evil: 1.0}, 'seed': evil}
     steps = [
         {'stage': stage, 'step': 1, evil: 1.0, f'{evil}_std': 1.0} for stage in (evil, 'train')
     ]
     text = page(
-        run, steps, [clip, example(after={'fast': [], 'slow': evil})], evil, {evil: evil}, evil
+        run,
+        steps,
+        [clip, example(after={'fast': said('', ''), 'slow': said(evil, '', formed=False)})],
+        evil,
+        {evil: evil},
+        evil,
     )
     parsed = Page(text)
     assert '<script' not in text and 'script' not in {tag for tag, _ in parsed.tags}

@@ -64,7 +64,7 @@ def setting_of(c=None, **values):
     values = {'every__validate': 1, 'steps': 8, 'evaluate__policy': 'best'} | values
     return types.SimpleNamespace(
         config=changed(c or mer_r1(), **values),
-        method=types.SimpleNamespace(scored=('recall', 'f')),
+        method=types.SimpleNamespace(scored=('recall', 'f'), labels=()),
         validation_clips=[Clip('a'), Clip('b')],
         damages=types.SimpleNamespace(path='bad_clips.jsonl'),
     )
