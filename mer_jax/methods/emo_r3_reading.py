@@ -15,6 +15,7 @@ from mer_jax.sharding import largest_of_all
 
 BOX = r'\boxed{'
 PARTS = ('<step1>', '</step1>', '<step2>', '</step2>', '<step3>', '</step3>', BOX, '}')
+IN_BOX = PARTS[-2:]
 FEELING = (
     '{text}\nWhich emotion best describes the text above?\nAnswer with one word out of: {words}.'
 )
@@ -51,11 +52,6 @@ class Parsed:
     steps: tuple[str, ...]  # as far as they are there
     word: str | None  # in the box, as it is
     formed: bool
-
-    @property
-    def fast(self) -> bool:
-        """Whether the answer opens with its box, without any steps."""
-        return self.text.startswith(BOX)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +125,7 @@ def parse(text: str, steps: bool = True) -> Parsed:
         text=text,
         steps=tuple(match.group(1).strip() for match in found if match),
         word=boxed(text),
-        formed=has_form(text, PARTS if steps else PARTS[-2:]),
+        formed=has_form(text, PARTS if steps else IN_BOX),
     )
 
 

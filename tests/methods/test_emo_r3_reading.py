@@ -8,7 +8,7 @@ import pytest
 from mer_jax.data.clips import Clip
 from mer_jax.data.texts import Text
 from mer_jax.methods.emo_r3_reading import (
-    PARTS,
+    IN_BOX,
     Reader,
     boxed,
     has_form,
@@ -88,8 +88,8 @@ def test_the_form_of_an_answer_full_of_tags_is_found_in_linear_time():
 
 
 def test_the_form_of_the_baseline_is_a_box_alone():
-    assert has_form(r'I think \boxed{awe}', PARTS[-2:])
-    assert not has_form('awe', PARTS[-2:])
+    assert has_form(r'I think \boxed{awe}', IN_BOX)
+    assert not has_form('awe', IN_BOX)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,6 @@ def test_an_answer_is_parsed_into_its_steps_as_far_as_they_are_there():
     assert parse(WHOLE).steps == ('a dog', 'one smiles', 'positive')
     assert parse('<step1> a </step1><step3>c</step3>').steps == ('a', 'c')
     assert parse('<step1>a').steps == ()
-    assert parse(r'\boxed{awe}').fast and not parse(WHOLE).fast
 
 
 def test_the_question_of_coherence_quotes_two_steps_and_names_the_labels():
