@@ -13,6 +13,7 @@ import pytest
 from programs import ROOT, SMALL, command, environment, write_config
 
 from mer_jax.data.stage import stage
+from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run.records import read_records
 
 SEVERAL = (  # updates on a rollout, of all weights, each in pieces
@@ -266,15 +267,18 @@ def test_a_run_that_stopped_early_stays_stopped_until_its_patience_grows(
 ):
     whole, _ = validated_and_killed
     workdir = tmp_path / 'run'
-    scores = [json.loads(line)['slow']['tokens'] for line in (whole / 'validation.jsonl').open()]
-    changes = (*SMALL, *VALIDATED, 'validation.score=tokens', 'early_stop=1')
-    stop = 4 if scores[1] <= scores[0] else 6 if scores[2] <= scores[1] else None
-    for _ in range(2):
-        outcome = run(workdir, *changes)
+    first, second, _ = [json.loads(line)['slow'] for line in (whole / 'validation.jsonl').open()]
+    score = next(name for name in SCORES if second[name] <= first[name])
+    changes = (*SMALL, *VALIDATED, f'validation.score={score}')
+    for patience, stopped in ((1, 4), (1, 4), (3, None)):
+        outcome = run(workdir, *changes, f'early_stop={patience}')
         assert outcome.returncode == 0, outcome.stderr
         results = json.loads((workdir / 'results.json').read_text())
-        assert results['validation']['stopped'] == (stop if stop != 6 else None)
-        assert len(read_records(workdir, 'train')) == (stop or 6)
+        assert results['validation']['stopped'] == stopped
+        assert ('stopped early at update 4' in outcome.stdout) == bool(stopped)
+        assert len(read_records(workdir, 'train')) == (stopped or 6)
+        assert results['evaluated']['policy'] == 'best'
+    assert (workdir / 'records.jsonl').read_bytes() == (whole / 'records.jsonl').read_bytes()
 
 
 @pytest.mark.slow
