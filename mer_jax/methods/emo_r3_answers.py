@@ -42,7 +42,7 @@ def in_box(answer: Parsed) -> dict:
 
 
 def reflected(labels, answer: Parsed, reading: Reading, at: tuple[int, int]) -> dict:
-    """The form and the scores of reflection of an answer with steps, at its place of the reading."""
+    """The form and the scores of reflection of a slow answer, at its place of the reading."""
     found = {
         'formed': answer.formed,
         'form': float(answer.formed),
