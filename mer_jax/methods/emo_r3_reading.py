@@ -66,7 +66,7 @@ class Reader:
     ask: Callable[[str, bool], list[int]]
     most: int
     steps: bool  # whether the form asks for the three steps
-    truth: str  # 'gold' or 'own', the word that coherence looks for
+    truth: str  # 'gold' or 'own': the word that coherence looks for; own where a clip has no gold
 
     def read(
         self, texts: Sequence[Sequence[Text]], clips: Sequence[Clip]
@@ -75,7 +75,8 @@ class Reader:
         answers = [[parse(str(text), self.steps) for text in row] for row in texts]
         said = [[(answer.word or '').lower() for answer in row] for row in answers]
         gold = [[label_of(clip.words[0]) if clip.words else ''] * len(texts[0]) for clip in clips]
-        truth = gold if self.truth == 'gold' else said
+        own = [self.truth == 'own' or not clip.words for clip in clips]
+        truth = [mine if one else its for one, mine, its in zip(own, said, gold, strict=True)]
         shape = len(texts), len(texts[0])
         story, story_length, long_story = self.questions(answers, story_of, pictured=False)
         view, view_length, long_view = self.questions(answers, view_of, pictured=True)

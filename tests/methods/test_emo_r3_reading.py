@@ -154,6 +154,11 @@ def test_coherence_looks_for_the_gold_word_or_for_the_answers_own(truth, found):
     assert read(*said, truth=truth)[0].truth.tolist() == [found]
 
 
+def test_coherence_of_a_clip_without_a_gold_word_looks_for_the_answers_own():
+    reading, _ = read(WHOLE, STEPS + r'\boxed{fear}', words=())
+    assert reading.truth.tolist() == [[1, 2]] and not reading.right.any()
+
+
 def test_both_questions_are_the_tokens_of_their_chats():
     reading, _ = read(WHOLE, '<step1>no second step</step1>')
     for token, length, text, pictured in (
