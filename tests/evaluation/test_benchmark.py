@@ -19,6 +19,7 @@ from mer_jax.evaluation.defaults import mer_unibench
 from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run.held_out import evaluate
 from mer_jax.run.setting import answering
+from mer_jax.run.trained_on import FILE, lines_of
 
 CLIPS = [Clip(name, subtitle='Fine.') for name in 'abcde']
 GOLD = {'a': ['sad'], 'b': ['happy']}
@@ -163,10 +164,27 @@ def test_the_protocol_is_part_of_the_result_and_another_one_is_refused(whole, as
     assert protocol['choice'] == 'one named checkpoint; nothing was chosen on test data'
     assert protocol['judge'] == 'none' and len(protocol['wheels_digest']) == 16
     assert len(protocol['weights']) == 8
+    assert results['shared_with_training'] == 'unknown'
     assert protocol['wheels_digest'] in (whole / 'results.md').read_text()
     asked.evaluate.temperature = 0.5
     with pytest.raises(ValueError, match='temperature=0.5, but .* holds an evaluation with 0.9'):
         benchmark.run(asked, whole)
+
+
+@pytest.mark.slow
+def test_clips_that_the_checkpoint_was_trained_on_are_reported(asked, films, omni_folder, tmp_path):
+    folder, workdir = tmp_path / 'trained', tmp_path / 'out'
+    shutil.copytree(omni_folder, folder)
+    clips = read_manifest(films / 'manifest.jsonl')
+    lines = [json.dumps(line) for line in lines_of(clips[:1], 'train')]
+    (folder / FILE).write_text('\n'.join(lines))
+    asked.model.checkpoint, asked.clips = str(folder), 2
+    shared = benchmark.run(asked, workdir)['shared_with_training']
+    assert shared == {'manifest': {'clips': 2, 'ids': 1, 'media': 1, 'examples': [clips[0].id]}}
+    assert json.loads((workdir / 'results.json').read_text())['shared_with_training'] == shared
+    assert (
+        '* Warning: manifest: of 2 clips, 1 share a media' in (workdir / 'results.md').read_text()
+    )
 
 
 @pytest.mark.slow
