@@ -54,6 +54,7 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     assert (workdir / 'cold_start' / str(saved)).is_dir()
 
     changes = (f'cold_start.steps={saved + 1}', 'steps=2', 'evaluate.clips=5', 'export=True')
+    changes += ('every.validate=1', 'evaluate.policy=best', 'validation.clips=3')
     status, said = finish(start(workdir, *changes))
     assert status == [0, 0], said
     assert 'Slow F' in said[0][0] and 'Slow F' not in said[1][0]
@@ -61,7 +62,15 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     assert steps == [('cold_start', s + 1) for s in range(saved + 1)] + [('train', 1), ('train', 2)]
     end = json.loads((workdir / 'evaluation_end.json').read_text())
     assert [answer['id'] for answer in end['answers']] == [f'test-0-00000{i}' for i in range(5)]
-    assert json.loads((workdir / 'results.json').read_text())['clips'] == 5
+    results = json.loads((workdir / 'results.json').read_text())
+    lines = [json.loads(line) for line in (workdir / 'validation.jsonl').open()]
+    assert [(line['step'], line['clips']) for line in lines] == [(1, 3), (2, 3)]
+    best = 2 if lines[1]['slow']['f'] > lines[0]['slow']['f'] else 1
+    assert results['clips'] == 5 and results['evaluated'] == {'policy': 'best', 'update': best}
+    assert {path.name for path in (workdir / 'train').iterdir() if path.name.isdigit()} == {
+        '1',
+        '2',
+    }
     assert (workdir / 'export' / 'model.safetensors').exists()
 
 
