@@ -6,9 +6,11 @@ A test clip decides nothing here: validation clips are split off the training cl
 import dataclasses
 import logging
 import pathlib
+import sys
 import time
 
 import jax
+import tqdm
 
 from mer_jax.data.media.container import MediaError
 from mer_jax.errors import one_line
@@ -98,9 +100,18 @@ class Validation:
         for path, record in ((self.path, line), (self.workdir / TIMINGS, seconds)):
             with path.open('a', encoding='utf-8') as file:
                 append_line(file, record)
+        tqdm.tqdm.write(self.told(), file=sys.stderr)
         with open_scalars(self.workdir, NAME, step - 1) as scalars:
             for name, value in figures_of(line).items():
                 scalars.add_scalar(f'{NAME}/{name}', value, step)
+
+    def told(self) -> str:
+        """The last line and the best one in words, for the terminal."""
+        scores = [
+            f'slow {self.score} {line["slow"][self.score]:.3f} at update {line["step"]}'
+            for line in (self.lines[-1], self.best)
+        ]
+        return f'validation: {scores[0]}; best: {scores[1]}'
 
     def verdict(self) -> Verdict:
         """The verdict at the last line."""

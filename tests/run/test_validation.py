@@ -122,6 +122,22 @@ def test_the_best_update_is_kept_beside_the_last_ones(answers, tmp_path):
     assert (found['score'], found['clips']) == ('f', 2)
 
 
+def test_only_due_updates_better_ones_and_the_last_are_saved(
+    answers, tmp_path, monkeypatch, capsys
+):
+    asked, save = [], Checkpoints.save
+
+    def note(self, step, *given):
+        asked.append(step)
+        save(self, step, *given)
+
+    monkeypatch.setattr(Checkpoints, 'save', note)
+    train(tmp_path, save=5)
+    assert asked == [1, 2, 4, 5, 8]
+    told = 'validation: slow f 0.200 at update 3; best: slow f 0.300 at update 2'
+    assert told in capsys.readouterr().err
+
+
 def test_the_last_policy_is_evaluated_where_the_config_says_so(answers, tmp_path):
     state, validation = train(tmp_path, evaluate__policy='last')
     policy, chosen = choose_policy(validation.setting, state.policy, tmp_path, validation)
@@ -144,6 +160,8 @@ def test_training_stops_after_validations_without_a_better_score(answers, tmp_pa
     assert validation.stopped == 7 and saved(tmp_path) == [4, 7]
     policy, chosen = choose_policy(validation.setting, state.policy, tmp_path, validation)
     assert policy['w'] == 4 and chosen == {'policy': 'best', 'update': 4}
+    _, validation = train(tmp_path / 'whole', early_stop=4)
+    assert validation.stopped is None  # its patience ends with the last update
 
 
 def never(*_):
