@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
 import jax
 import tensorboardX
@@ -14,13 +15,6 @@ import tqdm
 FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'
 NOT_FINITE = 'not_finite.json'
-SHOWN = {  # a figure or timing, and its label beside the progress bar
-    'loss': 'loss',
-    'recall': 'recall',
-    'precision': 'precision',
-    'form': 'form',
-    'tokens_per_second': 'tokens/s',
-}
 
 
 class NotFinite(FloatingPointError):
@@ -66,12 +60,21 @@ class Records:
     A run that resumes at step `start` first drops later records of an earlier attempt, so that its
     file ends equal to that of an uninterrupted run. For the same reason records.jsonl holds figures
     only; timings go to timings.jsonl and to TensorBoard. Every process checks the figures, process
-    0 writes.
+    0 writes. Beside the bar are the loss, the figures named in `shown`, and tokens a second.
     """
 
-    def __init__(self, workdir: str | os.PathLike, stage: str, steps: int, start: int):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        stage: str,
+        steps: int,
+        start: int,
+        shown: Sequence[str] = (),
+    ):
         self.workdir, self.stage = pathlib.Path(workdir), stage
         self.steps, self.start = steps, start
+        labels = {name: name for name in ('loss', *shown)}
+        self.labels = labels | {'tokens_per_second': 'tokens/s'}
         self.writes = jax.process_index() == 0
 
     def __enter__(self) -> 'Records':
@@ -104,7 +107,8 @@ class Records:
         both = figures | timings
         for name, value in both.items():
             self.scalars.add_scalar(f'{self.stage}/{name}', value, step)
-        shown = {label: f'{both[name]:.4g}' for name, label in SHOWN.items() if name in both}
+        labels = self.labels.items()
+        shown = {label: f'{both[name]:.4g}' for name, label in labels if name in both}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(step - self.bar.n)
 

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -65,13 +65,15 @@ def run_stage(
     batches,
     update: Callable,
     every: Every,
+    shown: Sequence[str] = (),
     validation: Validation | None = None,
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
     A stage that was killed continues from its last checkpoint and ends with the state and the
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
-    that step is saved. A validation may stop the stage; the best update by it stays saved.
+    that step is saved. The progress bar shows the figures named in `shown`. A validation may stop
+    the stage; the best update by it stays saved.
     """
     is_best = validation.is_best if validation else no_best
     with (
@@ -80,7 +82,7 @@ def run_stage(
     ):
         start, state = checkpoints.restore_last(state, batches)
         compilations = Compilations()
-        with Records(workdir, name, steps, start) as records:
+        with Records(workdir, name, steps, start, shown) as records:
             verdict = validation.resume(state, start) if validation else Verdict()
             for step in range(start + 1, steps + 1):
                 if verdict.stop:

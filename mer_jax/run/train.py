@@ -107,8 +107,8 @@ def train(
 
     prepare = functools.partial(setting.writer.example, cache=cache)
     batches = setting.batches(setting.train_clips, c.prompts_per_step, 1, prepare)
-    loop = workdir, c.steps, state, batches, update, c.every, validation
-    return run_stage('train', *loop).policy
+    loop = workdir, c.steps, state, batches, update, c.every
+    return run_stage('train', *loop, method.plotted, validation).policy
 
 
 def own_names(setting: Setting) -> list[str]:

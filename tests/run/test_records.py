@@ -183,3 +183,10 @@ def test_a_timer_sums_the_seconds_of_each_name(monkeypatch):
     with pytest.raises(KeyError), timer('grow'):
         raise KeyError
     assert timer.seconds == {'grow': 3.0, 'learn': 3.0}
+
+
+def test_the_bar_shows_the_loss_the_figures_asked_for_and_the_speed(tmp_path):
+    with Records(tmp_path, 'train', 1, 0, shown=('wit', 'absent')) as records:
+        figures = {'loss': 0.5, 'recall': 0.25, 'wit': 0.125}
+        records.write(1, figures, {'tokens_per_second': 7.0})
+        assert records.bar.postfix == 'loss=0.5, wit=0.125, tokens/s=7'
