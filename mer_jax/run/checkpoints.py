@@ -1,6 +1,7 @@
 """Orbax checkpoints of {state, data iterator}: save, restore the last one that can be read."""
 
 import dataclasses
+import itertools
 import json
 import logging
 import pathlib
@@ -11,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from mer_jax.errors import one_line
+from mer_jax.sharding import largest_of_all
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +85,8 @@ class Checkpoints:
     def restore_last(self, like, batches=None) -> tuple[int, object]:
         """The last step that can be read, and its state; (0, like) if nothing was saved.
 
-        Later checkpoints, which are damaged, are named and removed: the run repeats their updates.
-        Raises DamagedCheckpoints, and removes nothing, if no checkpoint can be read.
+        Later checkpoints, which are damaged, are named and set aside: the run repeats their
+        updates. Raises DamagedCheckpoints, and moves nothing, if no checkpoint can be read.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
         for number, step in enumerate(steps):
@@ -94,8 +96,8 @@ class Checkpoints:
                 reason = one_line(error)
                 log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, reason)
                 continue
-            for damaged in steps[:number]:
-                self.manager.delete(damaged)
+            if number:
+                self.set_aside(steps[:number])
             return step, state
         if steps:
             raise DamagedCheckpoints(
@@ -103,6 +105,21 @@ class Checkpoints:
                 'the folder from a copy, or remove it to begin the stage anew'
             )
         return 0, like
+
+    def set_aside(self, steps: list[int]) -> None:
+        """Rename damaged checkpoints, so that their updates can be saved again."""
+        for step in steps if jax.process_index() == 0 else ():
+            aside = self.folder / f'damaged_{step}'
+            for number in itertools.count(2):
+                if not aside.exists():
+                    break
+                aside = self.folder / f'damaged_{step}_{number}'
+            (self.folder / str(step)).rename(aside)
+            log.warning(
+                '%s: the damaged checkpoint %d is kept there; remove it at will', aside, step
+            )
+        largest_of_all([0])  # all processes wait until the folders are renamed
+        self.manager.reload()
 
     def reached_preemption(self, step: int) -> bool:
         """Whether the machines of a pod have been told to stop, at a step common to all."""

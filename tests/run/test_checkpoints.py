@@ -128,10 +128,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, cap
     with Checkpoints(tmp_path, keep=3) as checkpoints:
         step, found = checkpoints.restore_last(one)
         assert step == 5 and 'checkpoint 7 cannot be read' in caplog.text
+        assert f'{tmp_path / "damaged_7"}: the damaged checkpoint 7 is kept there' in caplog.text
         same_bits(found, one)
         checkpoints.save(7, other)  # made again
     with Checkpoints(tmp_path, keep=3) as checkpoints:
         assert checkpoints.restore_last(one)[0] == 7
+    cut(tmp_path / '7' / 'state')
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        assert checkpoints.restore_last(one)[0] == 5
+        checkpoints.save(7, other)
+    kept = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert kept == ['5', '7', 'damaged_7', 'damaged_7_2']
     cut(tmp_path / '7' / 'state')
     cut(tmp_path / '5' / 'state')
     with Checkpoints(tmp_path, keep=3) as checkpoints:
