@@ -4,6 +4,7 @@ r"""Answers benchmarks with one checkpoint and scores them.
         --config.model.checkpoint=DIR --config.data.root=DIR --workdir evaluations/first
 """
 
+import functools
 import pathlib
 import sys
 
@@ -47,9 +48,9 @@ def main(_) -> None:
 
 def run_command() -> None:
     """The command line of `python -m mer_jax.evaluate`."""
-    config_flags.DEFINE_config_file('config', defaults.__file__, lock_config=True)
+    config_flags.DEFINE_config_file('config', lock_config=True)
     flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same folder again resumes it.')
-    app.run(main, flags_parser=read_flags)
+    app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
 
 
 if __name__ == '__main__':

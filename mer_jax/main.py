@@ -5,6 +5,7 @@
 Started again with the same workdir, every stage continues where it stopped.
 """
 
+import functools
 import os
 import pathlib
 import signal
@@ -17,15 +18,15 @@ from ml_collections import config_flags
 
 from mer_jax.data.media.container import MediaError
 from mer_jax.methods.own_rewards import RewardError
-from mer_jax.run import defaults
+from mer_jax.run import command_line, defaults
 from mer_jax.run.checkpoints import DamagedCheckpoints
-from mer_jax.run.command_line import leave, read_flags
+from mer_jax.run.command_line import leave
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
 from mer_jax.run.stage_loop import Stopped
 from mer_jax.run.stages import prepare, run
 
-CONFIG = config_flags.DEFINE_config_file('config', defaults.__file__, lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same folder resumes it.')
 DISTRIBUTED = flags.DEFINE_bool(
     'distributed', False, 'One of many processes, of which each host runs one (TPU pods, clusters).'
@@ -33,6 +34,7 @@ DISTRIBUTED = flags.DEFINE_bool(
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
 PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
+read_flags = functools.partial(command_line.read_flags, default=defaults.__file__)
 
 
 def main(_) -> None:

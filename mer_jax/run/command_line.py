@@ -1,10 +1,21 @@
 """Flag parsing, printing and exit shared by the commands."""
 
 import os
+import pathlib
+import re
 import sys
+import traceback
 
 import jax
 from absl import flags
+from ml_collections import ConfigDict
+
+from mer_jax.errors import one_line
+
+NO_CONFIG = '--config={}: get_config() must return a ConfigDict, and returns {}; return the config'
+NO_KEYS = re.compile(  # said of a config that is a number or the like: its first key is missing
+    r"Attribute <class '?(\w+)'?>\.(\w+) .* Attempting to lookup: \2\."
+)
 
 
 def printable(text: str) -> str:
@@ -23,27 +34,76 @@ def leave(message: str, status: int = 1) -> None:
     raise SystemExit(status)
 
 
-def read_flags(arguments: list[str]) -> list[str]:
+def read_flags(arguments: list[str], default: str) -> list[str]:
     """Parses flags of absl; the arguments that are left, the program alone.
 
-    Exits with a message that names an unknown key, a value of the wrong type, or an argument that
-    is not a flag.
+    `default` is the file of the config where --config is not given. Flags must not define it, for
+    absl would read it, and keys that it lacks would raise, while a command is imported.
+    Exits with a message that names a config file that cannot be used, an unknown key, a value of
+    the wrong type, or an argument that is not a flag.
     """
+    file = config_file(arguments)
+    if file is None:
+        file, arguments = default, [arguments[0], f'--config={default}', *arguments[1:]]
+    if not pathlib.Path(file).is_file():
+        leave(f'--config={file}: no such file; name a config, e.g. configs/mer_r1.py', 2)
     try:
         left = flags.FLAGS(arguments)
-    except (AttributeError, KeyError) as error:
-        reason = ' '.join(str(error.args[0]).replace('\\n', ' ').replace('\\', '').split())
-        named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
-        named = named or [a for a in arguments if a.startswith('--config.')]
-        told = reason.replace("'", '')
-        leave(f'{" ".join(named)}: the config has no such key: {told}', 2)
-    except (flags.Error, TypeError, ValueError, OSError, SyntaxError) as error:
-        lines = str(error).strip().splitlines()
-        # A config that raises is reported with its traceback; the message is its last line.
-        leave(lines[-1] if any('Traceback' in line for line in lines) else ' '.join(lines), 2)
+    except Exception as error:  # a config file is code, and may raise anything
+        leave(told_of(error, arguments, file), 2)
+    held = flags.FLAGS['config'].value
+    if not isinstance(held, ConfigDict):
+        leave(NO_CONFIG.format(file, type(held).__name__), 2)
     if len(left) > 1:
         leave(f'{" ".join(left[1:])}: is not a flag; keys of the config begin with --config.')
     return left
+
+
+def config_file(arguments: list[str]) -> str | None:
+    """The file that --config names, without a variant; None if it is not given."""
+    named = None
+    for argument, following in zip(arguments, [*arguments[1:], ''], strict=True):
+        flag, equals, value = argument.partition('=')
+        if flag in ('--config', '-config'):
+            named = value if equals else following
+    return named if named is None else named.partition(':')[0]
+
+
+def told_of(error: Exception, arguments: list[str], file: str) -> str:
+    """The message for an error that flags or the config file raised."""
+    reason = ' '.join(str(error).replace('\\n', ' ').replace('\\', '').split())
+    if isinstance(error, SyntaxError):
+        return f'--config={error.filename}: line {error.lineno}: {error.msg}; mend the file'
+    if raised := raised_in(error, file):
+        line, cause = raised
+        told = f'line {line} raises {one_line(cause)}; mend the file or its variant'
+        return f'--config={file}: {told}'
+    if "no attribute 'get_config'" in reason:
+        return f'--config={file}: must define get_config(), a function that returns the config'
+    if found := NO_KEYS.search(reason):
+        return NO_CONFIG.format(file, found[1])
+    named = [a for a in arguments if any(f"'{key}'" in reason for key in keys_of(a))]
+    if isinstance(error, AttributeError | KeyError):
+        named = named or [a for a in arguments if a.startswith('--config.')]
+        told = reason.strip('"').replace("'", '')
+        return f'{" ".join(named)}: the config has no such key: {told}'
+    if isinstance(error, flags.Error | TypeError | ValueError | OSError):
+        lines = str(error).strip().splitlines()
+        # A config that raises is reported with its traceback; the message is its last line.
+        return lines[-1] if any('Traceback' in line for line in lines) else ' '.join(lines)
+    raise error
+
+
+def raised_in(error: BaseException, file: str) -> tuple[int, BaseException] | None:
+    """The line of the config file at which it raised, and its error; None if it did not."""
+    chain, found = [error], None
+    while chain[-1].__context__:
+        chain.append(chain[-1].__context__)
+    for link in chain:
+        for frame, line in traceback.walk_tb(link.__traceback__):
+            if os.path.abspath(frame.f_code.co_filename) == os.path.abspath(file):
+                found = line, link
+    return found
 
 
 def keys_of(argument: str) -> list[str]:
