@@ -3,6 +3,8 @@
 Tables of rules for single keys come first, then functions for rules of several keys.
 """
 
+import dataclasses
+import difflib
 import math
 
 import jax
@@ -10,8 +12,10 @@ import jax
 from mer_jax.data.clip_sources import STAGES
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
+from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
+from mer_jax.run.defaults import stage
 from mer_jax.sharding import mesh_shape
 
 DTYPES = ('float32', 'bfloat16')
@@ -66,12 +70,16 @@ ABOVE_ZERO = (
     'evaluate.temperature',
 )
 SHARES_OF_TOKENS = ('rollout.top_p', 'evaluate.top_p')
+WEIGHTS = 'learn.weights.'  # keys that begin so are names of rewards
+SIZES = {'model.text.': TextSpec, 'model.vision.': VisionSpec, 'model.audio.': AudioSpec}
+DERIVED = ('vocab_size', 'out_hidden_size', 'output_dim')  # sizes that follow from others
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 
 
 def check_config(c) -> None:
     """Checks all rules; ValueError names the key, its value, the rule and the way out."""
     values = flat(c)
+    check_keys(values)
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f'{key}={value}: must be a finite number')
@@ -98,6 +106,33 @@ def check_config(c) -> None:
         check_sizes_given(c.model[section], section)
     if c.model.text:
         check_attention(c.model)
+        if c.export and c.model.family == 'vl':
+            check_export(c.model.text)
+
+
+def check_keys(values: dict) -> None:
+    """Checks that a config has all keys of the default one, and no others.
+
+    Rewards may have other names; sizes of the model may be left to a checkpoint.
+    """
+    known = flat(stage())
+    sizes = {
+        prefix + field.name
+        for prefix, spec in SIZES.items()
+        for field in dataclasses.fields(spec)
+        if field.name not in DERIVED
+    }
+    allowed = sorted(known.keys() | sizes)
+    for key, value in values.items():
+        if key not in allowed and not key.startswith(WEIGHTS):
+            close = difflib.get_close_matches(key, allowed, 1)
+            hint = f'; did you mean {close[0]}?' if close else ''
+            raise ValueError(f'{key}={value!r}: the config has no such key; remove it{hint}')
+    given = {key.rpartition('.')[0] for key in values}
+    for key, value in known.items():
+        section = key.rpartition('.')[0]
+        if key not in values and (section in given or f'{section}.' not in SIZES):
+            raise ValueError(f'{key}: is missing in the config; put it back, e.g. {value!r}')
 
 
 def check_keys(name: str, values: dict) -> None:
@@ -132,6 +167,11 @@ def check_numbers(c) -> None:
     if c.learn.clip_dual and c.learn.clip_dual <= 1:
         raise ValueError(
             f'learn.clip_dual={c.learn.clip_dual}: must be above 1, e.g. 3.0, or 0 for no dual clip'
+        )
+    if c.learn.clip_dual and c.learn.clip != 'ppo':
+        raise ValueError(
+            f'learn.clip_dual={c.learn.clip_dual}: acts with learn.clip=ppo alone, and learn.clip='
+            f'{c.learn.clip}; set one of them back, e.g. learn.clip_dual=0'
         )
     weights = dict(c.learn.weights)
     for name, weight in weights.items():
@@ -273,6 +313,17 @@ def check_attention(model) -> None:
         raise ValueError(
             f'model.audio.encoder_attention_heads={audio.encoder_attention_heads}: twice it must '
             f'divide model.audio.d_model={audio.d_model}'
+        )
+
+
+def check_export(text) -> None:
+    """Checks that `transformers` can compute a VL model of these sizes."""
+    width, heads = text.hidden_size, text.num_attention_heads
+    if text.head_dim * heads != width:
+        raise ValueError(
+            f'model.text.head_dim={text.head_dim}: with export=True and model.family=vl, times '
+            f'model.text.num_attention_heads={heads} it must be model.text.hidden_size={width}; '
+            'change one of the three, or set export=False'
         )
 
 

@@ -7,6 +7,7 @@ from small import changed
 
 from mer_jax.methods import METHODS
 from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, flat
+from mer_jax.run.defaults import FAMILIES, grpo_f1, mer_r1, sft
 from mer_jax.run.emo_r3_defaults import emo_r3, grpo_accuracy
 
 
@@ -44,6 +45,8 @@ RULES = [
     ('cold_start.prompts_per_step', 3, ['cold_start.prompts_per_step=3', '= 8', 'e.g. 8']),
     ('evaluate.batch', 63, ['evaluate.batch=63', '= 8', 'e.g. 64']),
     ('learn.clip_dual', 0.5, ['learn.clip_dual=0.5', 'above 1, e.g. 3.0', '0 for no dual clip']),
+    ('learn.kll', 0.1, ['learn.kll=0.1', 'no such key; remove it; did you mean learn.kl?']),
+    ('model.text.vocab_size', 64, ['model.text.vocab_size=64', 'no such key']),
     ('learn.clip_dual', 1.0, ['learn.clip_dual=1.0', 'above 1']),
     (
         'learn.minibatches',
@@ -81,7 +84,7 @@ CHOSEN = [(key, 'often', [f"{key}='often'", *choices]) for key, choices in EACH.
 
 @pytest.mark.parametrize(('key', 'value', 'parts'), RULES + LEAST + CHOSEN)
 def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, parts):
-    if isinstance(flat(config)[key], float):
+    if isinstance(flat(config).get(key), float):
         value = float(value)
         parts = [f'{key}={value}', *parts[1:]]
     with pytest.raises(ValueError) as raised:
@@ -107,6 +110,8 @@ def test_a_broken_rule_is_named_with_its_key_and_its_values(config, key, value, 
         ('learn.clip_dual', 1.5),
         ('learn.minibatches', 2),
         ('learn.microbatch', 2),
+        ('learn.weights.mine', 0.5),
+        ('model.vision.patch_size', 14),
         *[(key, one) for key, choices in EACH.items() if key != 'method' for one in choices],
     ],
 )
@@ -142,6 +147,33 @@ def test_a_weight_that_is_no_number_is_refused(config, weight):
     config.learn.weights['mine'] = weight
     with pytest.raises(ValueError, match=rf'learn\.weights\.mine={weight!r}: must be a number'):
         check_config(config)
+
+
+def test_a_key_that_is_missing_is_named(config):
+    with config.unlocked():
+        del config.learn.weights['recall']
+    with pytest.raises(ValueError, match=r'learn\.weights\.recall: is missing .* e\.g\. 1\.0'):
+        check_config(config)
+
+
+@pytest.mark.parametrize('variant', ['', *FAMILIES])
+def test_every_default_config_passes(variant):
+    for make in (mer_r1, grpo_f1, sft):
+        check_config(changed(make(variant), mesh__data=-1, mesh__fsdp=1))
+
+
+def test_the_dual_clip_is_refused_where_it_would_not_act(config):
+    changed(config, learn__clip='cispo', learn__clip_dual=3.0)
+    with pytest.raises(ValueError, match=r'learn\.clip_dual=3\.0: acts with .*ppo.*cispo.*=0'):
+        check_config(config)
+
+
+def test_a_vl_model_that_cannot_be_exported_is_refused_where_it_would_be(config):
+    changed(config, model__family='vl', model__text__hidden_size=64)
+    check_config(config)
+    with pytest.raises(ValueError, match=r'head_dim=32: .*heads=4 .*hidden_size=64.*export=False'):
+        check_config(changed(config, export=True))
+    check_config(changed(config, model__family='omni'))
 
 
 def test_functions_are_named_by_their_file_and_name():

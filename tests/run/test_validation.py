@@ -76,7 +76,7 @@ def train(workdir, update=add, save=3, keep=1, **values):
     validation, steps = Validation(setting, workdir), setting.config.steps
     batches = iter(grain.MapDataset.range(1, 100).to_iter_dataset())
     start = TrainState(policy={'w': jnp.float32(0)}, moments=jnp.float32(0))
-    loop = workdir, steps, start, batches, update, Every(save, keep), validation
+    loop = workdir, steps, start, batches, update, Every(save, keep), (), validation
     return run_stage('train', *loop), validation
 
 
