@@ -39,15 +39,16 @@ UNNAMED = {  # of runs older than these keys
 def claim_workdir(
     workdir: pathlib.Path, c, spec: Spec, clips: Sequence[Clip] = (), write: bool = True
 ) -> list[str]:
-    """Claims the workdir for this run; the keys of the config that changed since its last start.
+    """Claims the workdir for this run; the keys of the config that changed since its first start.
 
     `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
-    method, seed or data. Without `write` it only checks.
+    method, seed or data, or a longer one. Without `write` it only checks.
     """
     content = content_of_clips(clips) if c.data.manifest else None
     share = c.data.validation if c.data.manifest and c.every.validate else 0.0
     more = {VALIDATED: share, CONTENT: content}
     now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
+    lengths = {'cold_start': ('cold_start.steps', c.cold_start.steps), 'train': ('steps', c.steps)}
     path = workdir / 'config.json'
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(
@@ -74,7 +75,20 @@ def claim_workdir(
                 f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
                 'another --workdir, or restore the value that it began with'
             )
+    for stage, (key, steps) in lengths.items():
+        saved = last_saved(workdir / stage)
+        if saved > steps:
+            raise ValueError(
+                f'{key}={steps}, but {workdir / stage} holds update {saved}: set {key} to at least '
+                f'{saved}, or choose another --workdir'
+            )
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
+
+
+def last_saved(folder: pathlib.Path) -> int:
+    """The last update that a stage has saved; 0 if none."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return max([0, *(int(name) for name in names if name.isdigit())])
 
 
 def read_config(run: pathlib.Path) -> dict:

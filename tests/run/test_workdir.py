@@ -43,6 +43,17 @@ def test_the_cold_start_may_change_until_training_has_begun(tmp_path, config):
         claim_workdir(tmp_path, config, tiny.SPEC)
 
 
+@pytest.mark.parametrize(('stage', 'key'), [('cold_start', 'cold_start.steps'), ('train', 'steps')])
+def test_fewer_updates_than_are_saved_are_refused(tmp_path, config, stage, key):
+    changed(config, **{key: 9})
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    for name in ('4', '9', 'damaged_12'):
+        (tmp_path / stage / name).mkdir(parents=True)
+    assert claim_workdir(tmp_path, config, tiny.SPEC) == []
+    with pytest.raises(ValueError, match=rf'^{key}=8, but .*{stage} holds update 9: .*at least 9'):
+        claim_workdir(tmp_path, changed(config, **{key: 8}), tiny.SPEC)
+
+
 @pytest.mark.parametrize('older', [False, True])  # a run of before the key was there
 def test_the_trained_part_may_change_until_training_has_begun(tmp_path, config, older):
     claim_workdir(tmp_path, config, tiny.SPEC)
