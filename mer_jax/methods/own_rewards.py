@@ -9,6 +9,7 @@ import numpy as np
 
 from mer_jax.data.clips import Clip
 
+LARGEST = 1e12  # of a reward; the squares of larger ones would overflow in float32
 RewardFunction = Callable[[list[list[str]], Sequence[Clip]], dict]
 
 
@@ -71,11 +72,17 @@ def call(function: RewardFunction, texts, clips) -> dict:
             f'{title(function)}: raised {type(error).__name__}: {error} (clip {clip}); a reward '
             'function must return a number for every text, an empty one too'
         ) from error
-    if not isinstance(rewards, dict) or not all(isinstance(name, str) for name in rewards):
+    if not isinstance(rewards, dict):
         raise RewardError(
             f'{title(function)}: returned {type(rewards).__name__}; it must return a dictionary '
             '{name: numbers[b, g]}'
         )
+    for name in rewards:
+        if not isinstance(name, str):
+            raise RewardError(
+                f'{title(function)}: returned a dictionary with the key {name!r}; its keys must be '
+                "strings, the names of rewards, e.g. 'brief'"
+            )
     return rewards
 
 
@@ -90,11 +97,11 @@ def failing_clip(function: RewardFunction, texts, clips) -> str:
 
 
 def checked(function: RewardFunction, name: str, value_bg, texts, clips) -> np.ndarray:
-    """The rewards as f[b, g]; RewardError if they have another shape or are not finite."""
+    """The rewards as f[b, g]; RewardError for another shape, or numbers that are not usable."""
     shape = len(texts), len(texts[0])
     try:
-        array = np.asarray(value_bg, np.float32)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(value_bg, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise RewardError(
             f'{title(function)}: its reward {name!r} is not numeric ({error}); it must be numbers '
             f'of shape [b, g] = {list(shape)}'
@@ -111,7 +118,12 @@ def checked(function: RewardFunction, name: str, value_bg, texts, clips) -> np.n
             f'{title(function)}: its reward {name!r} is {array[i, j]} for clip {clips[i].id}, '
             f'branch {j}; it must be finite. The text: {texts[i][j][:80]!r}'
         )
-    return array
+    if np.abs(array).max() > LARGEST:
+        raise RewardError(
+            f'{title(function)}: its reward {name!r} reaches {np.abs(array).max():g}; it must be '
+            f'between -{LARGEST:g} and {LARGEST:g}: scale it, the group standardises it anyway'
+        )
+    return array.astype(np.float32)
 
 
 def check_names(functions, names: Sequence[str], terms: dict) -> None:
@@ -131,10 +143,17 @@ def check_names(functions, names: Sequence[str], terms: dict) -> None:
             )
 
 
-def check_functions(functions, names: Sequence[str], method_terms: Sequence[str], clip: Clip):
+def check_functions(
+    functions,
+    names: Sequence[str],
+    method_terms: Sequence[str],
+    figures: Sequence[str],
+    clip: Clip,
+):
     """Try the functions on one clip with two empty answers, before anything is trained.
 
-    Raises RewardError if a function is none, its name is one of the method's, or it fails.
+    Raises RewardError if a function is none, a name is one of the method's terms or of the other
+    figures of a step, or a function fails.
     """
     for function in functions:
         if not callable(function):
@@ -147,5 +166,10 @@ def check_functions(functions, names: Sequence[str], method_terms: Sequence[str]
             raise RewardError(
                 f'learn.rewards: the reward {name!r} has the name of a term of the method '
                 f'({", ".join(method_terms)}); give it another'
+            )
+        if name in figures:
+            raise RewardError(
+                f'learn.rewards: the reward {name!r} has the name of a figure in records.jsonl '
+                f'({", ".join(figures)}); give it another'
             )
     check_names(functions, names, terms)

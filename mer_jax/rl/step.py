@@ -17,6 +17,12 @@ from mer_jax.rl.optimizer import apply_gradient, trained_part, with_part
 from mer_jax.rl.score import Sampling, score
 from mer_jax.sharding import batch_devices, constrain, in_pieces
 
+FIGURES = (  # of a step, whatever the method: those of `assess`, then those of `update`
+    *('advantage_std', 'silent_groups', 'tokens', 'ended', 'overlong', 'entropy'),
+    *('loss', 'surrogate', 'kl', 'drift', 'clipped', 'ratio_spread'),
+    *('gradient_norm', 'update_norm'),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Learn:

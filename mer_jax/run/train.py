@@ -119,7 +119,7 @@ def own_names(setting: Setting) -> list[str]:
 def check_rewards(setting: Setting) -> None:
     """Try the user's reward functions before anything is trained; RewardError if one fails."""
     functions, terms = setting.config.learn.rewards, setting.method.terms
-    check_functions(functions, own_names(setting), terms, setting.train_clips[0])
+    check_functions(functions, own_names(setting), terms, rl.FIGURES, setting.train_clips[0])
 
 
 def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):

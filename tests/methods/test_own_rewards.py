@@ -11,6 +11,7 @@ from mer_jax.methods.own_rewards import RewardError, check_functions, own_terms,
 CLIPS = [Clip('c7', words=('sad',)), Clip('c8', words=('happy', 'calm'))]
 TEXTS = [['sad', 'so sad', ''], ['happy', 'calm', 'sad']]
 TERMS = ('recall', 'precision', 'f', 'form')
+FIGURES = ('loss', 'kl')
 
 
 def length(texts, clips):
@@ -121,7 +122,7 @@ def test_a_function_that_raises_on_all_clips_together_says_so():
 
 
 @pytest.mark.parametrize(
-    ('value', 'kind'), [([[1.0] * 3] * 2, 'list'), (None, 'NoneType'), ({3: 1.0}, 'dict')]
+    ('value', 'kind'), [([[1.0] * 3] * 2, 'list'), (None, 'NoneType'), (iter(()), 'tuple_iterator')]
 )
 def test_a_function_that_returns_no_dictionary_of_names_is_refused(value, kind):
     def returned(texts, clips):
@@ -129,6 +130,22 @@ def test_a_function_that_returns_no_dictionary_of_names_is_refused(value, kind):
 
     told = refusal((returned,), ['x'])
     assert f'returned {kind}; it must return a dictionary {{name: numbers[b, g]}}' in told
+
+
+def test_a_key_that_is_no_name_is_refused():
+    told = refusal((lambda texts, clips: {3: np.zeros((2, 3))},), ['x'])
+    assert 'returned a dictionary with the key 3; its keys must be strings' in told
+
+
+@pytest.mark.parametrize('value', [1e13, -1e13, 1e300])
+def test_a_reward_whose_square_would_overflow_is_refused(value):
+    numbers = np.zeros((2, 3))
+    numbers[0, 1] = value
+    told = refusal((constant(numbers),), ['constant'])
+    assert f"its reward 'constant' reaches {abs(value):g}; it must be between -1e+12 and" in told
+    numbers[0, 1] = 1e12
+    found = own_terms((constant(numbers),), ['constant'], TEXTS, CLIPS)['constant']
+    assert np.isfinite(np.square(found)).all() and found.dtype == np.float32
 
 
 def test_a_reward_without_a_weight_is_refused_with_the_line_that_gives_it_one():
@@ -155,7 +172,7 @@ def test_two_functions_cannot_return_the_same_name():
 def check(functions, names):
     """The message with which functions are refused before training, or None."""
     try:
-        check_functions(functions, names, TERMS, CLIPS[0])
+        check_functions(functions, names, TERMS, FIGURES, CLIPS[0])
     except RewardError as error:
         return str(error)
 
@@ -178,6 +195,13 @@ def test_the_name_of_a_term_of_the_method_is_refused(name):
     told = check((constant([[0.0, 1.0]], name),), [])
     assert told.startswith(f"learn.rewards: the reward '{name}' has the name of a term")
     assert '(recall, precision, f, form); give it another' in told
+
+
+@pytest.mark.parametrize('name', FIGURES)
+def test_the_name_of_another_figure_of_a_step_is_refused(name):
+    told = check((constant([[0.0, 1.0]], name),), [name])
+    assert told.startswith(f"learn.rewards: the reward '{name}' has the name of a figure")
+    assert '(loss, kl); give it another' in told
 
 
 def test_a_reward_that_is_no_function_is_refused():

@@ -69,6 +69,7 @@ def test_the_advantage_and_the_figures_are_those_of_the_method():
     advantage, kept, figures = assessed()
     np.testing.assert_array_equal(advantage, standardise(SCORE))
     assert kept.all() and figures['mine'] == 5
+    assert figures.keys() - {'mine'} == set(rl.FIGURES[:6])
     np.testing.assert_allclose(figures['advantage_std'], 0.5, rtol=1e-5)  # 1, 0, 0 and 1
 
 

@@ -112,6 +112,7 @@ def check_by_hand(state, experience, learn, part=0):
     wanted, slope = minibatch_by_hand(state.policy, experience, learn, part)
     gradient = pulled_back(state.policy, experience.prompts, experience.token, slope)[1]
     assert figures.keys() == wanted.keys() | {'gradient_norm', 'update_norm'}
+    assert figures.keys() - set(rl.FIGURES[6:]) == set()
     for name, value in wanted.items():
         np.testing.assert_allclose(figures[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
     assert wanted['clipped'] > 0.05 and wanted['ratio_spread'] > 0.05

@@ -128,6 +128,15 @@ def test_a_reward_without_a_weight_and_a_weight_without_a_reward_are_named(confi
         check_rewards(setting_of(config, short, short=0.5, long=1.0))
 
 
+def loss(texts, clips):
+    return {'loss': [[1.0 for _ in row] for row in texts]}
+
+
+def test_a_reward_cannot_take_the_name_of_another_figure(config):
+    with pytest.raises(RewardError, match="reward 'loss' has the name of a figure"):
+        check_rewards(setting_of(config, loss, loss=0.5))
+
+
 def recall(texts, clips):
     return {'recall': [[1.0 for _ in row] for row in texts]}
 
