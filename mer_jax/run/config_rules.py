@@ -15,7 +15,7 @@ from mer_jax.methods.own_rewards import title
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
-from mer_jax.run.defaults import stage
+from mer_jax.run.all_defaults import DEFAULTS
 from mer_jax.sharding import mesh_shape
 
 DTYPES = ('float32', 'bfloat16')
@@ -79,13 +79,12 @@ BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 def check_config(c) -> None:
     """Checks all rules; ValueError names the key, its value, the rule and the way out."""
     values = flat(c)
+    check_choices(values, {'method': CHOICES['method']})
     check_keys(values)
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f'{key}={value}: must be a finite number')
-    check_choices(values, {'method': CHOICES['method']})
     method = METHODS[c.method]
-    check_keys(c.method, values)
     for key, least in (AT_LEAST | method.AT_LEAST).items():
         if values[key] < least:
             raise ValueError(f'{key}={values[key]}: must be at least {least}')
@@ -111,11 +110,12 @@ def check_config(c) -> None:
 
 
 def check_keys(values: dict) -> None:
-    """Checks that a config has all keys of the default one, and no others.
+    """Checks that a config has all keys of the default one of its method, and no others.
 
     Rewards may have other names; sizes of the model may be left to a checkpoint.
     """
-    known = flat(stage())
+    method = values['method']
+    known = flat(DEFAULTS[method].stage())
     sizes = {
         prefix + field.name
         for prefix, spec in SIZES.items()
@@ -127,24 +127,17 @@ def check_keys(values: dict) -> None:
         if key not in allowed and not key.startswith(WEIGHTS):
             close = difflib.get_close_matches(key, allowed, 1)
             hint = f'; did you mean {close[0]}?' if close else ''
-            raise ValueError(f'{key}={value!r}: the config has no such key; remove it{hint}')
+            raise ValueError(
+                f'{key}={value!r}: a config of method={method!r} has no such key; remove it{hint}'
+            )
     given = {key.rpartition('.')[0] for key in values}
     for key, value in known.items():
         section = key.rpartition('.')[0]
         if key not in values and (section in given or f'{section}.' not in SIZES):
-            raise ValueError(f'{key}: is missing in the config; put it back, e.g. {value!r}')
-
-
-def check_keys(name: str, values: dict) -> None:
-    """Checks that a config has the keys of its method."""
-    method = METHODS[name]
-    known = (*method.CHOICES, *method.AT_LEAST, *method.ABOVE_ZERO, *method.WORDS)
-    missing = [key for key in known if key not in values]
-    if missing:
-        raise ValueError(
-            f'method={name!r}: this config lacks its key {missing[0]}; start from that of the '
-            f'method, e.g. --config configs/{name}.py'
-        )
+            raise ValueError(
+                f'{key}: is missing in the config, and method={method!r} needs it; put it back, '
+                f'e.g. {value!r}, or start from configs/{method}.py'
+            )
 
 
 def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:

@@ -19,7 +19,7 @@ from mer_jax.models.checkpoint import safetensors as stored
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec, read_spec, read_token_ids
-from mer_jax.run import defaults, emo_r3_defaults
+from mer_jax.run.all_defaults import DEFAULTS
 from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
 from mer_jax.run.workdir import UNNAMED
@@ -34,7 +34,6 @@ STAGE_IDS = {
     'audio_start': '<|audio_bos|>',
     'audio_end': '<|audio_eos|>',
 }
-DEFAULTS = {'mer_r1': defaults, 'emo_r3': emo_r3_defaults}  # by method
 PROMPTS_FILE = 'mer_jax.json'  # beside config.json: the config of the run that was exported
 
 

@@ -218,8 +218,8 @@ def test_the_configs_of_emo_r3_pass(make, variant):
     check_config(make(variant))
 
 
-def test_a_config_without_the_keys_of_its_method_is_refused(config):
-    with pytest.raises(ValueError, match=r"method='emo_r3'.*lacks.*--config configs/emo_r3.py"):
+def test_a_config_of_another_method_is_refused(config):
+    with pytest.raises(ValueError, match="a config of method='emo_r3' has no such key"):
         check_config(changed(config, method='emo_r3'))
     with pytest.raises(ValueError, match=r"method='foo': must be one of mer_r1, emo_r3"):
         check_config(changed(config, method='foo'))
