@@ -47,11 +47,15 @@ def write_config(path, body):
     return path
 
 
+def flags(workdir, *changes, config='configs/mer_r1.py'):
+    """The flags of a run, with these keys of its config changed."""
+    changed = [f'--config.{change}' for change in changes]
+    return [f'--config={config}', f'--workdir={workdir}', *changed]
+
+
 def command(workdir, *changes, config='configs/mer_r1.py'):
     """The command line of a run, with these keys of its config changed."""
-    flags = [f'--config.{change}' for change in changes]
-    program = [sys.executable, '-m', 'mer_jax.main', f'--config={config}']
-    return [*program, f'--workdir={workdir}', *flags]
+    return [sys.executable, '-m', 'mer_jax.main', *flags(workdir, *changes, config=config)]
 
 
 def environment(devices=1):

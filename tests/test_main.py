@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
+import forks
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from programs import ROOT, SMALL, command, environment, write_config
+from programs import ROOT, SMALL, environment, flags, write_config
 
 from mer_jax.data.stage import stage
 from mer_jax.methods.mer_r1_answers import SCORES
@@ -35,26 +36,14 @@ NAN_AT_STEP_3 = """
 
 
 def run(workdir, *changes, devices=1, **options):
-    return subprocess.run(
-        command(workdir, *changes, **options),
-        cwd=ROOT,
-        env=environment(devices),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    given = flags(workdir, *changes, **options)
+    return forks.run('mer_jax.main', *given, variables=environment(devices))
 
 
 def start(workdir, *changes, **options):
-    """A run in the background, with whatever it says on its standard error."""
-    return subprocess.Popen(
-        command(workdir, *changes, **options),
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    """A run in the background."""
+    given = flags(workdir, *changes, **options)
+    return forks.Fork('mer_jax.main', *given, variables=environment())
 
 
 def refused(workdir, *changes, **options):
@@ -95,14 +84,12 @@ def test_a_group_of_one_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.slow
 def test_prompts_that_do_not_divide_over_the_mesh_are_refused(tmp_path):
     said = refused(tmp_path / 'run', 'prompts_per_step=6', 'mesh.fsdp=2', devices=4)
     assert 'prompts_per_step=6' in said and 'mesh.data * mesh.fsdp = 4' in said and '8' in said
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.slow
 def test_a_workdir_of_another_model_is_refused_and_left_alone(tmp_path):
     workdir = tmp_path / 'run'
     workdir.mkdir()
@@ -112,7 +99,6 @@ def test_a_workdir_of_another_model_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in workdir.iterdir()] == ['config.json']
 
 
-@pytest.mark.slow
 def test_a_manifest_line_without_gold_words_is_named(tmp_path, films):
     lines = (films / 'manifest.jsonl').read_text().splitlines()
     broken = json.loads(lines[2])
@@ -124,7 +110,6 @@ def test_a_manifest_line_without_gold_words_is_named(tmp_path, films):
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ('body', 'changes', 'parts'),
     [
@@ -141,14 +126,13 @@ def test_bad_input_of_a_config_and_its_rewards_is_refused_at_once(tmp_path, body
 
 
 def test_an_argument_that_is_no_flag_is_named(tmp_path):
-    said = subprocess.run(
-        [*command(tmp_path / 'run'), 'steps=3'], cwd=ROOT, capture_output=True, text=True
-    )
+    given = [*flags(tmp_path / 'run'), 'steps=3']
+    said = forks.run('mer_jax.main', *given, variables=environment())
     assert said.returncode != 0 and 'steps=3: is not a flag' in said.stderr
     assert not (tmp_path / 'run').exists()
 
 
-def test_no_workdir_is_named():
+def test_no_workdir_is_named_by_a_process_that_is_not_forked():
     outcome = subprocess.run(
         [sys.executable, '-m', 'mer_jax.main'], cwd=ROOT, capture_output=True, text=True
     )
@@ -173,7 +157,7 @@ def whole_and_killed(tmp_path_factory):
             if records.exists() and len(records.read_bytes().splitlines()) >= least:
                 process.send_signal(signal.SIGKILL)
             time.sleep(0.02)
-        assert process.wait() == -signal.SIGKILL, process.stderr.read()
+        assert process.wait() == -signal.SIGKILL, process.stderr
     outcome = run(killed, *SMALL, *SEVERAL, config=config)
     assert outcome.returncode == 0, outcome.stderr
     return whole, killed
@@ -303,14 +287,8 @@ def test_an_own_reward_has_figures_and_curves_and_its_run_can_be_asked(whole_and
     assert all(record['brief'] > 0 and record['brief_std'] > 0 for record in trained)
     page = (whole / 'report.html').read_text()
     assert '<b>brief</b>' in page and '>brief</span>' in page
-    program = [sys.executable, '-m', 'mer_jax.predict', '--json', '--checkpoint', whole]
-    said = subprocess.run(
-        [*program, next(films.rglob('*.mp4'))],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    given = ('--json', '--checkpoint', whole, next(films.rglob('*.mp4')))
+    said = forks.run('mer_jax.predict', *given, variables=environment())
     assert said.returncode == 0, said.stderr
     assert set(json.loads(said.stdout)) == {'clip', 'fast', 'slow', 'only'}
 
@@ -339,13 +317,12 @@ def test_sigterm_saves_first_and_leaves_with_a_message(tmp_path):
     records = workdir / 'records.jsonl'
     while not (records.exists() and len(records.read_bytes().splitlines()) >= 3):
         time.sleep(0.05)
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 128 + signal.SIGTERM
-    assert (
-        'Traceback' not in said and 'SIGTERM' in said and 'the same command resumes there' in said
-    )
+    assert process.wait() == 128 + signal.SIGTERM
+    said = process.stderr
+    assert 'Traceback' not in said and 'SIGTERM' in said
+    assert 'the same command resumes there' in said
     saved = [int(path.name) for path in (workdir / 'cold_start').iterdir() if path.name.isdigit()]
     assert len(saved) == 1 and saved[0] >= 3
     assert len(records.read_bytes().splitlines()) == saved[0]

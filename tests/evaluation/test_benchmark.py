@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import types
 
+import forks
 import pytest
-from programs import ROOT, environment
+from programs import environment
 from workbook import workbook
 
 from mer_jax.data.clips import Clip, read_manifest
@@ -249,7 +248,7 @@ def test_a_damaged_set_is_named_and_the_others_are_evaluated(asked, tmp_path):
 
 
 def test_flags_that_are_missing_are_named(tmp_path):
-    program = [sys.executable, '-m', 'mer_jax.evaluate', f'--workdir={tmp_path}']
-    said = subprocess.run(program, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    given = [f'--workdir={tmp_path}']
+    said = forks.run('mer_jax.evaluate', *given, variables=environment())
     assert said.returncode == 1 and 'Traceback' not in said.stderr
     assert '--config.model.checkpoint is missing' in said.stderr
