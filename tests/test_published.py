@@ -1,12 +1,14 @@
 """A run on a Hugging Face checkpoint and films: train, be killed, resume, evaluate, export."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 
+import forks
 import pytest
-from programs import ROOT, environment, with_fused_loops
+from programs import ROOT, environment, flags, with_fused_loops
 
 from mer_jax.data.stage import stage
 
@@ -35,23 +37,20 @@ def films(tmp_path_factory):
     return folder
 
 
-def program(omni_folder, films, workdir, *changes):
-    flags = [f'--config.{change}' for change in (*CHANGES, *changes)]
+def given(omni_folder, films, workdir, *changes):
+    """The flags of a run on the checkpoint and films."""
     return [
-        *(sys.executable, '-m', 'mer_jax.main', '--config=configs/mer_r1.py:qwen2_5_omni_7b'),
+        *flags(workdir, *CHANGES, *changes, config='configs/mer_r1.py:qwen2_5_omni_7b'),
         f'--config.model.checkpoint={omni_folder}',
         f'--config.data.manifest={films / "manifest.jsonl"}',
-        f'--workdir={workdir}',
-        *flags,
     ]
 
 
-def run(*arguments):
-    said = subprocess.run(
-        arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
-    )
+def run(module, *arguments):
+    """The standard output of a command that succeeds."""
+    said = forks.run(module, *arguments, variables=ENVIRONMENT)
     assert said.returncode == 0, said.stderr
-    return said
+    return said.stdout
 
 
 def records(workdir):
@@ -64,19 +63,14 @@ def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_re
     omni_folder, films, tmp_path
 ):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    run(*program(omni_folder, films, whole))
-    process = subprocess.Popen(
-        program(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}'),
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    run('mer_jax.main', *given(omni_folder, films, whole))
+    again = given(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}')
+    process = forks.Fork('mer_jax.main', *again, variables=ENVIRONMENT)
     while process.poll() is None and len(records(killed)) < 3:
         time.sleep(0.02)
-    process.kill()
-    process.wait()
-    run(*program(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}'))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stderr
+    run('mer_jax.main', *again)
 
     # The other run was killed and kept features on disk; neither may change what it learns.
     assert len(records(whole)) == 4 and records(whole) == records(killed)
@@ -89,10 +83,14 @@ def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_re
     assert results[0]['shared_with_training']['media'] == 0
     trained = (whole / 'export' / 'trained_on.jsonl').read_text()
     assert trained.count('"use": "train"') == 10 and trained.count('"validation"') == 3
-    clips = [films / json.loads(line)['video'] for line in open(films / 'manifest.jsonl')]
-    predict = (sys.executable, '-m', 'mer_jax.predict', '--json', str(clips[0]))
-    answers = [run(*predict, '--checkpoint', str(w / 'export')).stdout for w in (whole, killed)]
-    assert answers[0] == answers[1] and set(json.loads(answers[0])) > {'fast', 'slow'}
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in (w / 'export').iterdir()} for w in (whole, killed)
+    )
+    assert 'model.safetensors' in ours and ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == ['mer_jax.json']  # the cache
+    film = next(films.rglob('*.mp4'))
+    answers = run('mer_jax.predict', '--json', film, '--checkpoint', killed / 'export')
+    assert set(json.loads(answers)) > {'fast', 'slow'}
 
 
 PROGRAM = """
@@ -126,7 +124,15 @@ assert not {'torch', 'torchvision', 'tensorflow'} & sys.modules.keys()
 @pytest.mark.slow
 def test_training_and_prediction_need_neither_torch_nor_tensorflow(omni_folder, films, tmp_path):
     film = next(films.rglob('*.mp4'))
-    _, *arguments = program(omni_folder, films, tmp_path / 'run', 'steps=1', 'cold_start.steps=1')
-    said = run(sys.executable, '-c', PROGRAM, str(omni_folder), str(film), *arguments[1:])
+    arguments = given(omni_folder, films, tmp_path / 'run', 'steps=1', 'cold_start.steps=1')
+    said = subprocess.run(
+        [sys.executable, '-c', PROGRAM, omni_folder, film, 'main', *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert said.returncode == 0, said.stderr
     assert set(json.loads(said.stdout.splitlines()[-1])) == {'clip', 'fast', 'slow', 'only'}
     assert len(records(tmp_path / 'run')) == 2
