@@ -27,6 +27,25 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 
+# Files that take longest, which start first, so that no worker waits for another at the end.
+LONGEST = (
+    'test_main.py',
+    'test_published.py',
+    'test_pod.py',
+    'rl/test_update.py',
+    'test_installed.py',
+    'evaluation/test_benchmark.py',
+    'models/test_parity.py',
+    'evaluation/test_prediction.py',
+    'models/test_gradients.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Orders the files; --no-loadscope-reorder keeps xdist from ordering them by their tests."""
+    first = {ROOT / 'tests' / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
 
 @pytest.fixture(scope='module')
 def module_config():

@@ -49,6 +49,7 @@ def say(monkeypatch, capsys, *arguments):
     return left.value.code, out, err
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_give_the_same_answers(places, film):
     clip = clip_of_file(str(film), 'I am fine.')
     run, export = (predict(*open_checkpoint(str(place)), clip, samples=3) for place in places)
@@ -78,6 +79,7 @@ def test_json_holds_a_line_for_each_clip(places, film, monkeypatch, capsys):
     assert set(first['fast']) == {'emotions', 'reasoning', 'formed', 'samples', 'confidence'}
 
 
+@pytest.mark.slow
 def test_files_that_are_no_clips_are_named_and_the_others_answered(
     places, film, tmp_path, monkeypatch, capsys
 ):
@@ -91,6 +93,7 @@ def test_files_that_are_no_clips_are_named_and_the_others_answered(
     assert [str(path) in line for path, line in zip(bad, lines, strict=True)] == [True] * 4
 
 
+@pytest.mark.slow
 def test_names_and_words_that_are_no_text_take_one_line_each(
     places, film, tmp_path, monkeypatch, capsys
 ):

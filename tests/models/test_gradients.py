@@ -23,7 +23,9 @@ SHOWN = ('text', 'video and image', 'two images', 'video, then sound', 'sound in
 RTOL = 1e-4  # of the largest gradient of a weight
 
 
-@pytest.fixture(scope='module', params=['vl_tied', 'omni_odd_chunk'])
+@pytest.fixture(
+    scope='module', params=[pytest.param('vl_tied', marks=pytest.mark.slow), 'omni_odd_chunk']
+)
 def pair(request, tmp_path_factory):
     pair = parity.make_pair(request.param, tmp_path_factory.mktemp('checkpoint'))
     return dataclasses.replace(pair, shown=[one for one in pair.shown if one.clip.id in SHOWN])
