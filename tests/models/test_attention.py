@@ -28,7 +28,7 @@ def test_attention_in_pieces_equals_attention_in_one(t, ends):
         def weighed(query, key, value):
             return (attend(query, key, value, mask) * against * real_bt[:, :, None, None]).sum()
 
-        return jax.value_and_grad(weighed, argnums=(0, 1, 2))(query, key, value)
+        return jax.jit(jax.value_and_grad(weighed, argnums=(0, 1, 2)))(query, key, value)
 
     for one, other in zip(
         *map(jax.tree.leaves, map(value_and_gradients, (attend_before, attend_masked))),
