@@ -43,6 +43,10 @@ def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(asked: argparse.Namespace) -> dict[str, Any]:
     """The score of one file of predictions, or the comparison of two."""
+    for flag, paths in (('labels', [asked.labels]), ('predictions', asked.predictions)):
+        for path in paths:
+            if not pathlib.Path(path).is_file():
+                raise ValueError(f'--{flag}={path}: no such file; name a .csv, .jsonl or .npz')
     task = Task(
         name=asked.task,
         wheels=load_wheels((asked.wheels,)) if asked.task in ('open', 'basic') else None,

@@ -50,10 +50,12 @@ def claim_workdir(
     now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
     lengths = {'cold_start': ('cold_start.steps', c.cold_start.steps), 'train': ('steps', c.steps)}
     path = workdir / 'config.json'
-    if workdir.exists() and not workdir.is_dir():
-        raise ValueError(
-            f'--workdir={workdir}: must be a folder, and is a file; choose another folder'
-        )
+    for folder in (workdir, *workdir.parents):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(
+                f'--workdir={workdir}: must be a folder, and {folder} is a file; choose another '
+                'folder'
+            )
     if not path.exists():
         for left in ('cold_start', 'train', 'records.jsonl'):
             if (workdir / left).exists():

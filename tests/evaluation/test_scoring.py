@@ -302,7 +302,7 @@ def test_unusable_files_and_cells_are_named(saved, wheel):
     assert 'openset among its columns (name, val)' in refusal(
         *flags[:4], '--labels', values, *flags[6:], said
     )
-    assert 'No such file' in refusal(*flags, 'none.jsonl')
+    assert '--predictions=none.jsonl: no such file' in refusal(*flags, 'none.jsonl')
     assert "wheel 'nowhere' is not shipped" in refusal(
         '--wheels', 'nowhere', *flags[:2], *flags[4:], said
     )
@@ -332,3 +332,13 @@ def test_a_score_repeats(saved, wheel):
     said = saved('b.jsonl', 'answer', {f'{k}': ['happy', 'sad'][k % 3 % 2] for k in range(40)})
     flags = ['--task', 'open', '--wheels', wheel, '--labels', labels, '--predictions', said]
     assert run(read_flags(flags)) == run(read_flags(flags))
+
+
+@pytest.mark.parametrize('flag', ['labels', 'predictions'])
+def test_a_file_that_does_not_exist_is_named_with_its_flag(tmp_path, flag):
+    held = tmp_path / 'held.csv'
+    held.write_text('name,label\na,sad\n')
+    paths = {'labels': held, 'predictions': held} | {flag: tmp_path / 'gone.csv'}
+    flags = [f'--{name}={path}' for name, path in paths.items()]
+    with pytest.raises(SystemExit, match=f'--{flag}={tmp_path / "gone.csv"}: no such file; name a'):
+        main(['--task=open', *flags])

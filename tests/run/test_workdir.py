@@ -148,8 +148,9 @@ def test_a_run_without_its_config_is_not_taken_over(tmp_path, config, left):
 
 def test_a_file_is_no_workdir(tmp_path, config):
     (tmp_path / 'file').touch()
-    with pytest.raises(ValueError, match='must be a folder'):
-        claim_workdir(tmp_path / 'file', config, tiny.SPEC)
+    for workdir in (tmp_path / 'file', tmp_path / 'file' / 'runs' / 'first'):
+        with pytest.raises(ValueError, match=f'{workdir}: must be a folder, and .*/file is a file'):
+            claim_workdir(workdir, config, tiny.SPEC)
 
 
 @pytest.mark.parametrize('text', ['[]', '{}', '{', '5'])
