@@ -56,7 +56,6 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     changes = (
         f'cold_start.steps={saved + 1}',
         'steps=2',
-        'learn.kl=0.0',
         'evaluate.clips=5',
         'export=True',
     )
