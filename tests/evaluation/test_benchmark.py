@@ -2,84 +2,22 @@
 
 import json
 import shutil
-import types
 
 import forks
+import jax
 import pytest
 from programs import environment
-from workbook import workbook
 
-from mer_jax.data.clips import Clip, read_manifest
+from mer_jax.data.clips import read_manifest
 from mer_jax.data.loader import Damages
 from mer_jax.data.stage import stage
-from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation import benchmark
+from mer_jax.evaluation.asking import setting_of
 from mer_jax.evaluation.defaults import mer_unibench
-from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run.held_out import evaluate
+from mer_jax.run.origin import config_of
 from mer_jax.run.setting import answering
 from mer_jax.run.trained_on import FILE, lines_of
-
-CLIPS = [Clip(name, subtitle='Fine.') for name in 'abcde']
-GOLD = {'a': ['sad'], 'b': ['happy']}
-
-
-def line(name, mode, *words):
-    """As much of a line of the predictions file as scoring reads; f is the number of words."""
-    return {
-        'id': name,
-        'mode': mode,
-        'words': list(words),
-        'scores': dict.fromkeys(SCORES, 0.5) | {'f': len(words)},
-    }
-
-
-def scored(lines, wheels, clips=CLIPS[:2]):
-    """The scores of two clips, one sad and one happy."""
-    c = mer_unibench()
-    c.wheels = wheels
-    test = benchmark.TestSet('manifest', 'two clips', 'open', clips, GOLD, '')
-    setting = types.SimpleNamespace(wheels=load_wheels(('ekman',)))
-    return benchmark.score_set(c, setting, test, lines)
-
-
-def test_fast_and_slow_answers_are_scored_apart_and_compared():
-    lines = [line('a', 'fast', 'sad', 'glad'), line('a', 'slow', 'happy')]
-    lines += [line('b', 'fast', 'happy'), line('b', 'slow', 'happy')]
-    found = scored(lines, ('ekman',))
-    assert [found[key]['R'] for key in ('fast', 'slow', 'difference')] == [1, 0.5, -0.5]
-    means = found['mean_over_clips']
-    assert (means['fast']['f'], means['slow']['f'], means['clips']) == (1.5, 1, 2)
-
-
-def test_words_are_read_as_published_where_the_wheels_are(tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    folder = tmp_path / 'emotion_wheel'
-    folder.mkdir()
-    (folder / 'format.csv').write_text('name,format\nsad,sad\nhappy,happy\n')
-    synonyms = [['word_run1', 'synonym_run1'], ['sad', 'sad'], ['happy', 'happy']]
-    levels = [['level1', 'level2', 'level3'], ['bad', 'down', 'sad'], ['good', 'up', 'happy']]
-    (folder / 'synonym.xlsx').write_bytes(workbook(synonyms))
-    (folder / 'wheel1.xlsx').write_bytes(workbook(levels))
-    lines = [line(name, mode, '"sad"') for name in 'ab' for mode in ('fast', 'slow')]
-    assert scored(lines, ('ekman',))['fast']['R'] == 0.5  # quotes are no part of a word
-    assert scored(lines, (str(folder),))['fast']['unmapped'] == 2
-
-
-def test_only_blocks_that_were_written_whole_are_kept(tmp_path):
-    lines = [line('a', 'fast'), line('a', 'slow'), {'id': 'b', 'mode': 'none', 'error': 'torn'}]
-    lines += [line('c', 'fast'), line('c', 'slow'), line('d', 'fast')]
-    path = tmp_path / 'manifest.jsonl'
-    assert benchmark.whole_blocks(path, CLIPS, 2) == []
-    path.write_text(''.join(json.dumps(one) + '\n' for one in lines) + '{"id": "d", "mo')
-    assert benchmark.whole_blocks(path, CLIPS, 2) == lines[:3]
-    assert benchmark.whole_blocks(path, CLIPS, 1) == lines[:5]
-    assert benchmark.whole_blocks(path, CLIPS, 4) == []
-
-
-def test_the_first_clips_of_a_set_keep_their_gold():
-    test = benchmark.first_clips(benchmark.TestSet('key', '', 'open', CLIPS, GOLD, ''), 1)
-    assert test.clips == CLIPS[:1] and test.gold == {'a': ['sad']}
 
 
 @pytest.fixture(scope='module')
@@ -132,11 +70,11 @@ def test_a_line_a_mode_of_each_clip_holds_what_was_said(whole, films):
 
 @pytest.mark.slow
 def test_the_figures_of_a_run_on_the_same_clips_come_out_again(whole, films, asked, tmp_path):
-    c = benchmark.config_of(asked.model.checkpoint)
+    c = config_of(asked.model.checkpoint)
     c.mesh, c.evaluate = asked.mesh, asked.evaluate
     setting, policy = answering(c, Damages(tmp_path / 'bad.jsonl', 0))
     setting.test_clips = read_manifest(films / 'manifest.jsonl')
-    with benchmark.jax.set_mesh(setting.mesh):
+    with jax.set_mesh(setting.mesh):
         scores, _ = evaluate(setting, policy, 'test')
     results = json.loads((whole / 'results.json').read_text())
     means = results['sets']['manifest']['mean_over_clips']
@@ -211,7 +149,7 @@ def test_a_checkpoint_of_any_minibatches_is_evaluated_in_batches_of_its_own(
     kept |= {'learn.minibatches': 4, 'learn.microbatch': 2, 'prompts_per_step': 64}
     (folder / 'mer_jax.json').write_text(json.dumps(kept))
     asked.model.checkpoint = str(folder)
-    setting, _ = benchmark.setting_of(asked, tmp_path / 'out')
+    setting, _ = setting_of(asked, tmp_path / 'out')
     assert setting.config.evaluate.batch == 2
 
 
@@ -232,19 +170,6 @@ def test_a_root_without_sets_says_what_was_expected(asked, tmp_path, key, value,
         benchmark.run(asked, tmp_path / 'out')
     assert part in str(raised.value)
     assert not (tmp_path / 'out').exists()
-
-
-def test_a_damaged_set_is_named_and_the_others_are_evaluated(asked, tmp_path):
-    folder = tmp_path / 'ovmerdplus-process'
-    folder.mkdir()
-    (folder / 'ovlabel.csv').write_text('name,openset', encoding='utf-16')
-    asked.data.root = str(tmp_path)
-    with pytest.raises(ValueError, match='ov_merd_plus is damaged: .*ovlabel.csv.*not UTF-8'):
-        benchmark.find_sets(asked)
-    (tmp_path / 'manifest.jsonl').write_text('{"id": "a", "subtitle": "Fine.", "words": ["sad"]}\n')
-    found, others = benchmark.find_sets(asked)
-    assert [test.key for test in found] == ['manifest']
-    assert others[0].startswith('ov_merd_plus is damaged') and len(others) == 9
 
 
 def test_flags_that_are_missing_are_named(tmp_path):

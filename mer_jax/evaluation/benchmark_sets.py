@@ -1,0 +1,72 @@
+"""Sets of clips to answer: published sets below a folder, and a manifest."""
+
+import dataclasses
+import pathlib
+
+from mer_jax.data.benchmarks import BENCHMARKS
+from mer_jax.data.clips import Clip, read_manifest
+
+MANIFEST = 'manifest'
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """Clips to answer, and what is right, as `mer_jax.score` reads it."""
+
+    key: str
+    title: str
+    task: str
+    clips: list[Clip]
+    gold: dict[str, object]  # name → a list of words, a word or a number
+    note: str  # what differs from the published set
+
+
+def find_sets(c) -> tuple[list[TestSet], list[str]]:
+    """The sets that can be read, and why others cannot; ValueError if there is none."""
+    root = pathlib.Path(c.data.root)
+    unknown = [key for key in c.benchmarks if key not in BENCHMARKS]
+    if unknown:
+        raise ValueError(
+            f'benchmarks={unknown[0]!r}: is not known; the keys are {", ".join(BENCHMARKS)}'
+        )
+    if not root.is_dir():
+        raise ValueError(f'data.root={c.data.root!r}: must be a folder that holds the sets')
+    found, absent, broken = [], [], []
+    if (root / 'manifest.jsonl').exists():
+        clips = read_manifest(root / 'manifest.jsonl')
+        gold = {clip.id: list(clip.words) for clip in clips}
+        found.append(TestSet(MANIFEST, f'clips of {root.name}', 'open', clips, gold, ''))
+    for key in c.benchmarks:
+        try:
+            found.append(read_set(key, root))
+        except FileNotFoundError as error:
+            absent.append(str(error))
+        except ValueError as error:  # damaged: the others are evaluated all the same
+            broken.append(f'{key} is damaged: {error}')
+    if broken and not found:
+        raise ValueError(f'{broken[0]}; mend it, or leave it out of benchmarks')
+    if not found:
+        raise ValueError(
+            f'data.root={c.data.root!r}: holds neither manifest.jsonl nor any of '
+            f'{", ".join(c.benchmarks)}; python -m mer_jax.data.benchmarks --root {root} says what '
+            'is expected where'
+        )
+    return found, broken + absent
+
+
+def read_set(key: str, root: pathlib.Path) -> TestSet:
+    """A published set below the root, as far as it has labels."""
+    benchmark = BENCHMARKS[key]
+    found = benchmark.read(root)
+    gold = {name: next(iter(label.values())) for name, label in found.gold.items()}
+    notes = [f'{len(found.clips)} clips, {benchmark.count or "an unknown number"} published']
+    if found.absent:
+        notes.append(f'{len(found.absent)} labels without a media file')
+    return TestSet(key, benchmark.title, benchmark.task, found.clips, gold, '; '.join(notes))
+
+
+def first_clips(test: TestSet, count: int) -> TestSet:
+    """The first clips of a set with what is right of them."""
+    clips = test.clips[:count]
+    gold = {clip.id: test.gold[clip.id] for clip in clips if clip.id in test.gold}
+    return dataclasses.replace(test, clips=clips, gold=gold)

@@ -1,0 +1,63 @@
+"""Scores of the answers to a set: fast, slow, their difference, published rows beside."""
+
+import pathlib
+
+from mer_jax.data.benchmarks import published
+from mer_jax.data.wheels.wheel import Wheels, load_wheels
+from mer_jax.evaluation.answers import MODES
+from mer_jax.evaluation.benchmark_sets import TestSet
+from mer_jax.evaluation.label_files import Column, plain_words, published_words
+from mer_jax.evaluation.scoring import Task, compare
+from mer_jax.methods.mer_r1_answers import SCORES
+from mer_jax.run.held_out import summary
+from mer_jax.run.setting import Setting
+
+
+def score_or_say(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
+    """`score_set`, or why a set cannot be scored: that ends no evaluation."""
+    left_out = sum(line['mode'] == 'none' for line in lines)
+    said = {'note': test.note, 'left_out': left_out, 'task': test.task, 'title': test.title}
+    if not test.gold:
+        return said | {'note': f'{test.note}; its labels are not public'}
+    if left_out == len(lines):
+        return said | {'note': f'{test.note}; none of its clips can be used'}
+    try:
+        return said | score_set(c, setting, test, lines)
+    except ValueError as error:
+        return said | {'note': f'{test.note}; cannot be scored: {error}'}
+
+
+def score_set(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
+    """Fast, slow, and slow − fast of a set; ValueError where nothing can be scored."""
+    wheels = load_wheels(tuple(c.wheels)) if test.task in ('open', 'basic') else None
+    published_folder = pathlib.Path(c.wheels[0]).is_dir()
+    read = published_words if published_folder else plain_words
+    task = Task(test.task, wheels, c.level, read)
+    labels = Column(f'{test.key} labels', 'gold', test.gold, 0)
+    answers = [
+        Column(
+            f'{test.key} {mode} answers',
+            'answer',
+            {line['id']: line['words'] for line in lines if line['mode'] == mode},
+            0,
+        )
+        for mode in MODES
+    ]
+    compared = compare(task, labels, *answers)
+    result = {'fast': compared['first'], 'slow': compared['second']}
+    result['difference'] = compared['difference']
+    result['published'] = [row._asdict() for row in published(test.key)]
+    rows = rows_of(lines, setting.wheels, test.gold) if test.task == 'open' else []
+    if len(rows) > 1:
+        wheels = {'wheels': list(setting.wheels.names)}
+        result['mean_over_clips'] = wheels | summary(rows, SCORES)
+    return result
+
+
+def rows_of(lines: list[dict], wheels: Wheels, gold: dict[str, list[str]]) -> list[dict]:
+    """The scores of clips of which a wheel knows a gold word, as `summary` takes them."""
+    rows = {}
+    for line in lines:
+        if line['mode'] != 'none':
+            rows.setdefault(line['id'], {})[line['mode']] = line['scores']
+    return [row for name, row in rows.items() if wheels.cells([gold.get(name, [])]).any()]
