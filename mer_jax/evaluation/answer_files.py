@@ -2,11 +2,11 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.benchmark_sets import TestSet
-from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.models.omni import Omni
 from mer_jax.run.held_out import answer_blocks
 from mer_jax.run.records import write_whole
@@ -14,19 +14,19 @@ from mer_jax.run.setting import Setting
 
 
 def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path) -> list[dict]:
-    """The lines of the predictions file: one a mode of each clip, or why a clip has none.
+    """The lines of the predictions file: one for each mode of a clip, or why a clip has none.
 
-    A file that is there is gone on with, from its last whole block.
+    An existing file is resumed after its last complete block.
     """
     size = setting.config.evaluate.batch
     kept = whole_blocks(path, test.clips, size)
     write_whole(path, ''.join(json.dumps(line) + '\n' for line in kept))
     start = -(-len({line['id'] for line in kept}) // size)
-    prepare = setting.writer.bare_example
+    prepare, scored = setting.writer.bare_example, setting.method.scored
     blocks = answer_blocks(setting, policy, test.clips, test.key, prepare, start)
     with path.open('a', encoding='utf-8') as file:
         for rows, damaged in blocks:
-            lines = [line_of(row, mode) for row in rows for mode in MODES]
+            lines = [line_of(row, mode, scored) for row in rows for mode in MODES]
             lines += [{'id': one['id'], 'mode': 'none', 'error': one['reason']} for one in damaged]
             file.write(''.join(json.dumps(line) + '\n' for line in lines))
             file.flush()
@@ -35,13 +35,13 @@ def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path
 
 
 def whole_blocks(path: pathlib.Path, clips: list[Clip], size: int) -> list[dict]:
-    """The lines of the blocks that an earlier start has written whole."""
+    """The lines of the blocks that an earlier start wrote completely."""
     kept, done = [], set()
     for line in path.read_text(encoding='utf-8').splitlines() if path.exists() else ():
         try:
             kept.append(json.loads(line))
         except ValueError:
-            break  # torn by a kill
+            break  # cut short by a kill
     written = {}
     for line in kept:
         written.setdefault(line['id'], set()).add(line['mode'])
@@ -53,8 +53,8 @@ def whole_blocks(path: pathlib.Path, clips: list[Clip], size: int) -> list[dict]
     return [line for line in kept if line['id'] in done]
 
 
-def line_of(row: dict, mode: str) -> dict:
-    """A line of the predictions file."""
+def line_of(row: dict, mode: str, scored: Sequence[str]) -> dict:
+    """A line of the predictions file; of the scores of its method, those that the answer has."""
     said = row[mode]
     return {
         'id': row['id'],
@@ -64,5 +64,5 @@ def line_of(row: dict, mode: str) -> dict:
         'answer': ', '.join(said['words']),
         'words': list(said['words']),
         'confidences': said['confidence'],
-        'scores': {name: said[name] for name in SCORES},
+        'scores': {name: said[name] for name in scored if name in said},
     }

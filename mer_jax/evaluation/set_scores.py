@@ -8,7 +8,6 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.benchmark_sets import TestSet
 from mer_jax.evaluation.label_files import Column, plain_words, published_words
 from mer_jax.evaluation.scoring import Task, compare
-from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run.held_out import summary
 from mer_jax.run.setting import Setting
 
@@ -47,10 +46,11 @@ def score_set(c, setting: Setting, test: TestSet, lines: list[dict]) -> dict:
     result = {'fast': compared['first'], 'slow': compared['second']}
     result['difference'] = compared['difference']
     result['published'] = [row._asdict() for row in published(test.key)]
-    rows = rows_of(lines, setting.wheels, test.gold) if test.task == 'open' else []
+    of_words = test.task == 'open' and setting.wheels is not None
+    rows = rows_of(lines, setting.wheels, test.gold) if of_words else []
     if len(rows) > 1:
         wheels = {'wheels': list(setting.wheels.names)}
-        result['mean_over_clips'] = wheels | summary(rows, SCORES)
+        result['mean_over_clips'] = wheels | summary(rows, setting.method.scored)
     return result
 
 

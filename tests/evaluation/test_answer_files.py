@@ -3,7 +3,7 @@
 import json
 
 from mer_jax.data.clips import Clip
-from mer_jax.evaluation.answer_files import whole_blocks
+from mer_jax.evaluation.answer_files import line_of, whole_blocks
 
 CLIPS = [Clip(name, subtitle='Fine.') for name in 'abcde']
 
@@ -22,3 +22,11 @@ def test_only_blocks_that_were_written_whole_are_kept(tmp_path):
     assert whole_blocks(path, CLIPS, 2) == lines[:3]
     assert whole_blocks(path, CLIPS, 1) == lines[:5]
     assert whole_blocks(path, CLIPS, 4) == []
+
+
+def test_a_line_holds_the_scores_of_the_method_that_its_answer_has():
+    said = {'text': 'Awe.', 'think': '', 'words': ['awe'], 'confidence': {}, 'form': 1.0}
+    row = {'id': 'a', 'slow': said | {'coherence': 0.5, 'truth': 'awe'}, 'fast': said}
+    scored = ('form', 'coherence')
+    assert line_of(row, 'slow', scored)['scores'] == {'form': 1.0, 'coherence': 0.5}
+    assert line_of(row, 'fast', scored)['scores'] == {'form': 1.0}

@@ -30,7 +30,8 @@ def scored(lines, wheels, clips=CLIPS[:2]):
     c = mer_unibench()
     c.wheels = wheels
     test = benchmark_sets.TestSet('manifest', 'two clips', 'open', clips, GOLD, '')
-    setting = types.SimpleNamespace(wheels=load_wheels(('ekman',)))
+    method = types.SimpleNamespace(scored=SCORES, labels=())
+    setting = types.SimpleNamespace(wheels=load_wheels(('ekman',)), method=method)
     return score_set(c, setting, test, lines)
 
 
