@@ -22,6 +22,11 @@ PROMPT_KEYS = (  # of config.data: everything that a prompt depends on besides i
 )
 
 
+def question_of(data, method: Method) -> str:
+    """config.data.question with the labels of the method in place of {labels}."""
+    return data.question.replace('{labels}', ', '.join(method.labels))
+
+
 class Encoder:
     """Token ids of plain text; nothing in it becomes a control token.
 
@@ -46,7 +51,7 @@ class ExampleWriter:
         self.data, self.tokenizer, self.layout = c.data, tokenizer, layout
         self.method, self.encode, self.end = method, encode, end
         self.most = c.rollout.slow_tokens  # tokens of a branch
-        self.question = c.data.question.replace('{labels}', ', '.join(method.labels))
+        self.question = question_of(c.data, method)
 
     def prompt(self, clip: Clip) -> Prompt:
         """The clip as a prompt; MediaError if its media cannot be used or it is too long."""

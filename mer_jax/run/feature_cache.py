@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mer_jax.data.cache import FeatureCache
 from mer_jax.group import Prompts
 from mer_jax.models.omni import Omni
-from mer_jax.run.examples import PROMPT_KEYS
+from mer_jax.run.examples import PROMPT_KEYS, question_of
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import to_host
 
@@ -22,7 +22,9 @@ def open_cache(setting: Setting, policy: Omni) -> FeatureCache | None:
     if not data.cache:
         return None
     sums = fingerprint([policy.visual, policy.audio_tower])
-    asked = {key: data[key] for key in PROMPT_KEYS}
+    asked = {key: data[key] for key in PROMPT_KEYS} | {
+        'question': question_of(data, setting.method)
+    }
     origin = setting.origin
     about = sums, asked, origin.layout, setting.tokenizer.chat_template, str(origin.root)
     return FeatureCache(data.cache, repr((about, setting.spec.dtype)))

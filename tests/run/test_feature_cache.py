@@ -122,6 +122,14 @@ def test_other_towers_another_question_and_a_changed_file_are_not_served(
     assert cache.load(clips[0]) is None
 
 
+def test_a_question_with_other_labels_is_not_served(setting, policy, clips, monkeypatch):
+    monkeypatch.setitem(setting.config.data, 'question', 'Which of {labels}?')
+    cache = kept(setting, policy, *clips[:1])
+    of_labels = dataclasses.replace(setting.method, labels=('awe', 'fear'))
+    monkeypatch.setattr(setting, 'method', of_labels)
+    assert open_cache(setting, policy).path(clips[0]) != cache.path(clips[0])
+
+
 def test_the_fingerprint_of_weights_follows_their_bits_and_places():
     a = jax.random.normal(jax.random.key(0), (2, 3))
     weights = {'a': a, 'b': jnp.ones(4)}
