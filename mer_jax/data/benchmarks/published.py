@@ -14,6 +14,7 @@ class Row(NamedTuple):
 
 
 MEAN = 'mer_unibench'  # the key of means over the nine sets of MER-UniBench
+IMAGES_OVERALL = 'emotion_images'  # the key of EMO-R3's overall figures
 
 _AFFECTGPT = 'AffectGPT (arXiv 2501.16566), maximum over checkpoints chosen on the test set'
 _OV_MER = 'OV-MER (arXiv 2410.01495)'
@@ -21,6 +22,8 @@ _AFFECTGPT_R1 = 'AffectGPT-R1 (arXiv 2508.01318)'
 _MER_R1 = 'MER-R1 (arXiv 2606.27652), from a digest'
 _R1_OMNI = 'R1-Omni (arXiv 2503.05379)'
 _EMO_R3 = 'EMO-R3 (arXiv 2602.23802), trained on EmoSet, from notes'
+_EMO_R3_UNTRAINED = 'EMO-R3 (arXiv 2602.23802), not trained, from notes'
+_EMO_R3_OVERALL = 'EMO-R3 (arXiv 2602.23802), over two trainings, from notes'
 _MME = 'MME-Emotion (arXiv 2508.09210), judged by GPT-4o'
 
 MER_UNIBENCH = (
@@ -34,6 +37,7 @@ MER_UNIBENCH = (
     'sims_v2',
     'ov_merd_plus',
 )
+EMOTION_IMAGES = ('emoset', 'emotion6', 'webemo')
 _UNIBENCH = (*MER_UNIBENCH, MEAN)
 _WAF = ('cmu_mosi', 'cmu_mosei', 'sims', 'sims_v2')
 _UNIBENCH_ROWS = """
@@ -80,14 +84,24 @@ _R1_OMNI_ROWS = {  # DFEW, MAFW, RAVDESS: WAR and UAR each
     'R1-Omni': (65.83, 56.27, 57.68, 40.04, 43.00, 44.69),
 }
 
-_EMO_R3_ROWS = {  # EmoSet (in domain), Emotion6, WebEmo (out of domain)
-    'Qwen2.5-VL-3B': (51.55, 50.00, 40.65),
-    'SFT': (77.15, 34.51, 17.75),
-    'GRPO, 4 branches': (74.60, 60.10, 49.50),
-    'DAPO, 4 branches': (68.99, 56.90, 49.80),
-    'EMO-R3, 4 branches': (75.50, 60.44, 50.45),
-    'EMO-R3, 8 branches': (76.40, 59.26, 49.70),
+_UNTRAINED = 'Qwen2.5-VL-3B'
+_EMO_R3_ROWS = {  # EmoSet (in domain), Emotion6, WebEmo (out of domain), printed overall
+    _UNTRAINED: (51.55, 50.00, 40.65, 47.40),
+    'SFT': (77.15, 34.51, 17.75, 43.84),
+    'GRPO, 4 branches': (74.60, 60.10, 49.50, 59.97),
+    'DAPO, 4 branches': (68.99, 56.90, 49.80, 58.28),
+    'EMO-R3, 4 branches': (75.50, 60.44, 50.45, 60.50),
+    'EMO-R3, 8 branches': (76.40, 59.26, 49.70, 60.42),
 }
+IMAGE_CAUTIONS = (
+    "The rows of EMO-R3 come from second-hand notes of the paper's table, not from the paper.",
+    'Its printed overall averages two trainings, on EmoSet and on Emotion6, so it is not the mean '
+    'of the three columns of the training on EmoSet.',
+    'The row of EMO-R3 with 4 branches very likely includes a cold start: the mean of its columns, '
+    "62.13, equals the figure of the paper's ablation with one.",
+    'Reproductions differ: another group (AffectDrop, same base model, 2,000 images of EmoSet, '
+    'three seeds) reports 58.45 ± 0.22 for its method, 8.38 above its own local run of EMO-R3.',
+)
 
 _MME_TASKS = ('er_lab', 'er_wild', 'noise_er', 'fg_er', 'ml_er', 'sa', 'fg_sa', 'ir')
 _MME_ROWS = {  # the recognition score of each task, then the chain-of-thought score
@@ -125,7 +139,7 @@ _OTHERS = {
 
 
 def published(key: str) -> list[Row]:
-    """The published rows of a benchmark, or of `MEAN`; an empty list if none is known."""
+    """The published rows of a benchmark, of `MEAN` or `IMAGES_OVERALL`; [] if none is known."""
     rows = _unibench(key)
     if key == 'ov_merd':
         rows += [Row(name, '', 'M_avg', score, _OV_MER) for name, score in _OV_MERD.items()]
@@ -134,16 +148,26 @@ def published(key: str) -> list[Row]:
         for name, scores in _R1_OMNI_ROWS.items():
             pair = zip(('WAR', 'UAR'), scores[place : place + 2], strict=True)
             rows += [Row(name, 'A+V', metric, score, _R1_OMNI) for metric, score in pair]
-    if key in (sets := ('emoset', 'emotion6', 'webemo')):
-        place = sets.index(key)
-        for name, scores in _EMO_R3_ROWS.items():
-            rows.append(Row(name, 'I', 'accuracy', scores[place], _EMO_R3))
+    if key in (columns := (*EMOTION_IMAGES, IMAGES_OVERALL)):
+        rows += _of_images(columns.index(key))
     if (task := key.removeprefix('mme_')) in _MME_TASKS:
         place = _MME_TASKS.index(task)
         for name, (recognition, thought) in _MME_ROWS.items():
             rows.append(Row(name, '', 'Rec', recognition[place], _MME))
             rows.append(Row(name, '', 'CoT', thought[place], _MME))
     return rows + list(_OTHERS.get(key, ()))
+
+
+def _of_images(place: int) -> list[Row]:
+    """The rows of a column of EMO-R3's table: a set, or the printed overall."""
+    overall = place == len(EMOTION_IMAGES)
+    metric = 'overall' if overall else 'accuracy'
+    rows = []
+    for name, scores in _EMO_R3_ROWS.items():
+        source = _EMO_R3_OVERALL if overall else _EMO_R3
+        source = _EMO_R3_UNTRAINED if name == _UNTRAINED else source
+        rows.append(Row(name, 'I', metric, scores[place], source))
+    return rows
 
 
 def _unibench(key: str) -> list[Row]:
