@@ -12,8 +12,10 @@ import jax
 from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation.answer_files import answer_set
-from mer_jax.evaluation.asking import setting_of
+from mer_jax.evaluation.asking import asked_config, is_closed, setting_of, settings_of
 from mer_jax.evaluation.benchmark_sets import TestSet, find_sets, first_clips
+from mer_jax.evaluation.confusion import draw_confusions
+from mer_jax.evaluation.domains import out_of_domain, trained_on
 from mer_jax.evaluation.endpoint import Endpoint
 from mer_jax.evaluation.judge import REASONED, judge_set
 from mer_jax.evaluation.set_scores import score_or_say
@@ -24,6 +26,7 @@ from mer_jax.run.feature_cache import fingerprint
 from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting
 from mer_jax.run.trained_on import known, shared_with_training
+from mer_jax.run.workdir import UNNAMED
 
 
 def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
@@ -39,13 +42,19 @@ def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
     return judge
 
 
-def protocol_of(c, setting: Setting, policy: Omni, tests: list[TestSet]) -> dict:
-    """What a result stands on: one checkpoint, how it was asked, sampled and scored, on what."""
+def protocol_of(
+    c, setting: Setting, policy: Omni, tests: list[TestSet], settings: dict[str, Setting]
+) -> dict:
+    """The conditions of a result: checkpoint, prompts, sampling, scoring, and contents of sets.
+
+    `asked` holds labels and question of each set, for a method with a closed set of answers.
+    """
     wheels = load_wheels(tuple(c.wheels))
     asked = setting.config
-    return {
+    protocol = {
         'checkpoint': c.model.checkpoint,
         'weights': fingerprint(policy),
+        'method': asked.method,
         'choice': 'one named checkpoint; nothing was chosen on test data',
         'seed': asked.seed,
         'temperature': asked.evaluate.temperature,
@@ -59,13 +68,19 @@ def protocol_of(c, setting: Setting, policy: Omni, tests: list[TestSet]) -> dict
         'wheels_digest': wheels.digest,
         'level': c.level,
     }
+    if is_closed(asked):
+        protocol['asked'] = {
+            key: {'labels': list(of_set.method.labels), 'question': of_set.writer.question}
+            for key, of_set in settings.items()
+        }
+    return protocol
 
 
 def claim(workdir: pathlib.Path, protocol: dict) -> None:
-    """Make the workdir this evaluation's own; ValueError if it holds another one."""
+    """Makes the workdir this evaluation's own; ValueError if it holds another one."""
     path, now = workdir / 'protocol.json', json.loads(json.dumps(protocol))
     if path.exists():
-        before = json.loads(path.read_text())
+        before = {'method': UNNAMED['method']} | json.loads(path.read_text())
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]
@@ -79,39 +94,48 @@ def claim(workdir: pathlib.Path, protocol: dict) -> None:
 
 
 def run(c, workdir: pathlib.Path) -> dict:
-    """The evaluation of all sets that are there; what results.json holds."""
+    """Evaluates all sets that are found, and returns the content of results.json."""
     if c.level not in (1, 2) or c.clips < 0:
         raise ValueError(
             f'level={c.level}, clips={c.clips}: level is 1 or 2, clips at least 0 (all)'
         )
-    tests, absent = find_sets(c)
+    asked = asked_config(c)
+    trained = trained_on(c, asked)
+    tests, absent = find_sets(c, is_closed(asked))
     if c.clips:
         tests = [first_clips(test, c.clips) for test in tests]
     judge = judge_of(c, tests)
-    setting, policy = setting_of(c, workdir)
-    protocol = protocol_of(c, setting, policy, tests)
+    setting, policy = setting_of(c, asked, workdir)
+    settings = settings_of(setting, [test.key for test in tests])
+    protocol = protocol_of(c, setting, policy, tests, settings)
     claim(workdir, protocol)
-    protocol['judge'] = judge.title if judge else 'none'  # one may come when all is answered
-    trained = known(c.model.checkpoint)
-    shared = {test.key: shared_with_training(trained, test.clips) for test in tests}
+    protocol['judge'] = judge.title if judge else 'none'  # may be added once all is answered
+    seen = known(c.model.checkpoint)
+    shared = {test.key: shared_with_training(seen, test.clips) for test in tests}
     results = {'protocol': protocol, 'absent': absent, 'sets': {}}
-    results['shared_with_training'] = 'unknown' if trained is None else shared
+    results['shared_with_training'] = 'unknown' if seen is None else shared
+    results['trained_on'] = trained
     with jax.set_mesh(setting.mesh):
         for test in tests:
+            of_set = settings[test.key]
             path = workdir / 'predictions' / f'{test.key}.jsonl'
-            lines = answer_set(setting, policy, test, path)
-            results['sets'][test.key] = score_or_say(c, setting, test, lines)
+            lines = answer_set(of_set, policy, test, path)
+            results['sets'][test.key] = score_or_say(c, of_set, test, lines)
+    results['out_of_domain'] = out_of_domain(results['sets'], trained)
     write_results(workdir, results)
-    # Last, so that a judge who fails takes no figure along.
+    # Last, so that a judge that fails costs no figure.
     for test in tests if judge else ():
-        scored, asked = results['sets'][test.key], setting.config.data.question
+        scored, question = results['sets'][test.key], settings[test.key].writer.question
         if test.key.startswith(REASONED) and 'fast' in scored:
-            scored['judged'] = judge_set(judge, workdir, test.key, test.clips, test.gold, asked)
+            scored['judged'] = judge_set(judge, workdir, test.key, test.clips, test.gold, question)
             write_results(workdir, results)
     return results
 
 
 def write_results(workdir: pathlib.Path, results: dict) -> None:
-    """results.json and results.md."""
+    """Writes results.json, results.md and the pictures of confusion."""
+    for key, scored in results['sets'].items():
+        if 'confusion' in scored:
+            draw_confusions(workdir, key, scored)
     write_whole(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
     write_whole(workdir / 'results.md', as_markdown(results))

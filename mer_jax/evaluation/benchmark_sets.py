@@ -11,7 +11,7 @@ MANIFEST = 'manifest'
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """Clips to answer, and what is right, as `mer_jax.score` reads it."""
+    """Clips to answer, and their gold labels as `mer_jax.score` reads them."""
 
     key: str
     title: str
@@ -19,10 +19,15 @@ class TestSet:
     clips: list[Clip]
     gold: dict[str, object]  # name → a list of words, a word or a number
     note: str  # what differs from the published set
+    labels: tuple[str, ...] = ()  # the closed set of gold words, if there is one
 
 
-def find_sets(c) -> tuple[list[TestSet], list[str]]:
-    """The sets that can be read, and why others cannot; ValueError if there is none."""
+def find_sets(c, closed: bool = False) -> tuple[list[TestSet], list[str]]:
+    """The sets that can be read, and why others cannot; ValueError if there is none.
+
+    `closed`: answers are one word of a closed set, so a manifest is scored by the first gold word
+    of each clip.
+    """
     root = pathlib.Path(c.data.root)
     unknown = [key for key in c.benchmarks if key not in BENCHMARKS]
     if unknown:
@@ -33,15 +38,13 @@ def find_sets(c) -> tuple[list[TestSet], list[str]]:
         raise ValueError(f'data.root={c.data.root!r}: must be a folder that holds the sets')
     found, absent, broken = [], [], []
     if (root / 'manifest.jsonl').exists():
-        clips = read_manifest(root / 'manifest.jsonl')
-        gold = {clip.id: list(clip.words) for clip in clips}
-        found.append(TestSet(MANIFEST, f'clips of {root.name}', 'open', clips, gold, ''))
+        found.append(manifest_set(root, closed))
     for key in c.benchmarks:
         try:
             found.append(read_set(key, root))
         except FileNotFoundError as error:
             absent.append(str(error))
-        except ValueError as error:  # damaged: the others are evaluated all the same
+        except ValueError as error:  # damaged; the others are evaluated
             broken.append(f'{key} is damaged: {error}')
     if broken and not found:
         raise ValueError(f'{broken[0]}; mend it, or leave it out of benchmarks')
@@ -54,19 +57,30 @@ def find_sets(c) -> tuple[list[TestSet], list[str]]:
     return found, broken + absent
 
 
+def manifest_set(root: pathlib.Path, closed: bool) -> TestSet:
+    """The clips of the manifest in a folder."""
+    clips = read_manifest(root / 'manifest.jsonl')
+    gold = {clip.id: list(clip.words) for clip in clips}
+    if closed:
+        gold = {name: words[0].strip().lower() for name, words in gold.items() if words}
+    task = 'accuracy' if closed else 'open'
+    return TestSet(MANIFEST, f'clips of {root.name}', task, clips, gold, '')
+
+
 def read_set(key: str, root: pathlib.Path) -> TestSet:
-    """A published set below the root, as far as it has labels."""
+    """A published set below the root, with the gold labels that are public."""
     benchmark = BENCHMARKS[key]
     found = benchmark.read(root)
     gold = {name: next(iter(label.values())) for name, label in found.gold.items()}
     notes = [f'{len(found.clips)} clips, {benchmark.count or "an unknown number"} published']
     if found.absent:
         notes.append(f'{len(found.absent)} labels without a media file')
-    return TestSet(key, benchmark.title, benchmark.task, found.clips, gold, '; '.join(notes))
+    title, task, labels = benchmark.title, benchmark.task, benchmark.labels
+    return TestSet(key, title, task, found.clips, gold, '; '.join(notes), labels)
 
 
 def first_clips(test: TestSet, count: int) -> TestSet:
-    """The first clips of a set with what is right of them."""
+    """The first clips of a set with their gold labels."""
     clips = test.clips[:count]
     gold = {clip.id: test.gold[clip.id] for clip in clips if clip.id in test.gold}
     return dataclasses.replace(test, clips=clips, gold=gold)

@@ -1,11 +1,11 @@
-"""Default config of an evaluation: the nine sets of MER-UniBench.
+"""Default configs of evaluations: MER-UniBench, and images that evoke emotions.
 
 mer_jax.evaluate reads this file itself where `--config` is not given.
 """
 
 from ml_collections import ConfigDict
 
-from mer_jax.data.benchmarks import MER_UNIBENCH
+from mer_jax.data.benchmarks import EMOTION_IMAGES, MER_UNIBENCH
 
 
 def mer_unibench() -> ConfigDict:
@@ -16,6 +16,8 @@ def mer_unibench() -> ConfigDict:
         dict(checkpoint='')
     )  # one named checkpoint: nothing is chosen on test data
     c.data = ConfigDict(dict(root='', cache='', max_bad_clips=100))
+    c.method = ''  # '' = that of the checkpoint's run; of a plain Hugging Face folder mer_r1
+    c.trained_on = ''  # key of the set in domain; '' = that in data.manifest of the run
     c.benchmarks = MER_UNIBENCH
     c.wheels = ('builtin',)  # or AffectGPT's folder emotion_wheel, as in published figures
     c.level = 1  # of the wheels: 1 | 2
@@ -26,6 +28,14 @@ def mer_unibench() -> ConfigDict:
     c.judge.endpoint = ''  # OpenAI-compatible, e.g. https://host/v1; '' = no judge
     c.judge.model = ''
     c.judge.key = 'JUDGE_API_KEY'  # environment variable that holds the key, if one is needed
+    return c
+
+
+def emotion_images() -> ConfigDict:
+    """The image sets of EMO-R3, each asked for the words of its own labels."""
+    c = mer_unibench()
+    c.method = 'emo_r3'
+    c.benchmarks = EMOTION_IMAGES
     return c
 
 

@@ -2,6 +2,11 @@
 
 import json
 
+from mer_jax.data.benchmarks import EMOTION_IMAGES, IMAGE_CAUTIONS, IMAGES_OVERALL, published
+from mer_jax.evaluation.answers import MODES
+from mer_jax.evaluation.closed_scores import EXACT
+from mer_jax.evaluation.confusion import picture_name
+from mer_jax.evaluation.domains import UNKNOWN, mark
 from mer_jax.evaluation.judge import JUDGED, who_judged
 from mer_jax.run.trained_on import warning_of
 
@@ -14,25 +19,43 @@ FIGURE = {  # by task, the figure that papers report
 }
 
 
+CLOSED = (EXACT, 'accuracy', 'macro_f1', 'uar', 'form', 'coherence', 'consistency')
+
+
 def table(results: dict) -> list[list[str]]:
     """A row for each set and figure: fast, slow and slow − fast in per cent, with intervals."""
     rows = [['set', 'figure', 'n', 'fast', 'slow', 'slow - fast']]
     for key, scored in results['sets'].items():
+        title = mark(key, results['trained_on'])
         if 'fast' not in scored:
-            rows.append([key, '-', '-', '-', '-', scored['note']])
+            rows.append([title, '-', '-', '-', '-', scored['note']])
             continue
-        name = FIGURE[scored['task']]
-        rows.append([key, name, *cells(scored, name)])
+        names = figures_of(scored)
+        rows += [[title, name, *cells(scored, name)] for name in names]
         if judged := scored.get('judged'):
-            rows += [[key, f'{name} (judged)', *cells(judged, name)] for name in JUDGED]
+            rows += [[title, f'{name} (judged)', *cells(judged, name)] for name in JUDGED]
     return rows
+
+
+def figures_of(scored: dict) -> list[str]:
+    """The figures of a set that the table shows."""
+    if EXACT in scored['slow']:
+        return [name for name in CLOSED if name in scored['slow']]
+    return [FIGURE[scored['task']]]
 
 
 def cells(scored: dict, name: str) -> list[str]:
     """n, and a figure of fast, slow and slow − fast in per cent, with 95 % intervals."""
     parts = scored['fast'], scored['slow'], scored['difference']
-    shown = [[100 * x for x in (part[name], *part['ci'][name])] for part in parts]
-    return [str(scored['slow']['kept']), *('{:.2f} [{:.2f}, {:.2f}]'.format(*x) for x in shown)]
+    return [str(scored['slow']['kept']), *(cell(part, name) for part in parts)]
+
+
+def cell(part: dict, name: str) -> str:
+    """A figure in per cent with its interval; '-' if the answers have none."""
+    if name not in part:
+        return '-'
+    shown = (100 * x for x in (part[name], *part['ci'][name]))
+    return '{:.2f} [{:.2f}, {:.2f}]'.format(*shown)
 
 
 def as_text(results: dict) -> str:
@@ -62,12 +85,10 @@ def as_markdown(results: dict) -> str:
         if judged := scored.get('judged'):
             lines.append(f'* {key}: {who_judged(judged)}')
     lines += [f'* Warning: {told}' for told in warnings_of(results)]
+    lines += domain_lines(results) + confusion_lines(results['sets'])
     lines += ['', '## Published rows, not measured here', '']
     lines += ['| set | system | inputs | figure | % | source |', '|---|---|---|---|---|---|']
-    for key, scored in results['sets'].items():
-        for row in scored.get('published', ()):
-            cells = (key, row['system'], row['inputs'], row['metric'], str(row['percent']))
-            lines.append('| ' + ' | '.join([*cells, row['source']]) + ' |')
+    lines += published_lines(results)
     lines += [
         '',
         '## Protocol',
@@ -79,3 +100,45 @@ def as_markdown(results: dict) -> str:
     ]
     lines += [f'* absent: {reason}' for reason in results['absent']]
     return '\n'.join(lines) + '\n'
+
+
+def published_lines(results: dict) -> list[str]:
+    """Rows of published figures and, for the image sets, the overall figures and cautions."""
+    rows = [
+        (mark(key, results['trained_on']), row)
+        for key, scored in results['sets'].items()
+        for row in scored.get('published', ())
+    ]
+    images = any(key in EMOTION_IMAGES for key in results['sets'])
+    if images:
+        rows += [('overall, as printed', row._asdict()) for row in published(IMAGES_OVERALL)]
+    lines = []
+    for key, row in rows:
+        cells = (key, row['system'], row['inputs'], row['metric'], str(row['percent']))
+        lines.append('| ' + ' | '.join([*cells, row['source']]) + ' |')
+    return lines + (['', *(f'* {said}' for said in IMAGE_CAUTIONS)] if images else [])
+
+
+def domain_lines(results: dict) -> list[str]:
+    """The set that the checkpoint was trained on, and the means over the sets out of domain."""
+    if results['trained_on'] == UNKNOWN:
+        return []
+    lines = [f'* Trained on {results["trained_on"]}: (in) is in domain, (out) out of domain']
+    if found := results['out_of_domain']:
+        lines += ['', f'Means over the sets out of domain ({", ".join(found["sets"])}), per cent:']
+        lines += ['', '| figure | fast | slow |', '|---|---|---|']
+        for name in found['slow']:
+            shown = ' | '.join(f'{100 * found[mode][name]:.2f}' for mode in MODES)
+            lines.append(f'| {name} | {shown} |')
+    return lines
+
+
+def confusion_lines(sets: dict) -> list[str]:
+    """Links to the pictures of confusion."""
+    shown = [
+        f'![{key}, {mode}]({picture_name(key, mode)})'
+        for key, scored in sets.items()
+        if 'confusion' in scored
+        for mode in MODES
+    ]
+    return ['', '## Confusion', '', *shown] if shown else []

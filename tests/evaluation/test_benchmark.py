@@ -12,7 +12,7 @@ from mer_jax.data.clips import read_manifest
 from mer_jax.data.loader import Damages
 from mer_jax.data.stage import stage
 from mer_jax.evaluation import benchmark
-from mer_jax.evaluation.asking import setting_of
+from mer_jax.evaluation.asking import asked_config, setting_of
 from mer_jax.evaluation.defaults import mer_unibench
 from mer_jax.run.held_out import evaluate
 from mer_jax.run.origin import config_of
@@ -149,7 +149,7 @@ def test_a_checkpoint_of_any_minibatches_is_evaluated_in_batches_of_its_own(
     kept |= {'learn.minibatches': 4, 'learn.microbatch': 2, 'prompts_per_step': 64}
     (folder / 'mer_jax.json').write_text(json.dumps(kept))
     asked.model.checkpoint = str(folder)
-    setting, _ = setting_of(asked, tmp_path / 'out')
+    setting, _ = setting_of(asked, asked_config(asked), tmp_path / 'out')
     assert setting.config.evaluate.batch == 2
 
 
