@@ -39,9 +39,10 @@ UNNAMED = {  # of runs older than these keys
 def claim_workdir(
     workdir: pathlib.Path, c, spec: Spec, clips: Sequence[Clip] = (), write: bool = True
 ) -> list[str]:
-    """Claims the workdir for this run; the keys of the config that changed since its first start.
+    """Claims the workdir for this run; the keys of the config that changed since its last start.
 
-    `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
+    config.json then holds the present values; config_changes.jsonl keeps those that it had, a line
+    for each start that changed some. `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
     method, seed or data, or a longer one. Without `write` it only checks.
     """
     content = content_of_clips(clips) if c.data.manifest else None
@@ -84,6 +85,10 @@ def claim_workdir(
                 f'{key}={steps}, but {workdir / stage} holds update {saved}: set {key} to at least '
                 f'{saved}, or choose another --workdir'
             )
+    if changed and write and jax.process_index() == 0:
+        with (workdir / 'config_changes.jsonl').open('a', encoding='utf-8') as file:
+            file.write(json.dumps({key: [before[key], now[key]] for key in changed}) + '\n')
+        write_whole(path, json.dumps(now, indent=1))
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
 
 
@@ -94,7 +99,7 @@ def last_saved(folder: pathlib.Path) -> int:
 
 
 def read_config(run: pathlib.Path) -> dict:
-    """The flat config that a run began with; ValueError if the folder holds none."""
+    """The flat config of a run at its last start; ValueError if the folder holds none."""
     try:
         held = read_json(run / 'config.json')
         held['spec.text.hidden_size']
