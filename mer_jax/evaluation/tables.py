@@ -21,6 +21,11 @@ FIGURE = {  # by task, the figure that papers report
 
 CLOSED = (EXACT, 'accuracy', 'macro_f1', 'uar', 'form', 'coherence', 'consistency')
 
+READ_EXACTLY = (
+    f'`{EXACT}`: the boxed word in small letters equals the gold word, as published. `accuracy`: '
+    'the same after blanks and punctuation around the word are removed.'
+)
+
 
 def table(results: dict) -> list[list[str]]:
     """A row for each set and figure: fast, slow and slow − fast in per cent, with intervals."""
@@ -79,6 +84,8 @@ def as_markdown(results: dict) -> str:
     lines = ['# Evaluation', '', '| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
     lines += ['| ' + ' | '.join(row) + ' |' for row in rows]
     lines += ['', 'Per cent, with 95 % bootstrap intervals; the last column is paired by clip.', '']
+    if any(name == EXACT for _, name, *_ in rows):
+        lines += [READ_EXACTLY, '']
     for key, scored in results['sets'].items():
         if note := scored.get('note'):
             lines.append(f'* {key}: {note}; {scored.get("left_out", 0)} clips left out')
@@ -105,9 +112,7 @@ def as_markdown(results: dict) -> str:
 def published_lines(results: dict) -> list[str]:
     """Rows of published figures and, for the image sets, the overall figures and cautions."""
     rows = [
-        (mark(key, results['trained_on']), row)
-        for key, scored in results['sets'].items()
-        for row in scored.get('published', ())
+        (key, row) for key, scored in results['sets'].items() for row in scored.get('published', ())
     ]
     images = any(key in EMOTION_IMAGES for key in results['sets'])
     if images:

@@ -95,8 +95,8 @@ _EMO_R3_ROWS = {  # EmoSet (in domain), Emotion6, WebEmo (out of domain), printe
 }
 IMAGE_CAUTIONS = (
     "The rows of EMO-R3 come from second-hand notes of the paper's table, not from the paper.",
-    'Its printed overall averages two trainings, on EmoSet and on Emotion6, so it is not the mean '
-    'of the three columns of the training on EmoSet.',
+    'Its printed overall covers two trainings, on EmoSet and on Emotion6, as we infer from the '
+    'numbers: it is not the mean of the three columns of the training on EmoSet.',
     'The row of EMO-R3 with 4 branches very likely includes a cold start: the mean of its columns, '
     "62.13, equals the figure of the paper's ablation with one.",
     'Reproductions differ: another group (AffectDrop, same base model, 2,000 images of EmoSet, '
