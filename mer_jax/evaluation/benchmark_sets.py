@@ -62,7 +62,7 @@ def manifest_set(root: pathlib.Path, closed: bool) -> TestSet:
     clips = read_manifest(root / 'manifest.jsonl')
     gold = {clip.id: list(clip.words) for clip in clips}
     if closed:
-        gold = {name: words[0].strip().lower() for name, words in gold.items() if words}
+        gold = {name: words[0].strip().lower() for name, words in gold.items()}
     task = 'accuracy' if closed else 'open'
     return TestSet(MANIFEST, f'clips of {root.name}', task, clips, gold, '')
 

@@ -108,6 +108,13 @@ def test_the_protocol_is_part_of_the_result_and_another_one_is_refused(whole, as
         benchmark.run(asked, whole)
 
 
+def test_a_folder_older_than_the_key_method_belongs_to_mer_r1(tmp_path):
+    (tmp_path / 'protocol.json').write_text('{"seed": 0}')
+    benchmark.claim(tmp_path, {'seed': 0, 'method': 'mer_r1'})
+    with pytest.raises(ValueError, match="method='emo_r3', but .* holds .* with 'mer_r1'"):
+        benchmark.claim(tmp_path, {'seed': 0, 'method': 'emo_r3'})
+
+
 @pytest.mark.slow
 def test_clips_that_the_checkpoint_was_trained_on_are_reported(asked, films, omni_folder, tmp_path):
     folder, workdir = tmp_path / 'trained', tmp_path / 'out'

@@ -27,3 +27,13 @@ def test_a_damaged_set_is_named_and_the_others_are_evaluated(tmp_path):
     found, others = benchmark_sets.find_sets(asked)
     assert [test.key for test in found] == ['manifest']
     assert others[0].startswith('ov_merd_plus is damaged') and len(others) == 9
+
+
+def test_a_manifest_is_scored_by_its_first_words_if_answers_are_one_word_of_a_closed_set(tmp_path):
+    line = '{"id": "a", "words": ["Awe ", "joy"], "image": "a.png"}'
+    (tmp_path / 'manifest.jsonl').write_text(line)
+    asked = mer_unibench()
+    asked.data.root = str(tmp_path)
+    (closed,), (opened,) = (benchmark_sets.find_sets(asked, closed)[0] for closed in (True, False))
+    assert (closed.task, closed.gold) == ('accuracy', {'a': 'awe'})
+    assert (opened.task, opened.gold['a']) == ('open', ['Awe ', 'joy'])
