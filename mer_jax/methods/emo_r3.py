@@ -176,6 +176,11 @@ def reward_terms(reading: Reading, total: str) -> dict:
     }
 
 
+def acting_terms(_: dict) -> tuple[str, ...]:
+    """The method's own terms whose weights act: all of them."""
+    return TERMS
+
+
 def advantage(terms: dict, rules: Rules):
     """The advantage f[b, g]: one weighted sum of all terms, standardised in its group.
 

@@ -154,6 +154,13 @@ def calibrate(
     return calibrate_words(slow, fast, reading.anchor, reading.right)
 
 
+def acting_terms(values: dict) -> tuple[str, ...]:
+    """The method's own terms whose weights act, by the values of a config under dotted keys."""
+    return (
+        ('f', 'form') if values['learn.disentangle'] == 'none' else ('recall', 'precision', 'form')
+    )
+
+
 def advantage(terms: dict, sides: Calibration, rules: Rules):
     """The advantage of each branch, f[b, g].
 
@@ -174,7 +181,7 @@ def advantage(terms: dict, sides: Calibration, rules: Rules):
     rewards = terms | {name: terms[name] + x for name, x in inside.items()}
     rewards['f'] = terms['f'] + within[rule.space] * (side['recall'] + side['precision'])
     own = tuple(name for name in terms if name not in TERMS)
-    names = ('f', 'form') if rules.disentangle == 'none' else ('recall', 'precision', 'form')
+    names = acting_terms({'learn.disentangle': rules.disentangle})
     if rules.disentangle == 'advantage':
         parts = {name: standardise(rewards[name], rules.standardise) for name in (*names, *own)}
         total = sum(weights[name] * part for name, part in parts.items())

@@ -170,8 +170,14 @@ def check_numbers(c) -> None:
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise ValueError(f'learn.weights.{name}={weight!r}: must be a number, e.g. 0.5')
-    if min(weights.values()) < 0 or not any(weights.values()):
-        raise ValueError(f'learn.weights={weights}: must be at least 0, and one of them above 0')
+    method = METHODS[c.method]
+    idle = set(method.TERMS) - set(method.acting_terms(flat(c)))
+    acting = {name: weight for name, weight in weights.items() if name not in idle}
+    if min(weights.values()) < 0 or not any(acting.values()):
+        raise ValueError(
+            f'learn.weights={weights}: must be at least 0, and one of those that act '
+            f'({", ".join(acting)}) above 0'
+        )
 
 
 def check_words(key: str, words: tuple, example: str) -> None:

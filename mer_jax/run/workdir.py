@@ -42,8 +42,9 @@ def claim_workdir(
     """Claims the workdir for this run; the keys of the config that changed since its last start.
 
     config.json then holds the present values; config_changes.jsonl keeps those that it had, a line
-    for each start that changed some. `clips` are those of a manifest. Raises ValueError if the folder holds a run of another model,
-    method, seed or data, or a longer one. Without `write` it only checks.
+    for each start that changed some. `clips` are those of a manifest. Raises ValueError if the
+    folder holds a run of another model, method, seed or data, or a longer one. Without `write` it
+    only checks.
     """
     content = content_of_clips(clips) if c.data.manifest else None
     share = c.data.validation if c.data.manifest and c.every.validate else 0.0

@@ -223,3 +223,11 @@ def test_a_config_of_another_method_is_refused(config):
         check_config(changed(config, method='emo_r3'))
     with pytest.raises(ValueError, match=r"method='foo': must be one of mer_r1, emo_r3"):
         check_config(changed(config, method='foo'))
+
+
+def test_weights_that_all_act_with_another_switch_are_refused(config):
+    for name in ('recall', 'precision', 'form'):
+        config.learn.weights[name] = 0.0
+    with pytest.raises(ValueError, match=r'those that act \(form, precision, recall\) above 0'):
+        check_config(config)
+    check_config(changed(config, learn__disentangle='none'))  # there f acts
