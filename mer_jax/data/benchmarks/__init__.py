@@ -9,6 +9,7 @@ from mer_jax.data.benchmarks.published import (
     published,
 )
 from mer_jax.data.benchmarks.sets import BENCHMARKS, Benchmark, Found
+from mer_jax.data.benchmarks.splits import read_splits
 
 __all__ = [
     'BENCHMARKS',
@@ -20,4 +21,5 @@ __all__ = [
     'Found',
     'Row',
     'published',
+    'read_splits',
 ]

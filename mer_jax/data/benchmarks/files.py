@@ -48,6 +48,26 @@ def read_json(path: Path) -> list:
     return value
 
 
+def read_rows(path: Path) -> list[tuple[str, object]]:
+    """The rows of a list, each with its place.
+
+    A .json file holds a list, a .jsonl file a value a line, a .csv file dictionaries of cells.
+    """
+    if path.suffix == '.csv':
+        return read_table(path, ('image',))
+    if path.suffix != '.jsonl':
+        return [(f'{path}: entry {index}', row) for index, row in enumerate(read_json(path))]
+    rows = []
+    for number, line in enumerate(read_text(path).split('\n'), 1):
+        where = f'{path}:{number}'
+        if line.strip():
+            try:
+                rows.append((where, json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f'{where}: each line must be one JSON value: {error}') from None
+    return rows
+
+
 def read_table(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
     """The rows of a CSV file by column, each with its place (file:line); '' for a missing cell.
 

@@ -16,6 +16,7 @@ from mer_jax.data.benchmarks.files import (
     first_file,
     inside,
     read_json,
+    read_rows,
     read_table,
     read_text,
 )
@@ -26,6 +27,12 @@ FILMS = ('subvideo-tgt', 'subvideo_new', 'video_new', 'subvideo', 'video', 'vide
 SOUNDS = ('subaudio', 'audio')
 SUBTITLES = ('english', 'sentence', 'subtitle', 'chinese')  # columns of subtitles, the best first
 TRANSCRIPT = 'transcription-engchi-polish.csv'
+WORD_KEYS = (
+    'answer',
+    'emotion',
+    'label',
+)  # of a listed image, the best first; labels may be coarse
+PLACEHOLDER = '<image>'  # of an image in a question; ours come before the text
 
 _CODES = re.compile(r'(\d\d)-(\d\d)-(\d\d)(-\d\d){4}')
 
@@ -41,6 +48,7 @@ class Entry(NamedTuple):
     audio: str | None = None
     image: str | None = None
     subtitle: str = ''
+    question: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,21 +145,44 @@ class Questions:
 
 @dataclasses.dataclass(frozen=True)
 class ListedImages:
-    """EmoSet: a JSON list of [emotion, id, path of the image, path of its annotation]."""
+    """A list of images: rows [emotion, id, image, annotation] as in EmoSet, or objects.
+
+    An object has an image, a gold word under one of WORD_KEYS, and at will an id and a problem,
+    which is the question about the image. Paths are relative to the folder of the list.
+    """
 
     file: str
+    beside: tuple[str, ...] = ()  # folders below that of the list where images may lie as well
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the list."""
-        path = first_file(folder, (self.file,))
-        for index, row in enumerate(read_json(path)):
-            where = f'{path}: entry {index}'
-            if not isinstance(row, list) or len(row) < 3:
-                raise ValueError(f'{where}: {row!r:.99} must be [emotion, id, image, annotation]')
-            image = folder / inside(row[2], where)
-            gold = {'emo': _word(row[0], labels, where)}
-            shown = str(image) if image.is_file() else None
-            yield Entry(inside(row[1], where), gold, image=shown)
+        for where, row in read_rows(first_file(folder, (self.file,))):
+            if isinstance(row, dict):
+                name, word, question = _fields(row, where)
+            elif isinstance(row, list) and len(row) > 2:
+                word, name, question = row[0], row[1], ''
+                row = {'image': row[2]}
+            else:
+                raise ValueError(
+                    f'{where}: {row!r:.99} must be [emotion, id, image, annotation], or an object '
+                    f'with the keys image and {" or ".join(WORD_KEYS)}'
+                )
+            path = inside(row.get('image'), where)
+            places = [folder / inner / path for inner in ('', *self.beside)]
+            shown = next((str(place) for place in places if place.is_file()), None)
+            gold = {'emo': _word(word, labels, where)}
+            yield Entry(inside(name, where), gold, image=shown, question=question)
+
+
+def _fields(row: dict, where: str) -> tuple[object, object, str]:
+    """The name, gold word and question of an object; PLACEHOLDER is removed from the question."""
+    found = [row[key] for key in WORD_KEYS if row.get(key) not in (None, '')]
+    if not found:
+        raise ValueError(f'{where}: {row!r:.99} must hold a gold word in {" or ".join(WORD_KEYS)}')
+    question = row.get('problem') or ''
+    if not isinstance(question, str):
+        raise ValueError(f'{where}: problem={question!r:.99} must be a string')
+    return row.get('id') or row.get('image'), found[0], question.replace(PLACEHOLDER, '').strip()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,20 +191,25 @@ class FolderPerClass:
 
     inner: tuple[str, ...]
     spelt: tuple[tuple[str, str], ...] = ()  # (folder, label) if they differ
+    start: str = ''  # with which names begin
+    others: bool = False  # whether folders beside them that are no label are read, under their name
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
-        """The entries of all classes, class by class; a name is CLASS/FILE."""
+        """The entries of all classes, class by class; a name is CLASS/FILE behind `start`."""
         labelled = dict(zip(labels, labels, strict=True)) | dict(self.spelt)
         for inner in self.inner:
             place = folder / inner
             classes = sorted(os.listdir(place)) if place.is_dir() else []
-            classes = [name for name in classes if name.lower() in labelled]
-            for name in classes:
+            known = [name for name in classes if name.lower() in labelled]
+            if self.others and known:
+                known = [name for name in classes if (place / name).is_dir()]
+            for name in known:
                 for file in sorted(os.listdir(place / name)):
                     if file.lower().endswith(PICTURE) and not file.startswith('.'):
+                        gold = {'emo': labelled.get(name.lower(), name.lower())}
                         image = str(place / name / file)
-                        yield Entry(f'{name}/{file}', {'emo': labelled[name.lower()]}, image=image)
-            if classes:
+                        yield Entry(f'{self.start}{name}/{file}', gold, image=image)
+            if known:
                 return
         expected = ' or '.join(os.path.normpath(f'{inner}/{labels[0]}') for inner in self.inner)
         raise FileNotFoundError(f'{folder}: expected {expected}, … with images in it')

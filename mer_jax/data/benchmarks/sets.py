@@ -32,6 +32,16 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True)
+class Splits:
+    """Layouts of the splits of a set whose training images are published."""
+
+    train: Layout
+    validation: Layout
+    test: Layout
+    whole: Layout | None = None  # of a folder that nobody split
+
+
+@dataclasses.dataclass(frozen=True)
 class Benchmark:
     """A published test set."""
 
@@ -44,6 +54,7 @@ class Benchmark:
     folders: tuple[str, ...]  # possible names of its folder below the root
     layout: Layout
     get: str  # where to get it
+    splits: Splits | None = None
 
     def folder(self, root: str | os.PathLike) -> Path:
         """The benchmark's folder below `root`; FileNotFoundError names the expected folders."""
@@ -61,9 +72,12 @@ class Benchmark:
         label file is missing, ValueError if that file cannot be read or names a file outside the
         folder.
         """
-        folder = self.folder(root)
+        return self.found(self.folder(root), self.layout)
+
+    def found(self, folder: Path, layout: Layout) -> Found:
+        """The clips and gold labels in the set's own folder, or those of one of its splits."""
         entries, repeated = {}, []
-        for entry in self.layout.entries(folder, self.labels):
+        for entry in layout.entries(folder, self.labels):
             if entry.name in entries:
                 repeated.append(entry.name)
             else:
@@ -86,7 +100,8 @@ class Benchmark:
 
 def _clip(entry: Entry) -> Clip:
     media = {'video': entry.video, 'audio': entry.audio, 'image': entry.image}
-    return Clip(id=entry.name, subtitle=entry.subtitle, words=_words(entry), **media)
+    texts = {'subtitle': entry.subtitle, 'question': entry.question}
+    return Clip(id=entry.name, words=_words(entry), **texts, **media)
 
 
 def _words(entry: Entry) -> tuple[str, ...]:
@@ -118,6 +133,7 @@ _WEBEMO = (
     'exasperation,gratitude,horror,irritability,lust,neglect,nervousness,optimism,pride,rage,'
     'relief,sadness,shame,suffering,surprise,sympathy,zest'
 )
+_WEBEMO_SPELT = (('cheerfullness', 'cheerfulness'), ('irritabilty', 'irritability'))
 
 
 def _basic(key, title, labels, count, folder, layout, get):
@@ -148,9 +164,23 @@ def _mme(name, labels, several=False):
     )
 
 
-def _accuracy(key, title, metric, labels, count, folders, layout, get):
+def _accuracy(key, title, metric, labels, count, folders, layout, get, splits=None):
     labels = tuple(labels.split(','))
-    return Benchmark(key, title, 'accuracy', metric, labels, count, folders, layout, get)
+    return Benchmark(key, title, 'accuracy', metric, labels, count, folders, layout, get, splits)
+
+
+def _folders_of_splits(spelt=()):
+    """Splits in folders of their own; without any, all classes lie in `images` or at the top."""
+
+    def folders(*inner, start=''):
+        return FolderPerClass(inner, spelt, start, others=True)
+
+    return Splits(
+        train=folders('train', 'images/train', start='train/'),
+        validation=folders('val', 'validation', 'images/val', start='validation/'),
+        test=folders('test', 'images/test'),
+        whole=folders('images', '.'),
+    )
 
 
 _TABLE = (
@@ -267,6 +297,7 @@ _TABLE = (
         folders=('EmoSet-118K', 'EmoSet', 'emoset'),
         layout=ListedImages('test.json'),
         get='https://github.com/JingyuanYY/EmoSet',
+        splits=Splits(*map(ListedImages, ('train.json', 'val.json', 'test.json'))),
     ),
     _accuracy(
         key='emotion6',
@@ -277,6 +308,7 @@ _TABLE = (
         folders=('Emotion6', 'emotion6'),
         layout=FolderPerClass(('test', 'images/test', 'images', '.')),
         get='the authors (Peng et al., CVPR 2015); academic research only',
+        splits=_folders_of_splits(),
     ),
     _accuracy(
         key='webemo',
@@ -287,9 +319,10 @@ _TABLE = (
         folders=('WEBEmo', 'WebEmo', 'webemo'),
         layout=FolderPerClass(
             inner=('test', 'images/test', 'images', '.'),
-            spelt=(('cheerfullness', 'cheerfulness'), ('irritabilty', 'irritability')),
+            spelt=_WEBEMO_SPELT,
         ),
         get='the authors (Panda et al., ECCV 2018)',
+        splits=_folders_of_splits(_WEBEMO_SPELT),
     ),
     _accuracy(
         key='dfew',
