@@ -112,6 +112,7 @@ def small_run() -> ConfigDict:
     c.data.system = ''  # system message; '' = the default of the chat template, if it has one
     c.data.subtitle = '{}'  # {} is replaced by the subtitle
     c.data.question = 'What does this person feel?'
+    c.data.own_questions = True  # False: data.question is asked even where a clip has a question
     c.data.audio_in_video = True  # False: the sound of a video follows its frames
     c.data.fps = 2.0  # frames sampled from a video file
     c.data.max_frames = 4

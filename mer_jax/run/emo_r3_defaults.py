@@ -89,7 +89,8 @@ def published(family: str) -> ConfigDict:
     gradient norm 1, temperature 1, prompts and answers of 2,048 tokens, images of 262,144 to
     4,194,304 pixels, seed 1, a checkpoint every 5 rollouts, 80 rollouts. The paper's sum of rewards
     is the default; that of the code is learn.reflection.total=sum. There is no cold start. The
-    question says in our words what the published one says.
+    question says in our words what the published one says; it is asked in place of the problems of
+    a list, which name neither steps nor box and which the test split lacks.
     """
     c = stage()
     c.seed = 1
@@ -109,6 +110,7 @@ def published(family: str) -> ConfigDict:
         'negative, and its arousal high or low. Then give your final answer as one word in '
         '\\boxed{}.'
     )
+    c.data.own_questions = False
     c.cold_start.steps = 0
     c.cold_start.towers = False
     c.rollout.slow_tokens = 2048

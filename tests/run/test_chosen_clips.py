@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+from benchmark_folders import put
 from small import changed
 
-from mer_jax.run.chosen_clips import choose_clips, read_clips
+from mer_jax.run.chosen_clips import choose_clips, read_named
 
 
 def manifest_of(path, count, **more):
@@ -59,7 +60,7 @@ def test_clips_without_gold_words_are_left_out_and_counted(tmp_path, caplog):
     (folder / 'ovlabel.csv').write_text('name\nsample_1\nsample_2\nsample_3')  # labels are hidden
     for number in (1, 2):
         (folder / 'video' / f'sample_{number}.mp4').write_bytes(b'film')
-    assert read_clips(f'ov_merd_plus:{tmp_path}') == []
+    assert read_named(f'ov_merd_plus:{tmp_path}').clips == []
     told = '0 clips with gold words; left out: 2 without, 1 labels without a media file, 0 repeated'
     assert told in caplog.text
 
@@ -123,3 +124,74 @@ def test_a_share_that_leaves_too_few_clips_to_validate_on_is_refused(config, tmp
         choose_clips(config)
     for part in ('data.validation=0.001 leaves 0 of the 6', path, 'needs two', 'every.validate=0'):
         assert part in str(raised.value)
+
+
+def put_emoset(root, train=30, val=3, test=4, problem=''):
+    """A folder of EmoSet whose splits have so many images, sorted by label."""
+    for split, count in (('train', train), ('val', val), ('test', test)):
+        words = sorted(('awe', 'fear')[n % 2] for n in range(count))
+        rows = [
+            {'id': f'{split}_{n}', 'image': f'{split}_{n}.jpg', 'emotion': word, 'problem': problem}
+            for n, word in enumerate(words)
+        ]
+        if count:
+            put(root / 'EmoSet-118K', f'{split}.json', data=json.dumps(rows))
+            put(root / 'EmoSet-118K', *(row['image'] for row in rows))
+    return f'emoset:{root}'
+
+
+def test_published_splits_are_kept(config, tmp_path):
+    manifest = put_emoset(tmp_path)
+    changed(config, data__manifest=manifest, cold_start__steps=0, every__validate=1)
+    chosen = choose_clips(config)
+    sides = chosen.train, chosen.validation, chosen.test
+    assert [len(side) for side in sides] == [30, 3, 4]
+    assert [{clip.id.split('_')[0] for clip in side} for side in sides] == [
+        {'train'}, {'val'}, {'test'},
+    ]  # fmt: skip
+    # Without validations its clips are not trained on either.
+    assert choose_clips(changed(config, every__validate=0)).train == chosen.train
+
+
+def test_without_a_validation_split_a_share_of_the_training_split_is_validated_on(config, tmp_path):
+    manifest = put_emoset(tmp_path, val=0)
+    changed(config, data__manifest=manifest, cold_start__steps=0, data__validation=0.3)
+    chosen = choose_clips(changed(config, every__validate=1))
+    assert len(chosen.validation) > 2 and len(chosen.validation) + len(chosen.train) == 30
+    assert len(chosen.test) == 4
+
+
+def test_a_list_without_a_test_split_is_split_by_a_hash(config, tmp_path):
+    put_emoset(tmp_path, test=0)
+    changed(config, data__manifest=f'emoset:{tmp_path}/EmoSet-118K/train.json')
+    chosen = choose_clips(changed(config, cold_start__steps=0))
+    assert chosen.test and len(chosen.train) + len(chosen.test) == 30
+
+
+def test_few_clips_of_a_sorted_list_have_several_labels(config, tmp_path):
+    changed(config, data__manifest=put_emoset(tmp_path, test=60), cold_start__steps=0)
+    changed(config, evaluate__clips=10)
+    few = choose_clips(config).test
+    assert len(few) == 10 and len({clip.words for clip in few}) == 2
+    assert few == [
+        clip for clip in choose_clips(changed(config, evaluate__clips=60)).test if clip in few
+    ]
+
+
+def test_the_question_of_a_clip_is_asked_or_that_of_the_config(config, tmp_path):
+    manifest = put_emoset(tmp_path, problem='Which of awe and fear?')
+    changed(config, data__manifest=manifest, cold_start__steps=0)
+    assert choose_clips(config).train[0].question == 'Which of awe and fear?'
+    chosen = choose_clips(changed(config, data__own_questions=False))
+    assert not any(clip.question for clip in (*chosen.train, *chosen.test))
+
+
+def test_published_splits_that_leave_a_side_empty_are_refused(config, tmp_path):
+    manifest = put_emoset(tmp_path, test=1)
+    (tmp_path / 'EmoSet-118K' / 'test_0.jpg').unlink()
+    changed(config, data__manifest=manifest, cold_start__steps=0)
+    with pytest.raises(ValueError, match='splits give 30 clips to train on and 0 to evaluate'):
+        choose_clips(config)
+    put_emoset(tmp_path, val=1)
+    with pytest.raises(ValueError, match='leaves 1 clips of the validation split of emoset'):
+        choose_clips(changed(config, every__validate=1))
