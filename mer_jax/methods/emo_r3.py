@@ -162,8 +162,8 @@ def gold_text(clip: Clip, mode: str) -> str | None:
 
 
 def is_lesson(clip: Clip) -> bool:
-    """Whether a clip is a question of the reflection with its answer."""
-    return bool(clip.question and clip.answer and not clip.reasoning)
+    """Whether a clip is a question of the reflection with its answer; it has no gold words."""
+    return bool(clip.question and clip.answer and not clip.words)
 
 
 def reward_terms(reading: Reading, total: str) -> dict:
@@ -232,4 +232,4 @@ class Lessons(Sequence):
 
 def lesson(clip: Clip, question: str, said: str) -> Clip:
     """A clip about which a question is asked that one word answers."""
-    return dataclasses.replace(clip, question=question, reasoning='', answer=(said,))
+    return dataclasses.replace(clip, question=question, words=(), reasoning='', answer=(said,))

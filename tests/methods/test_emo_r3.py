@@ -102,6 +102,13 @@ def test_a_clip_without_a_picture_is_named():
     assert 'no image' in unusable(LABELS, Clip('c7', subtitle='hello', words=('awe',)))
 
 
+def test_a_clip_with_a_question_and_an_answer_of_its_own_is_no_lesson():
+    asked = clip(7, question='Which emotion?')  # as a manifest may have it, without gold steps
+    assert gold_text(asked, 'slow') is None and gold_text(asked, 'fast') == 'awe}'
+    assert 'no image' in unusable(LABELS, dataclasses.replace(asked, image=None))
+    assert '(joy)' in unusable(LABELS, dataclasses.replace(asked, words=('joy',)))
+
+
 def test_of_four_lessons_two_are_answers_and_two_are_questions():
     lessons = Lessons(CLIPS, LABELS)
     assert len(lessons) == 12 and lessons[0] is lessons[1] is CLIPS[0]

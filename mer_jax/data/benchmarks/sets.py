@@ -177,7 +177,9 @@ def _folders_of_splits(spelt=()):
 
     return Splits(
         train=folders('train', 'images/train', start='train/'),
-        validation=folders('val', 'validation', 'images/val', start='validation/'),
+        validation=folders(
+            'val', 'validation', 'images/val', 'images/validation', start='validation/'
+        ),
         test=folders('test', 'images/test'),
         whole=folders('images', '.'),
     )
