@@ -4,7 +4,8 @@ Without a variant it trains a small model on pictures of the embedded stage and 
 
     python -m mer_jax.main --config configs/emo_r3.py --workdir runs/emo
 
-A variant trains a published checkpoint on a published set, in its own layout:
+A variant trains a published checkpoint on a published set, by its own splits, or on a list of its
+images (emoset:DIR/LIST.json); docs/BENCHMARKS.md says which files are read:
 
     python -m mer_jax.main --config configs/emo_r3.py:qwen2_5_vl_3b --workdir runs/vl \
         --config.model.checkpoint=Qwen2.5-VL-3B-Instruct --config.data.manifest=emoset:DIR

@@ -105,6 +105,7 @@ def small_run() -> ConfigDict:
     c.data.stage = 'films'  # drawn by the embedded stage: films | home | away (other pictures)
     c.data.clips = 16_384  # training clips drawn from the stage
     c.data.manifest = ''  # instead of the stage: JSON lines of clips, or KEY:FOLDER of a known set
+    # Published splits of an image set come before these shares.
     c.data.held_out = 0.2  # share of a manifest's clips that only evaluation uses
     c.data.validation = 0.05  # share of the others to validate on, where every.validate > 0
     c.data.max_bad_clips = 10  # damaged clips are skipped up to this number

@@ -8,6 +8,7 @@ from benchmark_folders import put
 from small import changed
 
 from mer_jax.run.chosen_clips import choose_clips, read_named
+from mer_jax.run.emo_r3_defaults import emo_r3
 
 
 def manifest_of(path, count, **more):
@@ -182,6 +183,8 @@ def test_the_question_of_a_clip_is_asked_or_that_of_the_config(config, tmp_path)
     manifest = put_emoset(tmp_path, problem='Which of awe and fear?')
     changed(config, data__manifest=manifest, cold_start__steps=0)
     assert choose_clips(config).train[0].question == 'Which of awe and fear?'
+    # The problems of a list name neither steps nor box.
+    assert emo_r3('qwen2_5_vl_3b').data.own_questions is False
     chosen = choose_clips(changed(config, data__own_questions=False))
     assert not any(clip.question for clip in (*chosen.train, *chosen.test))
 
