@@ -32,6 +32,8 @@ LONGEST = (
     'test_main.py',
     'test_published.py',
     'test_pod.py',
+    'test_image_training.py',
+    'methods/test_emo_r3_step.py',
     'rl/test_update.py',
     'test_installed.py',
     'evaluation/test_benchmark.py',

@@ -218,3 +218,11 @@ def test_config_files_are_imported_and_never_run():
             if 'runpy' in line
         ],
     )
+
+
+def test_no_two_test_files_have_the_same_name():
+    names = [path.name for path in (ROOT / 'tests').rglob('test_*.py')]
+    assert_none(
+        'pytest imports test files by their names alone, so each may occur once',
+        sorted({name for name in names if names.count(name) > 1}),
+    )

@@ -76,7 +76,8 @@ def test_json_holds_a_line_for_each_clip(places, film, monkeypatch, capsys):
     first, second = map(json.loads, out.splitlines())
     assert status == 0 and first == second
     assert set(first) == {'clip', 'fast', 'slow', 'only'}
-    assert set(first['fast']) == {'emotions', 'reasoning', 'formed', 'samples', 'confidence'}
+    keys = {'emotions', 'reasoning', 'formed', 'samples', 'confidence', 'reflection'}
+    assert set(first['fast']) == keys and first['fast']['reflection'] == {}
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def test_of_a_checkpoint_without_a_readable_file_nothing_is_known(tmp_path, text
 
 
 def test_results_of_an_evaluation_warn_of_the_sets_that_share_clips():
-    results = {'protocol': {}, 'absent': [], 'sets': {}}
+    results = {'protocol': {}, 'absent': [], 'sets': {}, 'trained_on': 'unknown'}
     shared = {'clips': 4, 'ids': 1, 'media': 0, 'examples': ['a']}
     none = {'clips': 2, 'ids': 0, 'media': 0, 'examples': []}
     results['shared_with_training'] = {'manifest': shared, 'mer2023': none}
