@@ -4,7 +4,6 @@ import functools
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from mer_jax.group import Array, Prompts, TrainState
@@ -38,8 +37,12 @@ def imitate_step(
     sampling: Sampling,
     chunk: int,
     optimizer: optax.GradientTransformation,
+    aggregate: str = 'token',
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update on gold branches, one a mode: the token mean of −log p, through one prompt.
+    """One update on gold branches, one a mode: the mean of −log p, through one prompt.
+
+    `aggregate` is 'token', the mean over all tokens, or 'sequence', the mean over each branch's
+    tokens, then over branches, so that an answer of one word counts like a long one.
 
     Given `features`, the towers are frozen; else they perceive, and learn with the decoder.
     """
@@ -49,10 +52,10 @@ def imitate_step(
         policy = with_part(state.policy, part, trained)
         logp = branch_logp(policy, prompts, features, token_bgs, sampling, chunk)
         losses = {
-            f'{mode}_loss': token_mean(-logp[:, i : i + 1], mask_bgs[:, i : i + 1])
+            f'{mode}_loss': mean(-logp[:, i : i + 1], mask_bgs[:, i : i + 1], aggregate)
             for i, mode in enumerate(modes)
         }
-        return token_mean(-logp, mask_bgs), losses
+        return mean(-logp, mask_bgs, aggregate), losses
 
     trained = trained_part(state.policy, part)
     (loss, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
@@ -60,10 +63,9 @@ def imitate_step(
     return state, {'loss': loss} | losses | norms
 
 
-def token_mean(x_bgs, mask_bgs):
-    """The mean of f[b, g, s] over the tokens of the mask."""
-    kept = jnp.ones(mask_bgs.shape[:2], bool)
-    weight, total = token_weights(mask_bgs, kept, 'token')
+def mean(x_bgs, mask_bgs, aggregate: str):
+    """The mean of f[b, g, s] over the tokens of the mask, by token or by branch that has any."""
+    weight, total = token_weights(mask_bgs, mask_bgs.any(-1), aggregate)
     return weighted_sum(x_bgs, weight) / total
 
 
@@ -82,6 +84,7 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
             sampling=setting.sampling(1.0, 1.0),
             chunk=c.learn.chunk,
             optimizer=optimizer,
+            aggregate=c.cold_start.aggregate,
         ),
         out_shardings=(shardings, named(setting.mesh)),
         donate_argnums=0,

@@ -29,6 +29,7 @@ CHOICES = {  # a method has more of its own
     'learn.ratio': RATIOS,
     'learn.clip': CLIPS,
     'learn.aggregate': AGGREGATES,
+    'cold_start.aggregate': ('token', 'sequence'),
     'data.stage': STAGES,
 }
 POLICIES = ('last', 'best')

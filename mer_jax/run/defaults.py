@@ -126,6 +126,7 @@ def small_run() -> ConfigDict:
     c.cold_start.steps = 170
     c.cold_start.prompts_per_step = 32
     c.cold_start.learning_rate = 2e-3
+    c.cold_start.aggregate = 'token'  # token | sequence: the mean over tokens, or over branches
     c.cold_start.towers = True  # train the towers as well as the decoder
 
     c.rollout = ConfigDict()

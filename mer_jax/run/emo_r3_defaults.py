@@ -59,6 +59,7 @@ def stage() -> ConfigDict:
     c.data.min_pixels = c.data.max_pixels = 56 * 112
     c.data.prompt_tokens = (32, 64, 128)
     c.cold_start.steps = 200
+    c.cold_start.aggregate = 'sequence'  # else the one word that answers a question hardly counts
     c.rollout.slow_tokens = 56
     c.rollout.reflection_tokens = 128  # at most, of a question of the reflection
     c.rollout.reply_tokens = 8  # at most, of a sampled answer to it

@@ -66,6 +66,18 @@ def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls(p
     assert later['loss'] < figures['loss'] - 0.5
 
 
+def test_each_branch_may_count_alike_however_long_it_is(policy, batch):
+    prompts, token, mask = batch
+    mask = mask & (np.arange(7) < np.array([[7, 5, 6], [5, 7, 6]]).T[..., None])
+    logp = np.asarray(logp_of(policy, prompts, token))
+    step = functools.partial(imitate_step, modes=('slow', 'fast'), chunk=4, aggregate='sequence')
+    step = functools.partial(step, sampling=SAMPLING, optimizer=OPTIMIZER)
+    _, figures = jax.jit(step)(state_of(policy), prompts, BLIND, token, mask)
+    means = [-logp[b, g][mask[b, g]].mean() for b, g in np.ndindex(3, 2) if mask[b, g].any()]
+    assert len(means) == 5  # a clip without a gold trace has no slow branch to count
+    np.testing.assert_allclose(figures['loss'], np.mean(means), rtol=1e-5)
+
+
 @pytest.mark.parametrize('frozen', [True, False])
 def test_towers_learn_unless_their_features_are_given(frozen):
     policy, prompts, token = tiny.policy(0, SEEING), seen_prompts(), random_branches(g=2)
