@@ -16,7 +16,12 @@ EMOSET = (  # the words of EmoSet (Mikels)
     'sadness',
 )
 EMOTION6 = ('anger', 'disgust', 'fear', 'joy', 'sadness', 'surprise')
-VARIANTS = tuple(name for name, family in FAMILIES.items() if family == 'vl')
+VARIANTS = {  # variant: the words that an answer may box
+    name + ending: labels
+    for name, family in FAMILIES.items()
+    if family == 'vl'
+    for ending, labels in (('', EMOSET), ('_emotion6', EMOTION6))
+}
 
 
 def emo_r3(variant: str = '') -> ConfigDict:
@@ -28,7 +33,9 @@ def emo_r3(variant: str = '') -> ConfigDict:
             f'--config FILE:{variant}: the variants are {", ".join(VARIANTS)}; leave out '
             f':{variant} for the embedded stage'
         )
-    return published('vl')
+    c = published('vl')
+    c.data.labels = VARIANTS[variant]
+    return c
 
 
 def grpo_accuracy(variant: str = '') -> ConfigDict:

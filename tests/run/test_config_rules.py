@@ -213,7 +213,7 @@ def test_a_broken_rule_of_emo_r3_is_named(key, value, parts):
 
 
 @pytest.mark.parametrize('make', [emo_r3, grpo_accuracy])
-@pytest.mark.parametrize('variant', ['', 'qwen2_5_vl_3b', 'qwen2_5_vl_7b'])
+@pytest.mark.parametrize('variant', ['', 'qwen2_5_vl_3b', 'qwen2_5_vl_7b_emotion6'])
 def test_the_configs_of_emo_r3_pass(make, variant):
     check_config(make(variant))
 
@@ -231,3 +231,10 @@ def test_weights_that_all_act_with_another_switch_are_refused(config):
     with pytest.raises(ValueError, match=r'those that act \(form, precision, recall\) above 0'):
         check_config(config)
     check_config(changed(config, learn__disentangle='none'))  # there f acts
+
+
+def test_a_variant_of_emo_r3_has_the_words_of_its_set():
+    assert len(emo_r3('qwen2_5_vl_7b').data.labels) == 8
+    assert 'joy' in emo_r3('qwen2_5_vl_7b_emotion6').data.labels
+    with pytest.raises(ValueError, match='the variants are qwen2_5_vl_7b, qwen2_5_vl_7b_emotion6'):
+        emo_r3('qwen2_5_omni_7b')
