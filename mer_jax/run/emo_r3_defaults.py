@@ -86,6 +86,7 @@ def stage() -> ConfigDict:
     c.learn.clip_high = 0.3
     c.learn.clip_dual = 3.0
     c.learn.minibatches = 2
+    c.optim.learning_rate = 2e-4
     return c
 
 
