@@ -77,8 +77,11 @@ DERIVED = ('vocab_size', 'out_hidden_size', 'output_dim')  # sizes that follow f
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 
 
-def check_config(c) -> None:
-    """Checks all rules; ValueError names the key, its value, the rule and the way out."""
+def check_config(c, devices: int = 0) -> None:
+    """Checks all rules; ValueError names the key, its value, the rule and the way out.
+
+    The mesh has so many devices, or all of this machine if `devices` is 0.
+    """
     values = flat(c)
     check_choices(values, {'method': CHOICES['method']})
     check_keys(values)
@@ -101,7 +104,7 @@ def check_config(c) -> None:
     for key, example in method.WORDS.items():
         check_words(key, tuple(values[key]), example)
     check_validation(c)
-    check_batches(c)
+    check_batches(c, devices or jax.device_count())
     for section in ('text', 'vision', 'audio'):
         check_sizes_given(c.model[section], section)
     if c.model.text:
@@ -238,9 +241,9 @@ def check_validation(c) -> None:
         )
 
 
-def check_batches(c) -> None:
+def check_batches(c, devices: int) -> None:
     """Checks that batches divide over the mesh."""
-    data, fsdp, _ = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, jax.device_count())
+    data, fsdp, _ = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
     shards = data * fsdp
     values = flat(c)
     for key in BATCHES:

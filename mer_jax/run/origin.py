@@ -199,25 +199,9 @@ def make_layout(spec: Spec, ids: dict[str, int]) -> Layout:
 
 
 def first_policy(origin: Origin, c, mesh) -> Omni:
-    """The policy that a run starts from, on the mesh: read from its checkpoint, or random.
-
-    Weights are stored in config.model.weights, but towers that no stage of the run trains in
-    config.model.dtype, to which they are cast for every use.
-    """
+    """The policy that a run starts from, on the mesh: read from its checkpoint, or random."""
     spec, checkpoint = origin.spec, c.model.checkpoint
-    abstract = jax.eval_shape(lambda: make_omni(jax.random.key(c.seed), spec))
-    trained = (c.cold_start.steps and c.cold_start.towers) or (c.steps and c.learn.train == 'all')
-    towers = c.model.weights if trained else c.model.dtype
-    like = abstract.replace(
-        decoder=as_dtype(abstract.decoder, c.model.weights),
-        visual=as_dtype(abstract.visual, towers),
-        audio_tower=as_dtype(abstract.audio_tower, towers),
-    )
-    like = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        like,
-        state_shardings(mesh, like),
-    )
+    like = abstract_policy(spec, c, mesh)
     if not checkpoint:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
 
@@ -230,6 +214,27 @@ def first_policy(origin: Origin, c, mesh) -> Omni:
     if is_hugging_face(read_json(folder / 'config.json')):
         return load_omni(folder, like)
     return load_policy(folder, like)
+
+
+def abstract_policy(spec: Spec, c, mesh) -> Omni:
+    """The shapes, dtypes and shardings of the policy that a run starts from.
+
+    Weights are stored in config.model.weights, but towers that no stage of the run trains in
+    config.model.dtype, to which they are cast for every use.
+    """
+    abstract = jax.eval_shape(lambda: make_omni(jax.random.key(c.seed), spec))
+    trained = (c.cold_start.steps and c.cold_start.towers) or (c.steps and c.learn.train == 'all')
+    towers = c.model.weights if trained else c.model.dtype
+    like = abstract.replace(
+        decoder=as_dtype(abstract.decoder, c.model.weights),
+        visual=as_dtype(abstract.visual, towers),
+        audio_tower=as_dtype(abstract.audio_tower, towers),
+    )
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        like,
+        state_shardings(mesh, like),
+    )
 
 
 def as_dtype(tree, dtype: str):

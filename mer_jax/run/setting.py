@@ -1,7 +1,7 @@
 """Everything that a run builds once from its config: model sizes, words, method, mesh, batches."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from mer_jax.rl.step import Learn
 from mer_jax.run.batching import Batcher
 from mer_jax.run.config_rules import check_config
 from mer_jax.run.examples import Encoder, ExampleWriter
-from mer_jax.run.origin import config_of, first_policy, open_origin
+from mer_jax.run.origin import Origin, config_of, first_policy, open_origin
 from mer_jax.sharding import make_mesh
 
 END = '<|im_end|>'  # ends a turn; it belongs to a branch and is learnt
@@ -29,7 +29,8 @@ END = '<|im_end|>'  # ends a turn; it belongs to a branch and is learnt
 class Setting:
     """Everything of a run that no update changes.
 
-    Without clips it can still answer prompts.
+    Without clips it can still answer prompts. `origin` is that of the config, and `devices` are all
+    of this machine, if they are not given.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Setting:
         test_clips=(),
         validation_clips=(),
         damages: Damages | None = None,
+        origin: Origin | None = None,
+        devices: Sequence | None = None,
     ):
         self.config = c
-        self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor)
-        self.origin = open_origin(c.model, c.data.stage)
+        self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
+        self.origin = origin or open_origin(c.model, c.data.stage)
         self.spec = self.origin.spec
         self.tokenizer = self.origin.tokenizer()
         self.encode = Encoder(self.tokenizer)
