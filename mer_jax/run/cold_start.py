@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import optax
@@ -69,26 +70,36 @@ def mean(x_bgs, mask_bgs, aggregate: str):
     return weighted_sum(x_bgs, weight) / total
 
 
+def trained_by_imitation(section) -> str:
+    """The part of a policy that the cold start trains, of `rl.optimizer.PARTS`."""
+    return 'all' if section.towers else 'decoder'
+
+
+def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
+    """The program of `imitate_step`; it compiles when it is first called."""
+    return jax.jit(
+        functools.partial(
+            imitate_step,
+            modes=tuple(setting.method.openings),
+            sampling=setting.sampling(1.0, 1.0),
+            chunk=setting.config.learn.chunk,
+            optimizer=optimizer,
+            aggregate=setting.config.cold_start.aggregate,
+        ),
+        out_shardings=(shardings, named(setting.mesh)),
+        donate_argnums=0,
+    )
+
+
 def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     """The policy after imitating gold branches; resumes from the last checkpoint."""
     c = setting.config
     optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
     towers = c.cold_start.towers
     cache = None if towers else open_cache(setting, policy)
-    part = 'all' if towers else 'decoder'
+    part = trained_by_imitation(c.cold_start)
     state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
-    step = jax.jit(
-        functools.partial(
-            imitate_step,
-            modes=tuple(setting.method.openings),
-            sampling=setting.sampling(1.0, 1.0),
-            chunk=c.learn.chunk,
-            optimizer=optimizer,
-            aggregate=c.cold_start.aggregate,
-        ),
-        out_shardings=(shardings, named(setting.mesh)),
-        donate_argnums=0,
-    )
+    step = compile_imitation(setting, optimizer, shardings)
     look = jax.jit(perceive)
 
     def update(state, examples, _):
