@@ -1,0 +1,53 @@
+"""The memory of a compiled program on a chip, and that of one which the compiler refuses."""
+
+import dataclasses
+import math
+import re
+
+import jax
+
+UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+USED = re.compile(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)', re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of a chip, by kind; None where a refused program does not say it.
+
+    `beside` are arrays of the run that are alive while the program runs, and no arguments of it.
+    """
+
+    arguments: int
+    outputs: int | None
+    aliased: int | None  # outputs that take the place of arguments
+    temporaries: int | None
+    peak: int  # of the program and everything beside it
+    beside: int
+
+
+def memory_of(compiled, beside: int) -> Memory:
+    """The Memory of a compiled program."""
+    stats = compiled.memory_analysis()
+    outputs, aliased = stats.output_size_in_bytes, stats.alias_size_in_bytes
+    arguments, temporaries = stats.argument_size_in_bytes, stats.temp_size_in_bytes
+    peak = stats.peak_memory_in_bytes or arguments + outputs - aliased + temporaries
+    return Memory(arguments, outputs, aliased, temporaries, peak + beside, beside)
+
+
+def memory_of_refused(error: Exception, arguments, beside: int) -> Memory | None:
+    """The Memory of a program that the compiler refuses; None if its error is of another kind."""
+    used = USED.search(str(error))
+    if not used:
+        return None
+    peak = int(float(used[1]) * UNITS[used[2].upper()])
+    return Memory(bytes_of(arguments), None, None, None, peak + beside, beside)
+
+
+def bytes_of(tree) -> int:
+    """The bytes that a chip holds of abstract arrays; those without a sharding lie on each chip."""
+
+    def of(leaf):
+        shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
+        return math.prod(shape) * leaf.dtype.itemsize
+
+    return sum(of(leaf) for leaf in jax.tree.leaves(tree))
