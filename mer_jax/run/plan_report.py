@@ -138,9 +138,14 @@ def collective_lines(name: str, one: Planned, most: int = 4) -> list[str]:
         trips = ' x '.join(str(trips) for _, trips in moved.loops) or 'no loop'
         lines.append(
             f'    {moved.all_bytes / 1e9:8.3g} GB  {moved.kind} of {moved.shape} over '
-            f'{moved.group} chips, loops: {trips}, {moved.source}'
+            f'{moved.group} chips, loops: {trips}, {shortened(moved.source)}'
         )
     return lines
+
+
+def shortened(source: str, most: int = 90) -> str:
+    """The name of an operation, cut where it is long: several operations may share one."""
+    return source if len(source) <= most else f'{source[: most - 1]}…'
 
 
 def verdict(plan: dict[str, Planned], setting: Setting, chip: Chip) -> str:
