@@ -16,7 +16,8 @@ from mer_jax.run import defaults
 from mer_jax.run.command_line import leave, read_flags
 from mer_jax.run.plan_batches import MEDIA
 from mer_jax.run.plan_programs import planned_setting
-from mer_jax.run.plan_report import as_json, as_text, make_plan
+from mer_jax.run.plan_report import as_json, as_text, make_plan, too_large
+from mer_jax.run.plan_search import search
 from mer_jax.run.topology import NoCompiler, open_topology
 
 
@@ -30,6 +31,8 @@ def main(_) -> None:
     except (ValueError, OSError, NoCompiler) as error:
         leave(str(error))
     plan = make_plan(setting, topology, asked.media)
+    if asked.search and too_large(plan, topology.chip):
+        setting, plan = search(setting, variant, topology, asked.media, plan)
     if asked.json:
         print(json.dumps(as_json(plan, topology)))
     else:
@@ -41,6 +44,9 @@ def run_command() -> None:
     config_flags.DEFINE_config_file('config', lock_config=True)
     flags.DEFINE_string('topology', 'cpu:1', 'v5e:AxB, v6e:AxB, v5p:AxBxC or cpu:N.')
     flags.DEFINE_enum('media', MEDIA[0], MEDIA, 'Media of prompts: the largest, or as features.')
+    flags.DEFINE_bool(
+        'search', False, 'Try learn.microbatch and mesh.tensor where it does not fit.'
+    )
     flags.DEFINE_bool('json', False, 'One JSON object.')
     app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
 

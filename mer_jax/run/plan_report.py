@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Collection
 
 import jax
 
@@ -27,11 +28,15 @@ class Planned:
         return self.cost is not None and self.memory.peak <= chip.hbm
 
 
-def make_plan(setting: Setting, topology: Topology, media: str) -> dict[str, Planned]:
-    """Every program of a run by name, compiled for a topology."""
+def make_plan(
+    setting: Setting, topology: Topology, media: str, only: Collection[str] = ()
+) -> dict[str, Planned]:
+    """Every program of a run by name, or those of `only`, compiled for a topology."""
     plan = {}
 
     def compile_(program: Program):
+        if only and program.name not in only:
+            return None
         started = time.perf_counter()
         try:
             compiled = program.jitted.lower(*program.arguments).compile()
@@ -49,6 +54,11 @@ def make_plan(setting: Setting, topology: Topology, media: str) -> dict[str, Pla
     with jax.set_mesh(setting.mesh):
         plan_run(setting, media, compile_)
     return plan
+
+
+def too_large(plan: dict[str, Planned], chip: Chip) -> list[str]:
+    """The names of the programs that a chip does not hold."""
+    return [name for name, one in plan.items() if not one.fits(chip)]
 
 
 def as_json(plan: dict[str, Planned], topology: Topology) -> dict:
@@ -150,25 +160,24 @@ def shortened(source: str, most: int = 90) -> str:
 
 def verdict(plan: dict[str, Planned], setting: Setting, chip: Chip) -> str:
     """Whether the run fits, the least time of a step, and else the keys that would help."""
-    learn, too_large = setting.config.learn, [n for n, one in plan.items() if not one.fits(chip)]
-    lines = []
+    learn, refused, lines = setting.config.learn, too_large(plan, chip), []
     step = {n: one for n, one in plan.items() if n not in ('cold_start', 'evaluate')}
     if step and all(one.cost for one in step.values()):
         updates = {'update': learn.minibatches * learn.epochs}
         least = {n: max(one.cost.seconds(chip).values()) for n, one in step.items()}
         seconds = sum(updates.get(n, 1) * least[n] for n in step)
         lines.append(f'A step of training takes at least {seconds:.3g} s.')
-    if not too_large:
+    if not refused:
         spare = chip.hbm - max(one.memory.peak for one in plan.values())
         return '\n'.join([*lines, f'fits: every program, with {gib(spare)} GiB to spare'])
-    lines.append(f'does not fit: {", ".join(too_large)}. Keys that would help:')
-    return '\n'.join([*lines, *(f'    {hint}' for hint in hints(setting, too_large))])
+    lines.append(f'does not fit: {", ".join(refused)}. Keys that would help:')
+    return '\n'.join([*lines, *(f'    {hint}' for hint in hints(setting, refused))])
 
 
-def hints(setting: Setting, too_large: list[str]) -> list[str]:
+def hints(setting: Setting, refused: list[str]) -> list[str]:
     """Changes of a config that lower the memory of programs, those without a price first."""
     c, found = setting.config, []
-    trains = {'update', 'cold_start'} & set(too_large)
+    trains = {'update', 'cold_start'} & set(refused)
     shards = setting.mesh.shape['data'] * setting.mesh.shape['fsdp']
     share = c.prompts_per_step // c.learn.minibatches // shards
     if 'update' in trains and c.learn.microbatch != 1 and share > 1:
@@ -189,6 +198,6 @@ def hints(setting: Setting, too_large: list[str]) -> list[str]:
         found.append('--config.learn.chunk=64: vocabulary logits of fewer tokens at a time')
     if c.learn.kl:
         found.append('--config.learn.kl=0.0: no reference is held; this changes the objective')
-    if {'roll_out', 'judge', 'reference', 'second_look'} & set(too_large) and share > 1:
+    if {'roll_out', 'judge', 'reference', 'second_look'} & set(refused) and share > 1:
         found.append('--config.prompts_per_step: fewer prompts; this changes the run')
     return [*found, '--topology: more chips, or chips with more memory']

@@ -1,0 +1,68 @@
+"""The search for keys with which a run fits."""
+
+import dataclasses
+
+import jax
+import pytest
+from small_plan import shrunk
+
+from mer_jax.run import plan_search
+from mer_jax.run.defaults import mer_r1
+from mer_jax.run.plan_cost import Cost
+from mer_jax.run.plan_memory import Memory
+from mer_jax.run.plan_programs import planned_setting
+from mer_jax.run.plan_report import Planned
+from mer_jax.run.topology import Chip, Topology
+
+COST = Cost(1.0, 1.0, [])
+TOPOLOGY = Topology('cpu:2', jax.devices()[:2], Chip(hbm=100, flops=1.0, memory=1.0, links=1.0))
+
+
+@pytest.fixture
+def setting():
+    """The setting of a tiny run of four prompts, with weights over two devices."""
+    c = shrunk(mer_r1(), prompts_per_step=4, mesh__data=1, mesh__fsdp=-1)
+    return planned_setting(c, '', TOPOLOGY.devices)
+
+
+def plan_of(setting, only=()):
+    """A plan whose update fits with two-way tensor parallelism and microbatches of one prompt."""
+    c = setting.config
+    size = 200 // c.mesh.tensor - 10 * c.learn.microbatch
+    plan = {
+        'roll_out': Planned(Memory(1, 1, 1, 1, 50, 0), COST, 0.0),
+        'update': Planned(Memory(1, 1, 1, 1, size, 0), COST, 0.0),
+    }
+    return {name: one for name, one in plan.items() if not only or name in only}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The programs that each attempt compiles; () for all."""
+    made = []
+
+    def make_plan(setting, topology, media, only=()):
+        made.append(tuple(only))
+        return plan_of(setting, only)
+
+    monkeypatch.setattr(plan_search, 'make_plan', make_plan)
+    return made
+
+
+def test_changes_are_tried_until_all_fits(setting, calls, capsys):
+    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=95))
+    found, plan = plan_search.search(setting, '', topology, 'features', plan_of(setting))
+    c = found.config
+    assert (c.learn.microbatch, c.mesh.tensor, plan['update'].memory.peak) == (1, 2, 90)
+    assert calls == [('update',)] * 3 + [()]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith('--config.learn.microbatch=1: too large: update')
+    assert told[-1] == '--config.mesh.tensor=2 --config.learn.microbatch=1: fits'
+
+
+def test_where_nothing_fits_the_plan_stays(setting, calls):
+    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=60))
+    given = plan_of(setting)
+    found, plan = plan_search.search(setting, '', topology, 'features', given)
+    assert found is setting and plan is given
+    assert setting.config.learn.microbatch == 0
