@@ -61,7 +61,7 @@ def collectives_of(module: Module, runs: list[Run], chips: int) -> list[Collecti
                 group=group_size(run.instruction.text, chips),
                 loops=run.loops,
                 source=run.instruction.source,
-                shape=f'{widest.dtype}[{",".join(map(str, widest.dims))}]',
+                shape=str(widest),
             )
         )
     return sorted(found, key=lambda one: -one.all_bytes)

@@ -13,6 +13,8 @@ HEAD = re.compile(r'(ENTRY )?%?([\w.\-]+) \(.*\{$')
 LINE = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = (.*)')
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}|(?:true|false)_computation=(%[\w.\-]+)')
+TABLES = ('FileNames', 'FunctionNames', 'FileLocations', 'StackFrames')
+ROW = re.compile(r'(\d+) (.*)')
 CALLED = re.compile(r'(?:calls|to_apply)=%?([\w.\-]+)')
 
 
@@ -22,6 +24,9 @@ class Shape:
 
     dtype: str
     dims: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f'{self.dtype}[{",".join(map(str, self.dims))}]'
 
     @property
     def size(self) -> int:
@@ -80,6 +85,21 @@ class Module:
 
     computations: dict[str, dict[str, Instruction]]
     entry: str
+    tables: dict[str, dict[str, str]]  # of source places, by title: number → text
+
+    def line(self, instruction: Instruction) -> str:
+        """The line of code that an instruction was made for, file:line; '' if it is not known."""
+        frame = re.search(r'stack_frame_id=(\d+)', instruction.text)
+        place = self._entry('StackFrames', 'file_location_id', frame and frame[1])
+        place = self.tables.get('FileLocations', {}).get(place, '')
+        found = re.search(r'file_name_id=(\d+).* line=(\d+)', place)
+        name = self.tables.get('FileNames', {}).get(found[1], '') if found else ''
+        return f'{name.strip(chr(34))}:{found[2]}' if name else ''
+
+    def _entry(self, title: str, key: str, number: str | None) -> str:
+        """The number under a key of a line of a table."""
+        found = re.search(rf'{key}=(\d+)', self.tables.get(title, {}).get(number, ''))
+        return found[1] if found else ''
 
     def operands(self, run: Run) -> list[Instruction]:
         """The instructions whose results an instruction takes."""
@@ -122,13 +142,18 @@ class Module:
 def read_module(text: str) -> Module:
     """The program that a text of HLO describes."""
     computations, current, entry = {}, None, None
+    tables, table = {}, {}
     for line in text.splitlines():
-        if head := HEAD.match(line):
+        if line in TABLES:
+            table = tables.setdefault(line, {})
+        elif current is None and (row := ROW.match(line)):
+            table[row[1]] = row[2]
+        elif head := HEAD.match(line):
             current = computations.setdefault(head[2], {})
             entry = head[2] if head[1] else entry
         elif current is not None and (found := LINE.match(line)):
             current[found[1]] = _instruction(found[1], found[2])
-    return Module(computations, entry)
+    return Module(computations, entry, tables)
 
 
 def _instruction(name: str, text: str) -> Instruction:

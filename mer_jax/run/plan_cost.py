@@ -39,9 +39,8 @@ class Cost:
         }
 
 
-def cost_of(module: Module, most: int, chips: int) -> Cost:
-    """The Cost of a program; a loop whose trips depend on data counts `most` trips."""
-    runs = module.runs(most)
+def cost_of(module: Module, runs: list[Run], chips: int) -> Cost:
+    """The Cost of a program of so many chips, by the instructions that run on each."""
     return Cost(
         flops=float(sum(run.times * flops_of(module, run) for run in runs)),
         traffic=float(sum(run.times * traffic_of(module, run) for run in runs)),

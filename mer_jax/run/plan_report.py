@@ -8,6 +8,7 @@ import jax
 
 from mer_jax.run.collectives import bytes_by_kind
 from mer_jax.run.hlo import read_module
+from mer_jax.run.plan_buffers import Buffer, largest_buffers
 from mer_jax.run.plan_cost import Cost, cost_of
 from mer_jax.run.plan_memory import Memory, memory_of, memory_of_refused
 from mer_jax.run.plan_programs import Program, plan_run
@@ -22,6 +23,7 @@ class Planned:
     memory: Memory
     cost: Cost | None  # None: refused
     compile_seconds: float
+    buffers: tuple[Buffer, ...] = ()  # the largest
 
     def fits(self, chip: Chip) -> bool:
         """Whether a chip holds it, and the run's other arrays beside it."""
@@ -47,8 +49,14 @@ def make_plan(
             plan[program.name] = Planned(memory, None, time.perf_counter() - started)
             return None
         seconds = time.perf_counter() - started
-        cost = cost_of(read_module(compiled.as_text()), program.most, len(topology.devices))
-        plan[program.name] = Planned(memory_of(compiled, program.beside), cost, seconds)
+        module = read_module(compiled.as_text())
+        runs = module.runs(program.most)
+        plan[program.name] = Planned(
+            memory=memory_of(compiled, program.beside),
+            cost=cost_of(module, runs, len(topology.devices)),
+            compile_seconds=seconds,
+            buffers=largest_buffers(module, runs),
+        )
         return compiled.output_shardings
 
     with jax.set_mesh(setting.mesh):
@@ -105,8 +113,8 @@ def as_text(plan: dict[str, Planned], setting: Setting, topology: Topology, medi
         media={'largest': 'the largest that fit', 'features': 'features of the towers'}[media],
     )
     rows = [COLUMNS, *(row_of(name, one, chip) for name, one in plan.items())]
-    moved = [line for name, one in plan.items() for line in collective_lines(name, one)]
-    return '\n\n'.join([title, table(rows), '\n'.join(moved), verdict(plan, setting, chip)])
+    details = [line for name, one in plan.items() for line in detail_lines(name, one)]
+    return '\n\n'.join([title, table(rows), '\n'.join(details), verdict(plan, setting, chip)])
 
 
 def row_of(name: str, one: Planned, chip: Chip) -> tuple[str, ...]:
@@ -125,7 +133,9 @@ def row_of(name: str, one: Planned, chip: Chip) -> tuple[str, ...]:
 
 def gib(size: int | None) -> str:
     """Bytes in GiB."""
-    return '-' if size is None else f'{size / GIB:.2f}'
+    if size is None:
+        return '-'
+    return '<0.01' if 0 < size < GIB / 100 else f'{size / GIB:.2f}'
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
@@ -138,18 +148,23 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return '\n'.join(lines)
 
 
-def collective_lines(name: str, one: Planned, most: int = 4) -> list[str]:
-    """The bytes of a program's collectives, and its largest ones with their loops."""
-    if not one.cost or not one.cost.collectives:
+def detail_lines(name: str, one: Planned, most: int = 4) -> list[str]:
+    """The bytes of a program's collectives, its largest ones with their loops, and arrays."""
+    if not one.cost:
         return []
     kinds = bytes_by_kind(one.cost.collectives)
-    lines = [f'{name}: ' + ', '.join(f'{kind} {size / 1e9:.3g} GB' for kind, size in kinds.items())]
+    moved = ', '.join(f'{kind} {size / 1e9:.3g} GB' for kind, size in kinds.items())
+    lines = [f'{name}: {moved or "no collectives"}']
     for moved in one.cost.collectives[:most]:
         trips = ' x '.join(str(trips) for _, trips in moved.loops) or 'no loop'
         lines.append(
             f'    {moved.all_bytes / 1e9:8.3g} GB  {moved.kind} of {moved.shape} over '
             f'{moved.group} chips, loops: {trips}, {shortened(moved.source)}'
         )
+    lines += [
+        f'    {gib(buffer.bytes):>8} GiB array {buffer.shape} of {shortened(buffer.line)}'
+        for buffer in one.buffers
+    ]
     return lines
 
 

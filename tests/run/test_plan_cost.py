@@ -13,6 +13,12 @@ from mer_jax.sharding import make_mesh
 LAYERS, ROWS, WIDTH, TOKENS = 5, 16, 64, 11
 
 
+def cost(text: str, most: int = 1, chips: int = 1):
+    """The Cost of a text of HLO."""
+    module = read_module(text)
+    return cost_of(module, module.runs(most), chips)
+
+
 def layers(weight, x):
     """Five layers, then a loop that ends by its data."""
     x, _ = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, weight)
@@ -27,7 +33,7 @@ def layers(weight, x):
 
 
 @pytest.fixture(scope='module')
-def cost():
+def layered():
     """The Cost of `layers` on 8 devices, with weights and rows spread over them."""
     mesh = make_mesh(1, 8, 1)
 
@@ -37,23 +43,23 @@ def cost():
 
     weight = array(P(None, 'fsdp'), LAYERS, WIDTH, WIDTH)
     compiled = jax.jit(layers).lower(weight, array(P('fsdp'), ROWS, WIDTH)).compile()
-    return cost_of(read_module(compiled.as_text()), most=TOKENS, chips=8)
+    return cost(compiled.as_text(), most=TOKENS, chips=8)
 
 
-def test_flops_count_every_trip_of_scans_and_loops(cost):
-    assert cost.flops == (LAYERS + TOKENS) * 2 * (ROWS // 8) * WIDTH * WIDTH
+def test_flops_count_every_trip_of_scans_and_loops(layered):
+    assert layered.flops == (LAYERS + TOKENS) * 2 * (ROWS // 8) * WIDTH * WIDTH
 
 
-def test_a_scan_reads_each_layer_once_and_not_the_whole_stack_at_each_trip(cost):
+def test_a_scan_reads_each_layer_once_and_not_the_whole_stack_at_each_trip(layered):
     whole = 4 * LAYERS * WIDTH * WIDTH  # of which a trip would read all, if slices were not seen
-    assert cost.traffic < (LAYERS + TOKENS) * whole
+    assert layered.traffic < (LAYERS + TOKENS) * whole
 
 
-def test_seconds_are_work_over_the_rates_of_a_chip(cost):
-    seconds = cost.seconds(Chip(hbm=1, flops=1e6, memory=1e3, links=1e4))
-    assert seconds['compute'] == cost.flops / 1e6
-    assert seconds['memory'] == cost.traffic / 1e3
-    assert seconds['links'] == pytest.approx(sum(x.sent for x in cost.collectives) / 1e4)
+def test_seconds_are_work_over_the_rates_of_a_chip(layered):
+    seconds = layered.seconds(Chip(hbm=1, flops=1e6, memory=1e3, links=1e4))
+    assert seconds['compute'] == layered.flops / 1e6
+    assert seconds['memory'] == layered.traffic / 1e3
+    assert seconds['links'] == pytest.approx(sum(x.sent for x in layered.collectives) / 1e4)
 
 
 CONVOLUTION = """\
@@ -98,7 +104,7 @@ ENTRY %main (x: {left}, w: {right}) -> {out} {{
 )
 def test_flops_of_convolutions(left, right, out, attributes, flops):
     text = CONVOLUTION.format(left=left, right=right, out=out, attributes=attributes)
-    assert cost_of(read_module(text), most=1, chips=1).flops == flops
+    assert cost(text).flops == flops
 
 
 UPDATE = """\
@@ -121,4 +127,4 @@ ENTRY %main (stack: f32[10,100], layer: f32[100], i: s32[]) -> f32[10,100] {
 
 def test_an_update_in_place_moves_the_new_slice_alone():
     read, written, index = 400, 400, 4
-    assert cost_of(read_module(UPDATE), most=1, chips=1).traffic == read + written + index
+    assert cost(UPDATE).traffic == read + written + index
