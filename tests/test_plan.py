@@ -1,19 +1,18 @@
 """The command `python -m mer_jax.plan`."""
 
 import json
-import subprocess
-import sys
 
+import forks
 import pytest
-from programs import ROOT, SMALL, environment
+from programs import SMALL, environment
 
 TINY = [f'--config.{change}' for change in (*SMALL, 'steps=0', 'cold_start.steps=0')]
 
 
 def plan(*flags):
-    """The finished process of a plan."""
-    command = [sys.executable, '-m', 'mer_jax.plan', '--config=configs/mer_r1.py', *TINY, *flags]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    """The outcome of a plan of a tiny run."""
+    given = ['--config=configs/mer_r1.py', *TINY, *flags]
+    return forks.run('mer_jax.plan', *given, variables=environment())
 
 
 def test_a_plan_is_one_json_object():

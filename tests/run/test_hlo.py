@@ -1,5 +1,7 @@
 """Reading the text of compiled programs."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from mer_jax.run.hlo import Shape, read_module
@@ -55,6 +57,16 @@ def module():
 def test_the_trips_of_a_loop_are_counted_and_those_that_depend_on_data_taken_as_given(module):
     times = [run.times for run in module.runs(most=7) if run.instruction.name == 'twice']
     assert times == [5, 7]
+
+
+def test_the_trips_of_loops_in_loops_multiply():
+    def columns(x):
+        return jax.lax.map(lambda row: jax.lax.map(jnp.sin, row), x)
+
+    text = jax.jit(columns).lower(jax.ShapeDtypeStruct((3, 4), 'float32')).compile().as_text()
+    runs = read_module(text).runs(most=1)
+    (sine,) = [run for run in runs if run.instruction.kind == 'sine']
+    assert sine.times == 12 and [trips for _, trips in sine.loops] == [3, 4]
 
 
 def test_a_loop_is_named_by_its_operation(module):
