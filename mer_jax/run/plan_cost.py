@@ -9,8 +9,8 @@ import re
 
 import numpy as np
 
-from mer_jax.run.collectives import Collective, collectives_of
 from mer_jax.run.hlo import Instruction, Module, Run, Shape
+from mer_jax.run.plan_collectives import Collective, collectives_of
 from mer_jax.run.topology import Chip
 
 FREE = {  # instructions that move nothing, or whose parts are counted by themselves

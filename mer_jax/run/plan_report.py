@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import jax
 
-from mer_jax.run.collectives import bytes_by_kind
 from mer_jax.run.hlo import read_module
 from mer_jax.run.plan_buffers import Buffer, largest_buffers
+from mer_jax.run.plan_collectives import bytes_by_kind
 from mer_jax.run.plan_cost import Cost, cost_of
 from mer_jax.run.plan_memory import Memory, memory_of, memory_of_refused
 from mer_jax.run.plan_programs import Program, plan_run

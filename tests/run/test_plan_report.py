@@ -6,8 +6,8 @@ import jax
 import pytest
 from small_plan import shrunk
 
-from mer_jax.run.collectives import Collective
 from mer_jax.run.defaults import mer_r1
+from mer_jax.run.plan_collectives import Collective
 from mer_jax.run.plan_cost import Cost
 from mer_jax.run.plan_memory import Memory
 from mer_jax.run.plan_programs import planned_setting

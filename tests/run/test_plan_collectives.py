@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from mer_jax.run.collectives import Collective, bytes_by_kind, collectives_of, group_size
 from mer_jax.run.hlo import read_module
+from mer_jax.run.plan_collectives import Collective, bytes_by_kind, collectives_of, group_size
 from mer_jax.sharding import make_mesh
 
 LAYERS, ROWS, WIDTH = 5, 16, 64
