@@ -17,6 +17,15 @@ RULES = {
     'mlp': 'tensor',
     'vocab': 'tensor',
 }
+# While tokens are decoded: every weight lies where it is used, over all devices that share it, and
+# the branches of a prompt on all of these, so that no weight travels.
+DECODING = {
+    'batch': 'data',
+    'heads': 'tensor',
+    'width': 'fsdp',  # of a head
+    'mlp': ('tensor', 'fsdp'),
+    'vocab': ('tensor', 'fsdp'),
+}
 
 
 def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.Mesh:
@@ -55,19 +64,34 @@ def state_shardings(mesh, tree):
     """
 
     def of_weight(node):
-        if not isinstance(node, nnx.Param):
-            return NamedSharding(mesh, PartitionSpec())
-        (leaf,) = jax.tree.leaves(node)
-        shape = leaf.shape
-        names = (None,) * (len(shape) - len(node.axes)) + tuple(node.axes)
-        axes = [RULES.get(name) for name in names]
-        fits = [
-            axis and size % mesh.shape[axis] == 0 for axis, size in zip(axes, shape, strict=True)
-        ]
-        spec = PartitionSpec(*[a if fit else None for a, fit in zip(axes, fits, strict=True)])
+        spec = weight_spec(mesh, node, RULES) if is_weight(node) else PartitionSpec()
         return jax.tree.map(lambda _: NamedSharding(mesh, spec), node)
 
-    return jax.tree.map(of_weight, tree, is_leaf=lambda node: isinstance(node, nnx.Param))
+    return jax.tree.map(of_weight, tree, is_leaf=is_weight)
+
+
+def is_weight(node) -> bool:
+    """Whether a node of a tree is a weight with named dimensions."""
+    return isinstance(node, nnx.Param)
+
+
+def weight_spec(mesh, node: nnx.Param, rules: dict) -> PartitionSpec:
+    """The layout of a weight, stacked or not, by the names of its dimensions."""
+    (leaf,) = jax.tree.leaves(node)
+    names = (None,) * (leaf.ndim - len(node.axes)) + tuple(node.axes)
+    return spec_by_name(mesh, leaf.shape, names, rules)
+
+
+def spec_by_name(mesh, shape, names, rules: dict) -> PartitionSpec:
+    """The layout of an array whose dimensions carry these names; what does not divide is whole."""
+    axes = [rules.get(name) for name in names] + [None] * (len(shape) - len(names))
+    fits = [a and n % axis_size(mesh, a) == 0 for a, n in zip(axes, shape, strict=True)]
+    return PartitionSpec(*[a if fit else None for a, fit in zip(axes, fits, strict=True)])
+
+
+def axis_size(mesh, axes: str | tuple[str, ...]) -> int:
+    """The number of devices along one axis of a mesh, or along several together."""
+    return math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes))
 
 
 def constrain(tree, axis: str = 'batch'):
@@ -78,10 +102,57 @@ def constrain(tree, axis: str = 'batch'):
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)
 
 
+def pin(x):
+    """x with its first dimension, prompts, split over the batch axes of the mesh in use.
+
+    All other dimensions are left to XLA. Without this XLA would let each device compute the whole
+    batch with its share of the weights' `embed` dimension, and add up activations over devices. A
+    batch that does not divide, or that one device holds, stays as it is.
+    """
+    count = batch_devices()
+    if count == 1 or x.shape[0] % count:
+        return x
+    free = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(RULES['batch'], *free))
+
+
+def pin_decoding(x, *names: str | None):
+    """x laid out for decoding, its first dimensions by their names; one without a name is whole."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, DECODING))
+
+
+def decoding_layout(tree, dtype):
+    """Weights in this dtype, laid out for decoding on the mesh in use; as they are on one device.
+
+    There XLA takes the casts out of the token loop by itself.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return tree
+
+    def of_weight(node):
+        spec = weight_spec(mesh, node, DECODING)
+        return jax.tree.map(
+            lambda leaf: jax.lax.with_sharding_constraint(leaf.astype(dtype), spec), node
+        )
+
+    return jax.tree.map(of_weight, tree, is_leaf=is_weight)
+
+
+def vocabulary_shards(v: int) -> int:
+    """How many parts v vocabulary rows are in while tokens are decoded; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    count = 1 if mesh.empty else axis_size(mesh, DECODING['vocab'])
+    return 1 if v % count else count
+
+
 def batch_devices() -> int:
     """How many ways the mesh in use (jax.set_mesh) splits a batch; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES['batch'])
+    return 1 if mesh.empty else axis_size(mesh, RULES['batch'])
 
 
 def in_pieces(tree, count: int):

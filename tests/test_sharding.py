@@ -16,12 +16,16 @@ from mer_jax.run.checkpoints import by_path
 from mer_jax.sharding import (
     batch_devices,
     constrain,
+    decoding_layout,
     in_pieces,
     make_mesh,
     named,
+    pin,
+    pin_decoding,
     state_shardings,
     to_devices,
     to_host,
+    vocabulary_shards,
 )
 
 
@@ -174,6 +178,60 @@ def test_constrain_splits_by_prompts_under_a_mesh_and_is_nothing_without(mesh):
     for name, array in split.items():
         assert array.sharding.shard_shape(array.shape)[0] == 2
         np.testing.assert_array_equal(array, tree[name])
+
+
+@pytest.mark.parametrize(
+    ('axes', 'rows', 'share'), [((2, 2, 2), 8, 2), ((1, 1, 8), 8, 8), ((2, 2, 2), 6, 6)]
+)
+def test_pinned_activations_are_split_by_prompts_where_these_divide(axes, rows, share):
+    x = np.arange(rows * 4.0, dtype=np.float32).reshape(rows, 4)
+    assert pin(x) is x
+    with jax.set_mesh(make_mesh(*axes)):
+        split = jax.jit(lambda x: pin(x * 1))(x)
+    assert split.sharding.shard_shape(x.shape)[0] == share
+    np.testing.assert_array_equal(split, x)
+
+
+def test_a_pinned_activation_keeps_its_other_dimensions_where_they_lie(mesh):
+    x = jax.device_put(np.ones((8, 6), np.float32), named(mesh, 'batch', 'heads'))
+    with jax.set_mesh(mesh):
+        assert jax.jit(pin)(x).sharding.shard_shape(x.shape) == (2, 3)
+
+
+def test_one_device_pins_nothing():
+    x = jnp.ones((8, 4))
+    weights = {'a': constant(1.0, (4, 6), 'embed mlp')}
+    with jax.set_mesh(make_mesh(1, 1, 1, jax.devices()[:1])):
+        assert pin(x) is x and pin_decoding(x, 'batch') is x
+        assert decoding_layout(weights, 'bfloat16') is weights
+
+
+@pytest.mark.parametrize(
+    ('shape', 'axes', 'share'),
+    [
+        ((8, 4, 16), 'embed heads width', (8, 2, 8)),
+        ((4, 16, 8), 'heads width embed', (2, 8, 8)),
+        ((8, 12), 'embed mlp', (8, 3)),
+        ((12, 8), 'vocab embed', (3, 8)),
+        ((6, 8), 'vocab embed', (6, 8)),  # 6 rows for 4 devices
+        ((8,), '_', (8,)),
+    ],
+)
+def test_a_weight_for_decoding_is_split_where_no_sum_crosses_it(mesh, shape, axes, share):
+    value = weight(nnx.Rngs(params=0), shape, axes)
+    with jax.set_mesh(mesh):
+        found = jax.jit(lambda value: decoding_layout(value, 'bfloat16'))(value)[...]
+    assert found.dtype == 'bfloat16' and found.sharding.shard_shape(shape) == share
+    np.testing.assert_array_equal(found, value[...].astype('bfloat16'))
+
+
+@pytest.mark.parametrize(
+    ('axes', 'rows', 'parts'), [((2, 2, 2), 12, 4), ((8, 1, 1), 12, 1), ((1, 2, 4), 12, 1)]
+)
+def test_the_vocabulary_is_in_as_many_parts_as_devices_share_it(axes, rows, parts):
+    assert vocabulary_shards(rows) == 1
+    with jax.set_mesh(make_mesh(*axes)):
+        assert vocabulary_shards(rows) == parts
 
 
 @pytest.mark.parametrize('shape', [(6,), (6, 2), (6, 0, 3), (6, 2, 0)])

@@ -9,6 +9,7 @@ from mer_jax.group import Array
 from mer_jax.models.attention import attend_within
 from mer_jax.models.layers import LayerNorm, Projection, stack
 from mer_jax.models.spec import AudioSpec
+from mer_jax.sharding import pin
 
 
 class Attention(nnx.Module):
@@ -24,10 +25,9 @@ class Attention(nnx.Module):
 
     def __call__(self, x, mask):
         """f[b, j, i, d] of x f[b, j, i, d]; a frame attends to the valid frames of its chunk."""
-        mixed = attend_within(
-            self.q_proj(x), self.k_proj(x), self.v_proj(x), mask, block=x.shape[2]
-        )
-        return self.out_proj(mixed)
+        query, key, value = map(pin, (self.q_proj(x), self.k_proj(x), self.v_proj(x)))
+        mixed = attend_within(query, key, value, mask, block=x.shape[2])
+        return self.out_proj(pin(mixed))
 
 
 class Layer(nnx.Module):
@@ -68,7 +68,7 @@ class AudioTower(nnx.Module):
         mask_bji = jnp.arange(x_bjid.shape[2]) < (length_bj[..., None] + 1) // 2
 
         def body(x, layer):
-            return layer(x, mask_bji), None
+            return pin(layer(pin(x), mask_bji)), None
 
         body = jax.checkpoint(body, prevent_cse=False) if remat else body
         x_bjid, _ = jax.lax.scan(body, x_bjid, self.layers)
@@ -76,14 +76,14 @@ class AudioTower(nnx.Module):
         token_bqd = jax.vmap(lambda frame_rd, pair_q2: frame_rd[pair_q2].mean(1))(
             frame_brd, pair_bq2
         )
-        return self.proj(self.ln_post(token_bqd))
+        return pin(self.proj(self.ln_post(pin(token_bqd))))
 
     def _convolve(self, sound_bjfm, length_bj):
         """Convolved frames f[b, j, f / 2, d] plus their positions; each chunk by itself."""
         valid_bjf1 = (jnp.arange(sound_bjfm.shape[2]) < length_bj[..., None])[..., None]
         x = jnp.where(valid_bjf1, sound_bjfm, 0)
-        x = jnp.where(valid_bjf1, _gelu(self.conv1(taps(x, stride=1))), 0)
-        x = _gelu(self.conv2(taps(x, stride=2)))
+        x = jnp.where(valid_bjf1, _gelu(pin(self.conv1(taps(x, stride=1)))), 0)
+        x = _gelu(pin(self.conv2(taps(x, stride=2))))
         return x + sinusoids(*x.shape[2:]).astype(x.dtype)
 
 

@@ -21,6 +21,7 @@ from mer_jax.models.attention import (
 )
 from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
 from mer_jax.models.spec import TextSpec
+from mer_jax.sharding import pin, pin_decoding
 
 
 class Attention(nnx.Module):
@@ -29,10 +30,10 @@ class Attention(nnx.Module):
     def __init__(self, rngs, spec: TextSpec):
         d, h = spec.hidden_size, spec.head_dim
         n, k = spec.num_attention_heads, spec.num_key_value_heads
-        self.q_proj = Projection(rngs, (d, n, h), 'embed heads _', bias=True)
-        self.k_proj = Projection(rngs, (d, k, h), 'embed heads _', bias=True)
-        self.v_proj = Projection(rngs, (d, k, h), 'embed heads _', bias=True)
-        self.o_proj = Projection(rngs, (n, h, d), 'heads _ embed', inputs=2)
+        self.q_proj = Projection(rngs, (d, n, h), 'embed heads width', bias=True)
+        self.k_proj = Projection(rngs, (d, k, h), 'embed heads width', bias=True)
+        self.v_proj = Projection(rngs, (d, k, h), 'embed heads width', bias=True)
+        self.o_proj = Projection(rngs, (n, h, d), 'heads width embed', inputs=2)
 
 
 class MLP(nnx.Module):
@@ -57,18 +58,21 @@ class Layer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(spec.hidden_size, spec.rms_norm_eps)
         self.mlp = MLP(rngs, spec)
 
-    def project(self, x, angles):
-        """Rotated queries f[..., n, h], rotated keys and values f[..., k, h] of x f[..., d]."""
-        y = self.input_layernorm(x)
-        cos, sin = angles
-        query = rotate(self.self_attn.q_proj(y), cos, sin)
-        key = rotate(self.self_attn.k_proj(y), cos, sin)
-        return query, key, self.self_attn.v_proj(y)
+    def project(self, x, angles, place, place_heads):
+        """Rotated queries f[..., n, h], rotated keys and values f[..., k, h] of x f[..., d].
 
-    def finish(self, x, mixed):
+        `place` lays out hidden states on the mesh, `place_heads` queries, keys and values.
+        """
+        y = place(self.input_layernorm(x))
+        cos, sin = angles
+        query = rotate(place_heads(self.self_attn.q_proj(y)), cos, sin)
+        key = rotate(place_heads(self.self_attn.k_proj(y)), cos, sin)
+        return query, key, place_heads(self.self_attn.v_proj(y))
+
+    def finish(self, x, mixed, place):
         """f[..., d]: x plus the outputs of attention (from mixed f[..., n, h]) and of the MLP."""
-        x = x + self.self_attn.o_proj(mixed)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x = place(x + self.self_attn.o_proj(mixed))
+        return place(x + self.mlp(place(self.post_attention_layernorm(x))))
 
 
 class Embedding(nnx.Module):
@@ -136,36 +140,38 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys
 
     def body(x, scanned):
         layer, last = scanned
-        query, key, value = layer.project(x, angles)
+        x = pin(x)
+        query, key, value = layer.project(x, angles, pin, pin)
 
         def onward(x):
-            mixed = attend_before(query, key, value, mask_btu)
-            return layer.finish(x, mixed)
+            mixed = pin(attend_before(query, key, value, mask_btu))
+            return layer.finish(x, mixed, pin)
 
         return jax.lax.cond(last, lambda x: x, onward, x), Keys(k=key, v=value)
 
     last = np.arange(decoder.spec.num_hidden_layers) == decoder.spec.num_hidden_layers - 1
     body = jax.checkpoint(body) if remat else body
-    return jax.lax.scan(body, x_btd, (decoder.model.layers, last))[1]
+    return jax.lax.scan(body, pin(x_btd), (decoder.model.layers, last))[1]
 
 
 def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=False):
     """Normalised hidden states f[b, g, s, d] of whole branches; token 0 is at position_b."""
     s = token_bgs.shape[2]
-    x = decoder.embed(token_bgs, keys.k.dtype)
+    x = pin(decoder.embed(token_bgs, keys.k.dtype))
     angles = branch_rotary(decoder.spec, position_b, s, x.dtype)
     causal = np.tri(s, dtype=bool)
 
     def body(x, scanned):
         layer, prompt = scanned
-        query, key, value = layer.project(x, angles)
+        x = pin(x)
+        query, key, value = layer.project(x, angles, pin, pin)
         own = by_head_of_branches(key, value)
-        mixed = attend_shared(query, by_head(prompt), mask_bt, own, causal)
-        return layer.finish(x, mixed), None
+        mixed = pin(attend_shared(query, by_head(prompt), mask_bt, own, causal))
+        return layer.finish(x, mixed, pin), None
 
     body = jax.checkpoint(body) if remat else body
     x, _ = jax.lax.scan(body, x, (decoder.model.layers, keys))
-    return decoder.model.norm(x)
+    return pin(decoder.model.norm(x))
 
 
 def extend_one(
@@ -173,16 +179,18 @@ def extend_one(
 ):
     """Hidden states f[b, g, d] of token number `at` of each branch, and `own` with its keys added.
 
-    `own` is part of the scan's carry, so that XLA updates it in place.
+    `own` is part of the scan's carry, so that XLA updates it in place. On a mesh the weights are in
+    the decoding layout: attention is computed where the keys of a prompt lie, all else where the
+    weights lie.
     """
-    x = decoder.embed(token_bg, keys.k.dtype)[:, :, None]
+    x = _beside_weights(decoder.embed(_beside_weights(token_bg), keys.k.dtype)[:, :, None])
     angles = branch_rotary(decoder.spec, position_b + at, 1, x.dtype)
     mask_su = (jnp.arange(own.k.shape[4]) <= at)[None]
 
     def body(carry, scanned):
         x, own, depth = carry
         layer, prompt = scanned
-        query, key, value = layer.project(x, angles)
+        query, key, value = layer.project(x, angles, _beside_weights, _beside_keys)
         own = jax.tree.map(
             lambda all_lbkguh, new: jax.lax.dynamic_update_slice(
                 all_lbkguh, new[None], (depth, 0, 0, 0, at, 0)
@@ -191,11 +199,26 @@ def extend_one(
             by_head_of_branches(key, value),
         )
         here = jax.tree.map(lambda all_lbkguh: all_lbkguh[depth], own)
-        mixed = attend_shared(query, prompt, mask_bt, here, mask_su)
-        return (layer.finish(x, mixed), own, depth + 1), None
+        mixed = _by_weights(pin(attend_shared(query, prompt, mask_bt, here, mask_su)))
+        return (layer.finish(x, mixed, _beside_weights), own, depth + 1), None
 
     (x, own, _), _ = jax.lax.scan(body, (x, own, 0), (decoder.model.layers, keys))
-    return decoder.model.norm(x[:, :, 0]), own
+    return _beside_weights(decoder.model.norm(x[:, :, 0])), own
+
+
+def _beside_weights(x):
+    """Hidden states while decoding: whole on every device that holds a part of a weight."""
+    return pin_decoding(x, 'batch')
+
+
+def _by_weights(x_bgsnh):
+    """Queries, keys, values or outputs of attention while decoding, split as their weights are."""
+    return pin_decoding(x_bgsnh, 'batch', None, None, 'heads', 'width')
+
+
+def _beside_keys(x_bgsnh):
+    """Queries, keys or values while decoding, computed by the weights, then where keys lie."""
+    return pin(_by_weights(x_bgsnh))
 
 
 def branch_rotary(spec: TextSpec, position_b, s, dtype):

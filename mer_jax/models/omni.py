@@ -8,6 +8,7 @@ from mer_jax.models.audio import AudioTower
 from mer_jax.models.decoder import Decoder, prefill
 from mer_jax.models.spec import Spec
 from mer_jax.models.vision import VisionTower
+from mer_jax.sharding import pin
 
 
 @struct.dataclass
@@ -56,7 +57,7 @@ def read_prompts(decoder: Decoder, prompts: Prompts, features_brd, remat: bool =
 
     Activations have the dtype of the features, also if there are no rows.
     """
-    x = decoder.embed(prompts.token, features_brd.dtype)
+    x = pin(decoder.embed(prompts.token, features_brd.dtype))
     place = prompts.media.place
     if features_brd.shape[1]:
         shown = jnp.take_along_axis(features_brd, jnp.maximum(place, 0)[..., None], axis=1)

@@ -11,6 +11,7 @@ from mer_jax.group import Array
 from mer_jax.models.attention import attend_within
 from mer_jax.models.layers import Projection, RMSNorm, rotate, stack
 from mer_jax.models.spec import VisionSpec
+from mer_jax.sharding import pin
 
 EPS = 1e-6  # of every norm of the tower; no config.json has a key for it
 
@@ -70,14 +71,14 @@ class Block(nnx.Module):
 
     def __call__(self, x, angles, mask, fully):
         """f[b, z, p, d] of x; a patch attends to its frame if `fully`, else to its window."""
-        query, key, value = self.attn.project(self.norm1(x))
+        query, key, value = map(pin, self.attn.project(self.norm1(x)))
         mixed = jax.lax.cond(
             fully,
             _attend_blocks(x.shape[2]),
             _attend_blocks(window_patches(self.spec)),
             *(_rotated(query, angles), _rotated(key, angles), value, mask),
         )
-        x = x + self.attn.proj(mixed)
+        x = x + self.attn.proj(pin(mixed))
         return x + self.mlp(self.norm2(x))
 
 
@@ -124,12 +125,13 @@ class VisionTower(nnx.Module):
 
         def body(x, scanned):
             block, fully = scanned
-            return block(x, angles, mask_bzp, fully), None
+            return pin(block(pin(x), angles, mask_bzp, fully)), None
 
         body = jax.checkpoint(body, prevent_cse=False) if remat else body
         fully = np.isin(np.arange(self.spec.depth), self.spec.fullatt_block_indexes)
-        x, _ = jax.lax.scan(body, self.patch_embed.proj(patch_bzpx), (self.blocks, fully))
-        return self.merger(x)
+        x = pin(self.patch_embed.proj(patch_bzpx))
+        x, _ = jax.lax.scan(body, x, (self.blocks, fully))
+        return pin(self.merger(x))
 
 
 def window_patches(spec: VisionSpec) -> int:

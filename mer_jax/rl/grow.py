@@ -8,6 +8,7 @@ from mer_jax.models.attention import by_head, empty_branches
 from mer_jax.models.decoder import Decoder, extend_one
 from mer_jax.rl.draw import draw
 from mer_jax.rl.score import Sampling, distribution
+from mer_jax.sharding import decoding_layout, pin_decoding
 
 
 def grow(
@@ -28,7 +29,7 @@ def grow(
     b, g, s = prompts.start.shape[0], opening_go.shape[0], sampling.tokens
     forced_gs = jnp.full((g, s), -1).at[:, 1 : 1 + opening_go.shape[1]].set(opening_go)
     branches = bare_branches(prompts.start, g, decoder.spec.vocab_size, sampling, watch)
-    keys = by_head(keys)
+    decoder, keys = decoding_layout(decoder, keys.k.dtype), by_head(keys)
 
     def unfinished(state):
         at, ended, *_ = state
@@ -45,7 +46,7 @@ def grow(
             own,
             at,
         )
-        logp_bgv = distribution(decoder, hidden, sampling)
+        logp_bgv = pin_decoding(distribution(decoder, hidden, sampling), 'batch', None, 'vocab')
         key_now = jax.vmap(lambda key: jax.random.fold_in(key, at))(key_b)
         drawn, logp = draw(logp_bgv, key_now, sampling.top_p)
         forced = forced_gs[:, at + 1]

@@ -9,6 +9,7 @@ import numpy as np
 from mer_jax.group import Keys, Prompts
 from mer_jax.models.decoder import Decoder, extend
 from mer_jax.models.omni import Omni
+from mer_jax.sharding import pin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def score(
 
     @jax.checkpoint
     def piece(before_bgsd, target_bgs):
-        logp = distribution(policy.decoder, before_bgsd, sampling)
+        logp = pin(distribution(policy.decoder, pin(before_bgsd), sampling))
         chosen = jnp.arange(logp.shape[-1]) == target_bgs[..., None]
         return jnp.where(chosen, logp, 0.0).sum(-1)  # a gather's gradient would be a scatter
 
@@ -79,4 +80,4 @@ def distribution_before(decoder: Decoder, hidden_bgsd, index_bga, sampling: Samp
     """
     behind = jnp.maximum(index_bga - 1, 0)
     hidden = jnp.take_along_axis(hidden_bgsd, behind[..., None], axis=2)
-    return distribution(decoder, hidden, sampling)
+    return pin(distribution(decoder, pin(hidden), sampling))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mer_jax.rl.draw import draw, exceeded, invert, nucleus
+from mer_jax.sharding import make_mesh, named
 
 LARGEST = np.float32(1 - 2**-24)  # the float32 before 1
 DRAW = jax.jit(draw, static_argnames='top_p')
@@ -117,3 +118,19 @@ def test_where_rounding_alone_lifts_a_sum_the_next_possible_entry_is_chosen():
     index, rest = exceeded(jnp.asarray(chance[row]), jnp.asarray(sums[row, rise, None]))
     assert (chance[row, index[:, 0]] > 0).all() and (index[:, 0] > rise).all()
     np.testing.assert_allclose(rest, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize('top_p', [1.0, 0.8])
+@pytest.mark.parametrize('axes', [(2, 2, 2), (1, 8, 1), (1, 2, 4)])
+def test_devices_that_share_the_vocabulary_draw_the_tokens_of_one(axes, top_p):
+    rng, keys = np.random.default_rng(0), random_keys(64)
+    logp = jax.nn.log_softmax(rng.normal(0, 3, (64, 4, 320)).astype(np.float32))
+    logp = np.where(np.arange(320) < 250, logp, -np.inf)  # the last devices hold no token
+    token, drawn = DRAW(logp, keys, top_p)
+    mesh = make_mesh(*axes)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(logp, named(mesh, None, None, 'vocab'))
+        program = jax.jit(draw, static_argnames='top_p')
+        found, drawn_8 = program(placed, keys, top_p)
+    np.testing.assert_array_equal(found, token)
+    np.testing.assert_array_equal(drawn_8, drawn)

@@ -1,0 +1,176 @@
+"""Layouts on a mesh: what travels in the compiled programs, and that results stay the same."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import numpy as np
+import optax
+import pytest
+import tiny
+from tiny_rl import PROMPTS, SAMPLING, SEEING, experience_of, rolled_out, seen_prompts
+
+from mer_jax.group import TrainState
+from mer_jax.models.omni import make_omni
+from mer_jax.models.spec import Spec, TextSpec
+from mer_jax.rl import step as rl
+from mer_jax.rl.optimizer import trained_part
+from mer_jax.rl.score import Sampling
+from mer_jax.run.collectives import bytes_by_kind, collectives
+from mer_jax.sharding import is_weight, make_mesh, named, state_shardings, to_devices
+
+# No two sizes of an activation or a weight are the same, so that a shape tells which one it is.
+TEXT = TextSpec(
+    vocab_size=704,
+    hidden_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=12,
+    num_key_value_heads=4,
+    head_dim=16,
+    intermediate_size=160,
+    mrope_section=(2, 3, 3),
+)
+B, G, T, S = 16, 3, 20, 10
+LONG = Sampling(tokens=S, end=63, banned=(60,), temperature=0.7, top_p=0.9)
+LEARN = rl.Learn(chunk=5)
+NUCLEUS = dataclasses.replace(SAMPLING, top_p=0.9)
+WHOLE_MESH = 1, 8, 1
+SGD = optax.sgd(1.0, momentum=0.9)
+MESHES = [(2, 2, 2), (8, 1, 1), (1, 8, 1), (1, 2, 4)]
+
+
+def shapes_on(mesh, tree, sharding=None):
+    """The tree as shapes on a mesh: weights where they lie, or all with one sharding."""
+    shardings = state_shardings(mesh, tree)
+    return jax.tree.map(
+        lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding or own),
+        tree,
+        shardings,
+    )
+
+
+def experience_shapes(prompts) -> rl.Experience:
+    """An experience of zeros, as large as the programs below."""
+    scores = np.zeros((B, G, S), np.float32)
+    return rl.Experience(
+        prompts=prompts,
+        features=np.zeros((B, 0, TEXT.hidden_size), np.float32),
+        token=np.zeros((B, G, S), np.int32),
+        mask=np.zeros((B, G, S), bool),
+        kept=np.zeros((B, G), bool),
+        sampled=scores,
+        advantage=scores[..., 0],
+        reference=scores,
+    )
+
+
+@functools.cache
+def compiled(program: str, axes=WHOLE_MESH):
+    """(collectives, policy's shapes) of a program on a mesh; the token loop counts S − 1 times."""
+    mesh, prompts = make_mesh(*axes), tiny.prompts([T] * B, T)
+    spec = Spec(text=TEXT, vision=None, audio=None, remat=True)
+    policy = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+    with jax.set_mesh(mesh):
+        if program == 'update':
+            state = TrainState(policy, jax.eval_shape(SGD.init, policy.decoder))
+            run = functools.partial(rl.update, learn=LEARN, sampling=LONG, optimizer=SGD)
+            run = jax.jit(run, out_shardings=(state_shardings(mesh, state), named(mesh)))
+            experience = shapes_on(mesh, experience_shapes(prompts), named(mesh, 'batch'))
+            arguments = shapes_on(mesh, state), experience, np.int32(0)
+        else:
+            run = jax.jit(functools.partial(rl.roll_out, sampling=LONG, watch=lambda logp: ()))
+            numbers = np.zeros(B, np.uint32)
+            given = shapes_on(mesh, (prompts, numbers), named(mesh, 'batch'))
+            arguments = shapes_on(mesh, policy), *given, np.uint32(0), np.uint32(0)
+            arguments += (np.zeros((G, 1), np.int32),)
+        text = run.lower(*arguments).compile().as_text()
+    return collectives(text, S - 1), policy
+
+
+def dimensions(shape) -> tuple[int, ...]:
+    """The sizes of an array above 1, sorted: the same for a weight and its transpose."""
+    return tuple(sorted(n for n in shape if n > 1))
+
+
+def test_only_weights_and_their_gradients_travel_inside_the_layers_of_an_update():
+    found, policy = compiled('update')
+    layers = jax.tree.leaves(policy.decoder.model.layers)
+    known = {dimensions(leaf.shape[1:]) for leaf in layers}
+    known |= {dimensions(leaf.shape) for leaf in jax.tree.leaves(policy.decoder.lm_head)}
+    inside = [one for one in found if one.loops]
+    assert {one.kind for one in inside} <= {'all-gather', 'all-reduce', 'reduce-scatter'}
+    strangers = [
+        (one.kind, shape, one.place)
+        for one in inside
+        for _, shape in one.arrays
+        if dimensions(shape) not in known
+    ]
+    assert not strangers
+
+
+def test_an_update_moves_few_times_the_bytes_of_its_weights():
+    found, policy = compiled('update')
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(policy.decoder))
+    moved = bytes_by_kind(found)
+    # Forward, again for the backward pass, and in it; for the prompts and for the branches.
+    assert size < moved['all-gather'] < 7 * size
+    assert size < moved['all-reduce'] < 3 * size
+    assert sum(moved.values()) < 9 * size
+
+
+def test_no_weight_no_key_and_no_vocabulary_travels_inside_the_token_loop():
+    found, policy = compiled('rollout')
+    inside = [one for one in found if one.endless]
+    hidden = B * G * TEXT.hidden_size  # as many numbers as the largest that may travel
+    sizes = [sum(math.prod(shape) for _, shape in one.arrays) for one in inside]
+    large = [one for one, size in zip(inside, sizes, strict=True) if size > hidden]
+    assert inside and not large
+    assert min(math.prod(shape) for shape in matrices(policy)) > hidden
+    assert B * G * TEXT.vocab_size / math.prod(WHOLE_MESH) > hidden
+    # Two sums of hidden states a layer, their embeddings, and the rest as large as two of them.
+    layers = TEXT.num_hidden_layers
+    assert sum(bytes_by_kind(inside).values()) < (2 * layers + 3) * 1.5 * (S - 1) * hidden * 4
+
+
+def matrices(policy) -> list[tuple[int, ...]]:
+    """The shapes of the matrices of a layer of the decoder."""
+    nodes = jax.tree.leaves(policy.decoder.model.layers, is_leaf=is_weight)
+    return [jax.tree.leaves(node)[0].shape[1:] for node in nodes if node.inputs]
+
+
+@pytest.mark.parametrize('axes', MESHES)
+def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes):
+    mesh, policy = make_mesh(*axes), tiny.policy()
+    alone = jax.device_get(rolled_out(policy, sampling=NUCLEUS).branches)
+    with jax.set_mesh(mesh):
+        policy = jax.device_put(policy, state_shardings(mesh, policy))
+        prompts, numbers = to_devices(mesh, (PROMPTS, np.arange(len(PROMPTS.start))))
+        found = jax.device_get(rolled_out(policy, prompts, NUCLEUS, numbers).branches)
+    np.testing.assert_array_equal(found.token, alone.token)
+    np.testing.assert_array_equal(found.mask, alone.mask)
+    np.testing.assert_allclose(found.logp, alone.logp, atol=1e-5)
+    np.testing.assert_allclose(np.exp(found.watched), np.exp(alone.watched), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('axes', 'spec'), [*((axes, tiny.SPEC) for axes in MESHES), ((2, 2, 2), SEEING)]
+)
+def test_an_update_on_a_mesh_equals_that_on_one_device(axes, spec):
+    mesh, policy = make_mesh(*axes), tiny.policy(spec=spec)
+    part, prompts = ('all', seen_prompts()) if spec is SEEING else ('decoder', PROMPTS)
+    learn = rl.Learn(train=part, chunk=5)
+    experience = experience_of(policy, prompts)
+    state = TrainState(policy=policy, moments=SGD.init(trained_part(policy, part)))
+    run = functools.partial(rl.update, learn=learn, sampling=SAMPLING, optimizer=SGD)
+    alone, figures = jax.jit(run)(state, experience, np.int32(0))
+    shardings = state_shardings(mesh, state)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(state, shardings), to_devices(mesh, experience)
+        found, figures_8 = jax.jit(run, out_shardings=(shardings, None))(*placed, np.int32(0))
+    gradients = jax.tree.leaves(alone.moments)  # after one update, for the next as well
+    largest = max(np.abs(leaf).max() for leaf in gradients)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(jax.device_get(one), other, atol=1e-5 * largest, rtol=1e-6)
+    for name, value in figures.items():
+        np.testing.assert_allclose(figures_8[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
