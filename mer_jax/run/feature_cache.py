@@ -4,6 +4,7 @@ import zlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mer_jax.data.cache import FeatureCache
 from mer_jax.group import Prompts
@@ -49,7 +50,13 @@ def fingerprint(tree) -> str:
 
 @jax.jit
 def weight_sum(weight):
-    """A number u32[] that tells weights apart: their bits, each times an odd number of its own."""
-    wide = weight.astype(jnp.float32).ravel()
-    bits = jax.lax.bitcast_convert_type(wide, jnp.uint32)
-    return (bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1)).sum(dtype=jnp.uint32)
+    """A number u32[] that tells weights apart: their bits, each times an odd number of its own.
+
+    The odd number is 2 · i + 1 for weight number i in row order. Each device sums its own share.
+    """
+    bits = jax.lax.bitcast_convert_type(weight.astype(jnp.float32), jnp.uint32)
+    number, step = jnp.uint32(0), 1
+    for axis in reversed(range(weight.ndim)):
+        number += jax.lax.broadcasted_iota(jnp.uint32, weight.shape, axis) * np.uint32(step)
+        step = step * weight.shape[axis] % 2**32
+    return (bits * (2 * number + 1)).sum(dtype=jnp.uint32)

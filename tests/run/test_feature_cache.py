@@ -12,8 +12,10 @@ import small
 from mer_jax.data.clips import read_manifest
 from mer_jax.data.stage import stage
 from mer_jax.models.omni import perceive, read_prompts
-from mer_jax.run.feature_cache import fingerprint, keep_features, open_cache
+from mer_jax.run.collectives import collectives
+from mer_jax.run.feature_cache import fingerprint, keep_features, open_cache, weight_sum
 from mer_jax.run.setting import Setting
+from mer_jax.sharding import make_mesh, named
 
 look = jax.jit(perceive)
 
@@ -137,3 +139,20 @@ def test_the_fingerprint_of_weights_follows_their_bits_and_places():
     least = weights | {'b': weights['b'].at[3].set(np.nextafter(np.float32(1), np.float32(2)))}
     assert fingerprint(weights) == fingerprint(jax.tree.map(jnp.array, weights))
     assert len({fingerprint(tree) for tree in (weights, swapped, least)}) == 3
+
+
+@pytest.mark.parametrize('shape', [(), (5,), (4, 6), (3, 8, 2, 4)])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_sum_of_a_weight_is_that_of_its_bits_in_row_order(shape, dtype):
+    weight = jax.random.normal(jax.random.key(1), shape, dtype)
+    bits = np.asarray(weight, np.float32).ravel().view(np.uint32).astype(object)
+    wanted = sum(int(n) * (2 * i + 1) for i, n in enumerate(bits)) % 2**32
+    assert int(weight_sum(weight)) == wanted
+
+
+def test_devices_sum_their_shares_of_a_weight_and_move_numbers_alone():
+    weight = jax.random.normal(jax.random.key(1), (3, 8, 4))
+    placed = jax.device_put(weight, named(make_mesh(2, 2, 2), None, 'embed', 'mlp'))
+    assert weight_sum(placed) == weight_sum(weight)
+    moved = collectives(weight_sum.lower(placed).compile().as_text())
+    assert {(one.kind, one.size) for one in moved} == {('all-reduce', 4)}
