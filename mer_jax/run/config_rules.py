@@ -256,6 +256,21 @@ def check_batches(c, devices: int) -> None:
     check_parts(c, shards)
 
 
+def check_tensor(mesh, text: TextSpec) -> None:
+    """Checks that the decoder's heads, key heads and vocabulary divide over mesh.tensor."""
+    tensor = mesh.shape['tensor']
+    sizes = text.num_attention_heads, text.num_key_value_heads, text.vocab_size
+    fitting = [n for n in range(1, tensor + 1) if not any(size % n for size in (*sizes, mesh.size))]
+    if tensor not in fitting:
+        heads, key_heads, rows = sizes
+        raise ValueError(
+            f'mesh.tensor={tensor}: must divide the {heads} heads, the {key_heads} key heads and '
+            f'the {rows} vocabulary rows of the decoder, or devices would compute the same; of '
+            f'{mesh.size} devices take {", ".join(map(str, fitting))}, and leave the others to '
+            'another axis, e.g. mesh.fsdp=-1'
+        )
+
+
 def check_parts(c, shards: int) -> None:
     """Checks that minibatches and microbatches divide the prompts of a step."""
     size, minibatches, microbatch = c.prompts_per_step, c.learn.minibatches, c.learn.microbatch

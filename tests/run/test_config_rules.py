@@ -1,14 +1,17 @@
 """Each rule of a config, with its message."""
 
+import dataclasses
 import re
 
 import pytest
+import tiny
 from small import changed
 
 from mer_jax.methods import METHODS
-from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, flat
+from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, check_tensor, flat
 from mer_jax.run.defaults import FAMILIES, grpo_f1, mer_r1, sft
 from mer_jax.run.emo_r3_defaults import emo_r3, grpo_accuracy
+from mer_jax.sharding import make_mesh
 
 
 def test_the_default_config_passes(config):
@@ -128,6 +131,28 @@ def test_batches_divide_over_data_and_fsdp_but_not_over_tensor(config):
     check_config(config)
     with pytest.raises(ValueError, match=re.escape('prompts_per_step=3: must be a multiple')):
         check_config(changed(config, prompts_per_step=3))
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'fits', 'refused'),
+    [
+        ((28, 4, 152064), (1, 2, 4), (8,)),  # of Qwen2.5-Omni-7B
+        ((16, 2, 151936), (1, 2), (4, 8)),  # of the 3B
+        ((16, 16, 100), (1, 2, 4), (8,)),
+    ],
+)
+def test_heads_key_heads_and_vocabulary_divide_over_tensor(sizes, fits, refused):
+    heads, key_heads, rows = sizes
+    names = {'num_attention_heads': heads, 'num_key_value_heads': key_heads, 'vocab_size': rows}
+    text = dataclasses.replace(tiny.TEXT, **names)
+    for tensor in fits:
+        check_tensor(make_mesh(1, -1, tensor), text)
+    for tensor in refused:
+        with pytest.raises(ValueError) as raised:
+            check_tensor(make_mesh(1, -1, tensor), text)
+        message = str(raised.value)
+        told = f'mesh.tensor={tensor}', f'{key_heads} key heads', ', '.join(map(str, fits))
+        assert [part for part in (*told, f'{rows} vocabulary rows') if part not in message] == []
 
 
 def test_minibatches_and_microbatches_divide_over_data_and_fsdp_but_not_over_tensor(config):

@@ -33,6 +33,7 @@ def refusal(c, workdir):
         ({'learn__microbatch': -1}, ['learn.microbatch=-1', 'at least 0']),
         ({'learn__minibatches': 3}, ['learn.minibatches=3', '= 8', 'prompts_per_step=24']),
         ({'learn__microbatch': 3}, ['learn.microbatch=3', '= 2', 'one of 1, 2, or 0']),
+        ({'mesh__tensor': 8}, ['mesh.tensor=8', '2 key heads', 'take 1, 2, and', 'mesh.fsdp=-1']),
     ],
     ids=str,
 )
