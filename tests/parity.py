@@ -163,7 +163,7 @@ def decode(policy: Omni, prompts: group.Prompts):
         prompts,
         keys,
         jax.random.split(jax.random.key(0), prompts.start.shape[0]),
-        opening_go=jnp.full((1, 1), -1),
+        opening=jnp.full((1, 1), -1),
         sampling=sampling,
         watch=lambda logp_bgv: (),
     )

@@ -160,24 +160,16 @@ def look_by_sampling(
 def answers_to(policy, prompts, rollout, question_bgs, length_bg, key_b, sampling, tokens: int):
     """Sampled tokens i[b, g, s] and their mask behind questions of different lengths.
 
-    A question is the forced opening of its branch. `grow` gives all prompts the same openings, so
-    it grows each prompt of the batch by itself, all of them at once.
+    A question is the forced opening of its branch.
     """
     s = question_bgs.shape[2]
     forced = jnp.where(jnp.arange(s) < length_bg[..., None], question_bgs, -1)
     sampling = dataclasses.replace(sampling, tokens=s + tokens)
-
-    def grow_one(prompt, keys, key, forced_gs):
-        prompt, keys = (
-            jax.tree.map(lambda x: x[None], prompt),
-            jax.tree.map(lambda x: x[:, None], keys),
-        )
-        one = prompt.replace(start=jnp.maximum(forced_gs[:, 0].max(keepdims=True), 0))
-        return grow(policy.decoder, one, keys, key[None], forced_gs[:, 1:], sampling, nothing_seen)
-
-    bare = prompts.replace(media=None)
-    grown = jax.vmap(grow_one, in_axes=(0, 1, 0, 0))(bare, rollout.keys, key_b, forced)
-    return grown.token[:, 0], grown.mask[:, 0]
+    asked = prompts.replace(media=None, start=jnp.maximum(forced[:, :, 0].max(1), 0))
+    grown = grow(
+        policy.decoder, asked, rollout.keys, key_b, forced[:, :, 1:], sampling, nothing_seen
+    )
+    return grown.token, grown.mask
 
 
 def nothing_seen(_):

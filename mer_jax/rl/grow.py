@@ -16,18 +16,19 @@ def grow(
     prompts: Prompts,
     keys: Keys,
     key_b,
-    opening_go,
+    opening,
     sampling: Sampling,
     watch,
 ) -> Branches:
     """Decode g branches of each prompt over its keys until all have ended or are full.
 
-    opening_go i[g, o] is the forced beginning of each branch, padded with −1 where sampling starts;
-    key_b holds one random key a prompt, so neighbours in the batch change nothing. watch(logp
-    f[b, g, v]) gives arrays f[b, g, ...] to be recorded at each token.
+    `opening` is the forced beginning of each branch, i[g, o] for all prompts or i[b, g, o], padded
+    with −1 where sampling starts; key_b holds one random key a prompt, so neighbours in the batch
+    change nothing. watch(logp f[b, g, v]) gives arrays f[b, g, ...] to be recorded at each token.
     """
-    b, g, s = prompts.start.shape[0], opening_go.shape[0], sampling.tokens
-    forced_gs = jnp.full((g, s), -1).at[:, 1 : 1 + opening_go.shape[1]].set(opening_go)
+    b, s = prompts.start.shape[0], sampling.tokens
+    *lead, g, o = opening.shape
+    forced = jnp.full((*lead, g, s), -1).at[..., 1 : 1 + o].set(opening)
     branches = bare_branches(prompts.start, g, decoder.spec.vocab_size, sampling, watch)
     decoder, keys = decoding_layout(decoder, keys.k.dtype), by_head(keys)
 
@@ -49,9 +50,9 @@ def grow(
         logp_bgv = pin_decoding(distribution(decoder, hidden, sampling), 'batch', None, 'vocab')
         key_now = jax.vmap(lambda key: jax.random.fold_in(key, at))(key_b)
         drawn, logp = draw(logp_bgv, key_now, sampling.top_p)
-        forced = forced_gs[:, at + 1]
-        sampled = ~ended & (forced < 0)
-        token = jnp.where(ended, sampling.end, jnp.where(forced < 0, drawn, forced))
+        wanted = forced[..., at + 1]
+        sampled = ~ended & (wanted < 0)
+        token = jnp.where(ended, sampling.end, jnp.where(wanted < 0, drawn, wanted))
         new = Branches(
             token=token,
             mask=sampled,

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from tiny_rl import BANNED, END, OPENING, PROMPTS, SAMPLING, B, rolled_out, scored
+from tiny_rl import BANNED, END, OPENING, PROMPTS, SAMPLING, B, rolled_out, scored, whole
+
+from mer_jax.rl import step as rl
 
 # High temperature, so that branches end at many lengths.
 LONG = dataclasses.replace(
@@ -62,6 +64,18 @@ def test_openings_are_forced_not_sampled(branches):
         assert (branches.token[:, g, 1 : 1 + len(forced)] == forced).all()
         assert not branches.mask[:, g, 1 : 1 + len(forced)].any()
         assert branches.mask[:, g, 1 + len(forced)].all()
+
+
+def test_each_prompt_can_have_openings_of_its_own(policy, branches):
+    opening_bgo = np.repeat(OPENING[None], B, 0)
+    opening_bgo[1::2] = OPENING[::-1]
+    numbers = np.arange(B, dtype=np.uint32)
+    arguments = policy, PROMPTS, numbers, np.uint32(0), np.uint32(1)
+    found = rl.compiled_roll_out(SAMPLING, whole)(*arguments, opening_bgo).branches
+    turned = rl.compiled_roll_out(SAMPLING, whole)(*arguments, OPENING[::-1]).branches
+    np.testing.assert_array_equal(found.token[::2], branches.token[::2])
+    np.testing.assert_array_equal(found.token[1::2], turned.token[1::2])
+    assert (turned.token != branches.token).any(-1).all()
 
 
 def test_branches_with_the_same_opening_differ(branches):
