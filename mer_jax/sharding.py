@@ -118,9 +118,9 @@ def pin(x):
 
 def pin_decoding(x, *names: str | None):
     """x laid out for decoding, its first dimensions by their names; one without a name is whole."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if not several_devices():
         return x
+    mesh = jax.sharding.get_abstract_mesh()
     return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, DECODING))
 
 
@@ -129,9 +129,9 @@ def decoding_layout(tree, dtype):
 
     There XLA takes the casts out of the token loop by itself.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if not several_devices():
         return tree
+    mesh = jax.sharding.get_abstract_mesh()
 
     def of_weight(node):
         spec = weight_spec(mesh, node, DECODING)
@@ -142,10 +142,21 @@ def decoding_layout(tree, dtype):
     return jax.tree.map(of_weight, tree, is_leaf=is_weight)
 
 
+def several_devices() -> bool:
+    """Whether the mesh in use (jax.set_mesh) has more than one device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and mesh.size > 1
+
+
+def weight_devices() -> int:
+    """How many devices share one copy of the weights; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else axis_size(mesh, DECODING['vocab'])
+
+
 def vocabulary_shards(v: int) -> int:
     """How many parts v vocabulary rows are in while tokens are decoded; 1 without a mesh."""
-    mesh = jax.sharding.get_abstract_mesh()
-    count = 1 if mesh.empty else axis_size(mesh, DECODING['vocab'])
+    count = weight_devices()
     return 1 if v % count else count
 
 

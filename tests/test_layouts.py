@@ -119,6 +119,12 @@ def test_an_update_moves_few_times_the_bytes_of_its_weights():
     assert sum(moved.values()) < 9 * size
 
 
+@pytest.mark.parametrize('program', ['update', 'rollout'])
+def test_nothing_travels_inside_a_conditional(program):
+    found, _ = compiled(program)
+    assert not [one.place for one in found if '/branch_' in one.place]
+
+
 def test_no_weight_no_key_and_no_vocabulary_travels_inside_the_token_loop():
     found, policy = compiled('rollout')
     inside = [one for one in found if one.endless]

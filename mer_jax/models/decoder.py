@@ -21,7 +21,7 @@ from mer_jax.models.attention import (
 )
 from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
 from mer_jax.models.spec import TextSpec
-from mer_jax.sharding import pin, pin_decoding
+from mer_jax.sharding import pin, pin_decoding, weight_devices
 
 
 class Attention(nnx.Module):
@@ -132,7 +132,11 @@ def _rotary(spec: TextSpec, position: Array, dtype):
 
 
 def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
-    """The keys of prompts; the last layer computes its keys and values, nothing else."""
+    """The keys of prompts; the last layer computes its keys and values, nothing else.
+
+    Where devices share the weights it computes all: gathering weights inside a conditional would
+    keep XLA from doing so ahead of time.
+    """
     cos, sin = _rotary(decoder.spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
     angles = cos[:, :, None], sin[:, :, None]
     slots = jnp.arange(x_btd.shape[1])
@@ -147,8 +151,10 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys
             mixed = pin(attend_before(query, key, value, mask_btu))
             return layer.finish(x, mixed, pin)
 
-        return jax.lax.cond(last, lambda x: x, onward, x), Keys(k=key, v=value)
+        after = onward(x) if whole else jax.lax.cond(last, lambda x: x, onward, x)
+        return after, Keys(k=key, v=value)
 
+    whole = weight_devices() > 1
     last = np.arange(decoder.spec.num_hidden_layers) == decoder.spec.num_hidden_layers - 1
     body = jax.checkpoint(body) if remat else body
     return jax.lax.scan(body, pin(x_btd), (decoder.model.layers, last))[1]
