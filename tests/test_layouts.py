@@ -12,7 +12,7 @@ import tiny
 from tiny_rl import PROMPTS, SAMPLING, SEEING, experience_of, rolled_out, seen_prompts
 
 from mer_jax.group import TrainState
-from mer_jax.models.omni import make_omni
+from mer_jax.models.omni import make_omni, perceive
 from mer_jax.models.spec import Spec, TextSpec
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import trained_part
@@ -117,6 +117,23 @@ def test_an_update_moves_few_times_the_bytes_of_its_weights():
     assert size < moved['all-gather'] < 7 * size
     assert size < moved['all-reduce'] < 3 * size
     assert sum(moved.values()) < 9 * size
+
+
+def test_only_weights_and_their_gradients_travel_while_towers_perceive_and_learn():
+    mesh, spec = make_mesh(*WHOLE_MESH), dataclasses.replace(SEEING, remat=True)
+    policy = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+    media = jax.tree.map(lambda x: np.repeat(x, 2, 0), seen_prompts().media)
+
+    def total(policy, media):
+        return (perceive(policy, media) ** 2).sum()
+
+    with jax.set_mesh(mesh):
+        given = shapes_on(mesh, policy), shapes_on(mesh, media, named(mesh, 'batch'))
+        found = collectives(jax.jit(jax.grad(total)).lower(*given).compile().as_text())
+    leaves = jax.tree.leaves((policy.visual, policy.audio_tower))
+    known = {dimensions(shape) for leaf in leaves for shape in (leaf.shape, leaf.shape[1:])}
+    strangers = [one for one in found if not {dimensions(s) for _, s in one.arrays} <= known]
+    assert len(found) > 20 and not strangers
 
 
 @pytest.mark.parametrize('program', ['update', 'rollout'])
