@@ -17,6 +17,7 @@ from mer_jax.models.spec import Spec, TextSpec
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import trained_part
 from mer_jax.rl.score import Sampling
+from mer_jax.run.cold_start import imitate_step
 from mer_jax.run.collectives import bytes_by_kind, collectives
 from mer_jax.sharding import is_weight, make_mesh, named, state_shardings, to_devices
 
@@ -33,7 +34,6 @@ TEXT = TextSpec(
 )
 B, G, T, S = 16, 3, 20, 10
 LONG = Sampling(tokens=S, end=63, banned=(60,), temperature=0.7, top_p=0.9)
-LEARN = rl.Learn(chunk=5)
 NUCLEUS = dataclasses.replace(SAMPLING, top_p=0.9)
 WHOLE_MESH = 1, 8, 1
 SGD = optax.sgd(1.0, momentum=0.9)
@@ -50,7 +50,7 @@ def shapes_on(mesh, tree, sharding=None):
     )
 
 
-def experience_shapes(prompts) -> rl.Experience:
+def blank_experience(prompts) -> rl.Experience:
     """An experience of zeros, as large as the programs below."""
     scores = np.zeros((B, G, S), np.float32)
     return rl.Experience(
@@ -66,25 +66,35 @@ def experience_shapes(prompts) -> rl.Experience:
 
 
 @functools.cache
-def compiled(program: str, axes=WHOLE_MESH):
-    """(collectives, policy's shapes) of a program on a mesh; the token loop counts S − 1 times."""
-    mesh, prompts = make_mesh(*axes), tiny.prompts([T] * B, T)
+def compiled(program: str):
+    """The collectives of a program, the token loop counted S − 1 times, and the policy's shapes."""
+    mesh, prompts = make_mesh(*WHOLE_MESH), tiny.prompts([T] * B, T)
     spec = Spec(text=TEXT, vision=None, audio=None, remat=True)
     policy = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+    state = TrainState(policy, jax.eval_shape(SGD.init, policy.decoder))
+    learnt = dict(sampling=LONG, optimizer=SGD)
+    lesson = functools.partial(imitate_step, modes=('slow',) * G, chunk=5, **learnt)
+    placed, experience = shapes_on(mesh, state), blank_experience(prompts)
+    batch = shapes_on(mesh, experience, named(mesh, 'batch'))
+    numbers = shapes_on(mesh, np.zeros(B, np.uint32), named(mesh, 'batch'))
+    opening, seeds = np.zeros((G, 1), np.int32), (np.uint32(0), np.uint32(1))
     with jax.set_mesh(mesh):
-        if program == 'update':
-            state = TrainState(policy, jax.eval_shape(SGD.init, policy.decoder))
-            run = functools.partial(rl.update, learn=LEARN, sampling=LONG, optimizer=SGD)
-            run = jax.jit(run, out_shardings=(state_shardings(mesh, state), named(mesh)))
-            experience = shapes_on(mesh, experience_shapes(prompts), named(mesh, 'batch'))
-            arguments = shapes_on(mesh, state), experience, np.int32(0)
-        else:
-            run = jax.jit(functools.partial(rl.roll_out, sampling=LONG, watch=lambda logp: ()))
-            numbers = np.zeros(B, np.uint32)
-            given = shapes_on(mesh, (prompts, numbers), named(mesh, 'batch'))
-            arguments = shapes_on(mesh, policy), *given, np.uint32(0), np.uint32(0)
-            arguments += (np.zeros((G, 1), np.int32),)
-        text = run.lower(*arguments).compile().as_text()
+        run, arguments = {
+            'update': (
+                functools.partial(rl.update, learn=rl.Learn(chunk=5), **learnt),
+                (placed, batch, np.int32(0)),
+            ),
+            'cold start': (
+                lesson,
+                (placed, batch.prompts, batch.features, batch.token, batch.mask),
+            ),
+            'rollout': (
+                functools.partial(rl.roll_out, sampling=LONG, watch=lambda logp: ()),
+                (placed.policy, batch.prompts, numbers, *seeds, opening),
+            ),
+        }[program]
+        to = None if program == 'rollout' else (state_shardings(mesh, state), named(mesh))
+        text = jax.jit(run, out_shardings=to).lower(*arguments).compile().as_text()
     return collectives(text, S - 1), policy
 
 
@@ -93,8 +103,9 @@ def dimensions(shape) -> tuple[int, ...]:
     return tuple(sorted(n for n in shape if n > 1))
 
 
-def test_only_weights_and_their_gradients_travel_inside_the_layers_of_an_update():
-    found, policy = compiled('update')
+@pytest.mark.parametrize('program', ['update', 'cold start'])
+def test_only_weights_and_their_gradients_travel_inside_the_layers_of_an_update(program):
+    found, policy = compiled(program)
     layers = jax.tree.leaves(policy.decoder.model.layers)
     known = {dimensions(leaf.shape[1:]) for leaf in layers}
     known |= {dimensions(leaf.shape) for leaf in jax.tree.leaves(policy.decoder.lm_head)}
@@ -109,8 +120,9 @@ def test_only_weights_and_their_gradients_travel_inside_the_layers_of_an_update(
     assert not strangers
 
 
-def test_an_update_moves_few_times_the_bytes_of_its_weights():
-    found, policy = compiled('update')
+@pytest.mark.parametrize('program', ['update', 'cold start'])
+def test_an_update_moves_few_times_the_bytes_of_its_weights(program):
+    found, policy = compiled(program)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(policy.decoder))
     moved = bytes_by_kind(found)
     # Forward, again for the backward pass, and in it; for the prompts and for the branches.
@@ -136,7 +148,7 @@ def test_only_weights_and_their_gradients_travel_while_towers_perceive_and_learn
     assert len(found) > 20 and not strangers
 
 
-@pytest.mark.parametrize('program', ['update', 'rollout'])
+@pytest.mark.parametrize('program', ['update', 'cold start', 'rollout'])
 def test_nothing_travels_inside_a_conditional(program):
     found, _ = compiled(program)
     assert not [one.place for one in found if '/branch_' in one.place]
