@@ -174,7 +174,7 @@ def matrices(policy) -> list[tuple[int, ...]]:
     return [jax.tree.leaves(node)[0].shape[1:] for node in nodes if node.inputs]
 
 
-@pytest.mark.parametrize('axes', MESHES)
+@pytest.mark.parametrize('axes', MESHES, ids=str)
 def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes):
     mesh, policy = make_mesh(*axes), tiny.policy()
     alone = jax.device_get(rolled_out(policy, sampling=NUCLEUS).branches)
@@ -189,7 +189,12 @@ def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes):
 
 
 @pytest.mark.parametrize(
-    ('axes', 'spec'), [*((axes, tiny.SPEC) for axes in MESHES), ((2, 2, 2), SEEING)]
+    ('axes', 'spec'),
+    [
+        *((axes, tiny.SPEC) for axes in MESHES),
+        pytest.param((2, 2, 2), SEEING, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: str(value) if isinstance(value, tuple) else '',
 )
 def test_an_update_on_a_mesh_equals_that_on_one_device(axes, spec):
     mesh, policy = make_mesh(*axes), tiny.policy(spec=spec)
