@@ -13,7 +13,7 @@ from mer_jax.models.omni import perceive
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import make_optimizer, start_state
 from mer_jax.run.cold_start import compile_imitation, trained_by_imitation
-from mer_jax.run.config_rules import check_config
+from mer_jax.run.config_rules import check_config, check_tensor
 from mer_jax.run.origin import (
     STAGE_IDS,
     Origin,
@@ -63,7 +63,9 @@ def planned_setting(c, variant: str, devices) -> Setting:
         ids = tokenizer_of_stage('films').convert_tokens_to_ids(list(STAGE_IDS.values()))
         ids = dict(zip(STAGE_IDS, ids, strict=True))
         origin = Origin(None, spec, ids, make_layout(spec, ids))
-    return Setting(c, origin=origin, devices=devices)
+    setting = Setting(c, origin=origin, devices=devices)
+    check_tensor(setting.mesh, setting.spec.text)
+    return setting
 
 
 def plan_run(setting: Setting, media: str, compile_: Compile) -> None:
