@@ -160,7 +160,8 @@ def look_by_sampling(
 def answers_to(policy, prompts, rollout, question_bgs, length_bg, key_b, sampling, tokens: int):
     """Sampled tokens i[b, g, s] and their mask behind questions of different lengths.
 
-    A question is the forced opening of its branch.
+    A question is the forced opening of its branch. At most `tokens` tokens behind it are in the
+    mask, so an answer does not depend on the longest question of the batch.
     """
     s = question_bgs.shape[2]
     forced = jnp.where(jnp.arange(s) < length_bg[..., None], question_bgs, -1)
@@ -169,7 +170,8 @@ def answers_to(policy, prompts, rollout, question_bgs, length_bg, key_b, samplin
     grown = grow(
         policy.decoder, asked, rollout.keys, key_b, forced[:, :, 1:], sampling, nothing_seen
     )
-    return grown.token, grown.mask
+    answered = jnp.arange(s + tokens) < length_bg[..., None] + tokens
+    return grown.token, grown.mask & answered
 
 
 def nothing_seen(_):

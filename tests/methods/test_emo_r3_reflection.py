@@ -200,6 +200,21 @@ def test_a_sampled_answer_follows_its_question(policy, prompts, rollout, reading
             assert mask[b, g].argmax() == n and not mask[b, g, :n].any()
 
 
+def test_a_sampled_answer_has_its_most_tokens_however_long_other_questions_are(
+    policy, prompts, rollout, reading
+):
+    said = sampled(policy, prompts, rollout, reading)
+    for mask, length in (
+        (said.story_mask, reading.story_length),
+        (said.view_mask, reading.view_length),
+    ):
+        counts = mask.sum(-1)[length > 0]
+        assert (
+            counts.max() == 5
+            and not (mask & (np.arange(mask.shape[2]) >= length[..., None] + 5)).any()
+        )
+
+
 def test_a_cold_sample_is_the_most_probable_answer_of_a_full_prompt(
     policy, prompts, rollout, reading
 ):
