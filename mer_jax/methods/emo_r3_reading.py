@@ -31,7 +31,7 @@ class Reading:
     that the question is not asked, because the steps are missing or it is too long.
     """
 
-    right: Array  # bool[b, g], the boxed word in small letters is the gold word
+    right: Array  # bool[b, g], the boxed word in small letters is the gold word, if there is one
     formed: Array  # bool[b, g]
     truth: Array  # i[b, g], the label that coherence looks for, −1 = none
     story: Array  # i[b, g, t]
@@ -74,7 +74,7 @@ class Reader:
         """The Reading of texts [b][g], as numpy, and each of them parsed."""
         answers = [[parse(str(text), self.steps) for text in row] for row in texts]
         said = [[(answer.word or '').lower() for answer in row] for row in answers]
-        gold = [[label_of(clip.words[0]) if clip.words else ''] * len(texts[0]) for clip in clips]
+        gold = [[label_of(clip.words[0]) if clip.words else None] * len(texts[0]) for clip in clips]
         own = [self.truth == 'own' or not clip.words for clip in clips]
         truth = [mine if one else its for one, mine, its in zip(own, said, gold, strict=True)]
         shape = len(texts), len(texts[0])

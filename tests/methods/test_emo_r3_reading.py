@@ -159,6 +159,10 @@ def test_coherence_of_a_clip_without_a_gold_word_looks_for_the_answers_own():
     assert reading.truth.tolist() == [[1, 2]] and not reading.right.any()
 
 
+def test_without_a_gold_word_no_answer_is_right_not_even_an_empty_one():
+    assert read('', r'\boxed{}', 'awe', words=())[0].right.tolist() == [[False] * 3]
+
+
 def test_both_questions_are_the_tokens_of_their_chats():
     reading, _ = read(WHOLE, '<step1>no second step</step1>')
     for token, length, text, pictured in (
