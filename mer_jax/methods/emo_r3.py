@@ -150,15 +150,16 @@ def unusable(labels: tuple[str, ...], clip: Clip) -> str | None:
 def gold_text(clip: Clip, mode: str) -> str | None:
     """The rest of a gold branch after its opening; a slow one needs gold steps.
 
+    The word is written as answers are compared with it, without outer blanks and in small letters.
     A lesson (`Lessons`) is answered with its word alone.
     """
     if is_lesson(clip):
         return clip.answer[0] if mode == 'slow' else None
     if mode == 'fast':
-        return f'{clip.words[0]}}}'
+        return f'{label_of(clip.words[0])}}}'
     if not clip.reasoning:
         return None
-    return f'{clip.reasoning}{BOX}{(clip.answer or clip.words)[0]}}}'
+    return f'{clip.reasoning}{BOX}{label_of((clip.answer or clip.words)[0])}}}'
 
 
 def is_lesson(clip: Clip) -> bool:
@@ -212,15 +213,16 @@ class Lessons(Sequence):
         clip = self.clips[number]
         if kind == 2 and story_of(clip.reasoning, self.labels):
             question = story_of(clip.reasoning, self.labels)
-            said = (clip.answer or clip.words)[0]
-            return lesson(dataclasses.replace(clip, image=None, video=None), question, said)
+            said = label_of((clip.answer or clip.words)[0])
+            alone = dataclasses.replace(clip, image=None, video=None, audio=None)
+            return lesson(alone, question, said)
         if kind == 3 and view_of(clip.reasoning):
             other = clip if number % 2 else self.another(number)
             return lesson(clip, view_of(other.reasoning), YES if other is clip else NO)
         return clip
 
     def another(self, number: int) -> Clip:
-        """A clip whose first step differs from that of clip `number`; itself if there is none."""
+        """A clip with another gold word and first step than clip `number`; itself if none."""
         clip = self.clips[number]
         for step in range(1, min(len(self.clips), 16)):
             other = self.clips[(number + 7 * step) % len(self.clips)]
@@ -231,5 +233,7 @@ class Lessons(Sequence):
 
 
 def lesson(clip: Clip, question: str, said: str) -> Clip:
-    """A clip about which a question is asked that one word answers."""
-    return dataclasses.replace(clip, question=question, words=(), reasoning='', answer=(said,))
+    """A clip about which a question is asked that one word answers; its subtitle is not shown."""
+    return dataclasses.replace(
+        clip, subtitle='', question=question, words=(), reasoning='', answer=(said,)
+    )

@@ -88,6 +88,13 @@ def test_a_gold_branch_ends_with_the_annotators_word_and_a_fast_one_with_that_of
     assert gold_text(clip(2), 'slow') is None
 
 
+def test_a_gold_word_is_taught_without_outer_blanks_and_in_small_letters():
+    one = clip(0, ' Awe', 'Fear ', reasoning=steps(0))
+    assert gold_text(one, 'slow') == steps(0) + r'\boxed{fear}'
+    assert gold_text(one, 'fast') == 'awe}'
+    assert gold_text(Lessons([one], LABELS)[2], 'slow') == 'fear'
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [(('joy',), 'joy'), ((), 'none'), (('awe', 'joy'), None), ((' AWE ',), None)],
@@ -119,6 +126,13 @@ def test_of_four_lessons_two_are_answers_and_two_are_questions():
     assert gold_text(view, 'slow') == 'no'  # it quotes the step of another picture
     assert lessons[7].question == view_of(steps(1)) and gold_text(lessons[7], 'slow') == 'yes'
     assert unusable(LABELS, story) is None and unusable(LABELS, view) is None
+
+
+def test_a_lesson_shows_no_more_than_the_question_of_the_reflection():
+    told = clip(0, reasoning=steps(0), subtitle='Hello.', audio=np.zeros(16000, np.float32))
+    lessons = Lessons([told], LABELS)
+    assert lessons[2].media == () and lessons[2].subtitle == lessons[3].subtitle == ''
+    assert lessons[0].subtitle == 'Hello.' and lessons[3].image is PICTURE
 
 
 def test_a_clip_without_steps_teaches_its_answer_alone():
