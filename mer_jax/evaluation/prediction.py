@@ -1,4 +1,4 @@
-"""Prediction: what a checkpoint makes of a clip, thinking slow, fast, or both.
+"""Prediction: the answers of a checkpoint to a clip, thinking slow, fast, or both.
 
     python -m mer_jax.predict --checkpoint runs/first clip.mp4 --subtitle "I am fine."
 
@@ -23,7 +23,7 @@ REFLECTIONS = ('coherence', 'consistency')  # scores of answers of a method that
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What one way of thinking says about a clip.
+    """The answer of one mode, slow or fast, to a clip.
 
     `emotions` come by the number of samples that name them. `confidence` is a mean over samples:
     {wheel: {category: e^S of the calibration}} of MER-R1, {'coherence': {label: probability}} of
@@ -100,7 +100,7 @@ def disagreement(answers: dict[str, Answer]) -> dict[str, list[str]]:
 
 
 def clip_of_file(path: str, subtitle: str = '') -> Clip:
-    """A clip that is one file: a video, a sound or a picture, whatever its name says."""
+    """A clip of one file: a video, a sound or a picture, by the content of the file."""
     return Clip(
         id=printable(pathlib.Path(path).name), subtitle=subtitle, **{kind_of_file(path): path}
     )

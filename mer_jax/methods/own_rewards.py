@@ -121,7 +121,7 @@ def checked(function: RewardFunction, name: str, value_bg, texts, clips) -> np.n
     if np.abs(array).max() > LARGEST:
         raise RewardError(
             f'{title(function)}: its reward {name!r} reaches {np.abs(array).max():g}; it must be '
-            f'between -{LARGEST:g} and {LARGEST:g}: scale it, the group standardises it anyway'
+            f'between -{LARGEST:g} and {LARGEST:g}: scale it down'
         )
     return array.astype(np.float32)
 

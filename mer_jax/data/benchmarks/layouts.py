@@ -27,11 +27,7 @@ FILMS = ('subvideo-tgt', 'subvideo_new', 'video_new', 'subvideo', 'video', 'vide
 SOUNDS = ('subaudio', 'audio')
 SUBTITLES = ('english', 'sentence', 'subtitle', 'chinese')  # columns of subtitles, the best first
 TRANSCRIPT = 'transcription-engchi-polish.csv'
-WORD_KEYS = (
-    'answer',
-    'emotion',
-    'label',
-)  # of a listed image, the best first; labels may be coarse
+WORD_KEYS = ('answer', 'emotion', 'label')  # of a listed image, the best first; label may be coarse
 PLACEHOLDER = '<image>'  # of an image in a question; ours come before the text
 
 _CODES = re.compile(r'(\d\d)-(\d\d)-(\d\d)(-\d\d){4}')
@@ -191,8 +187,8 @@ class FolderPerClass:
 
     inner: tuple[str, ...]
     spelt: tuple[tuple[str, str], ...] = ()  # (folder, label) if they differ
-    start: str = ''  # with which names begin
-    others: bool = False  # whether folders beside them that are no label are read, under their name
+    start: str = ''  # the beginning of all names
+    others: bool = False  # read folders beside the labels' too, with their name as the gold word
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of all classes, class by class; a name is CLASS/FILE behind `start`."""
