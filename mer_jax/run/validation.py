@@ -1,6 +1,7 @@
 """Validation while training: scores on clips that are not trained on, the best update, early stop.
 
-A test clip decides nothing here: validation clips are split off the training clips.
+A test clip decides nothing here: validation clips are split off the training clips, or are those of
+the validation split of a published set.
 """
 
 import dataclasses
