@@ -17,6 +17,7 @@ from mer_jax.models.decoder import branch_rotary
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec
 from mer_jax.models.vision import VisionTower
 from mer_jax.rl.score import Sampling, score
+from mer_jax.sharding import pin
 
 SMALL = TextSpec(
     vocab_size=11,
@@ -147,8 +148,8 @@ def test_the_formula_of_a_layer_is_what_the_compiler_counts():
 
     def forward(layer, x):
         angles = [angle[:, 0] for angle in branch_rotary(WIDE, jnp.zeros(B), T, x.dtype)]
-        mixed = jax.nn.dot_product_attention(*layer.project(x, angles))
-        return layer.finish(x, mixed)
+        mixed = jax.nn.dot_product_attention(*layer.project(x, angles, pin, pin))
+        return layer.finish(x, mixed, pin)
 
     counted = compiled_flops(forward, layer, jnp.ones((B, T, 128)))
     assert flops.layer(WIDE, B * T, T) <= counted < 1.03 * flops.layer(WIDE, B * T, T)

@@ -50,11 +50,14 @@ def test_a_video_of_square_frames_and_its_sound_fill_the_longest_prompt(variant_
     assert largest_media(setting) == MediaSizes(8, 768, 24, 1200)
 
 
-def test_a_large_image_fills_the_longest_prompt():
+def test_a_large_image_has_as_many_pixels_as_the_config_admits():
     c = emo_r3('qwen2_5_vl_3b')
     setting = planned(c, 'qwen2_5_vl_3b')
-    # 2,048 tokens are 45 x 45 cells, 12 x 12 windows, padded to 192.
-    assert largest_media(setting) == MediaSizes(1, 192 * 64, 0, 0)
+    # 1,792 cells hold a square of 42 x 42, 11 x 11 windows, padded to 128.
+    assert largest_media(setting) == MediaSizes(1, 128 * 64, 0, 0)
+    # Where pixels admit more, the longest prompt decides: 45 x 45 cells, 12 x 12 windows.
+    large = planned(c, 'qwen2_5_vl_3b', data__max_pixels=4_194_304)
+    assert largest_media(large) == MediaSizes(1, 192 * 64, 0, 0)
 
 
 @pytest.mark.parametrize('tokens', [16, 128])
