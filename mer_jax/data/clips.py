@@ -46,6 +46,11 @@ class Clip:
         return tuple(medium for medium in found if medium is not None)
 
 
+def label_of(word: str) -> str:
+    """A word of a closed set of labels as it is compared: in small letters, no outer blanks."""
+    return word.strip().lower()
+
+
 def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
 

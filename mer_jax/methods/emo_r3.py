@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from mer_jax.data.clips import Clip
+from mer_jax.data.clips import Clip, label_of
 from mer_jax.methods.emo_r3_answers import SCORES, describe
-from mer_jax.methods.emo_r3_reading import BOX, Reader, Reading, label_of, story_of, view_of
+from mer_jax.methods.emo_r3_reading import BOX, Reader, Reading, story_of, view_of
 from mer_jax.methods.emo_r3_reflection import (
     NO,
     YES,
@@ -211,8 +211,7 @@ class Lessons(Sequence):
     def __getitem__(self, index: int) -> Clip:
         number, kind = divmod(int(index), 4)
         clip = self.clips[number]
-        if kind == 2 and story_of(clip.reasoning, self.labels):
-            question = story_of(clip.reasoning, self.labels)
+        if kind == 2 and (question := story_of(clip.reasoning, self.labels)):
             said = label_of((clip.answer or clip.words)[0])
             alone = dataclasses.replace(clip, image=None, video=None, audio=None)
             return lesson(alone, question, said)
@@ -224,10 +223,11 @@ class Lessons(Sequence):
     def another(self, number: int) -> Clip:
         """A clip with another gold word and first step than clip `number`; itself if none."""
         clip = self.clips[number]
+        own = view_of(clip.reasoning)
         for step in range(1, min(len(self.clips), 16)):
             other = self.clips[(number + 7 * step) % len(self.clips)]
             asked = view_of(other.reasoning)
-            if asked and asked != view_of(clip.reasoning) and other.words != clip.words:
+            if asked and asked != own and other.words != clip.words:
                 return other
         return clip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flax import struct
 
-from mer_jax.data.clips import Clip
+from mer_jax.data.clips import Clip, label_of
 from mer_jax.data.collate import size_class
 from mer_jax.data.texts import Text
 from mer_jax.group import Array
@@ -112,11 +112,6 @@ class Reader:
             for j, one in enumerate(row):
                 token[i, j, : length[i, j]] = one[: length[i, j]]
         return token, length, too_long
-
-
-def label_of(word: str) -> str:
-    """A gold word as answers are compared with it."""
-    return word.strip().lower()
 
 
 def parse(text: str, steps: bool = True) -> Parsed:

@@ -10,6 +10,7 @@ import math
 import jax
 
 from mer_jax.data.clip_sources import STAGES
+from mer_jax.data.clips import label_of
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
@@ -188,7 +189,7 @@ def check_words(key: str, words: tuple, example: str) -> None:
     """Checks that words are strings, none of them empty or named twice."""
     if not words or not all(isinstance(word, str) and word.strip() for word in words):
         raise ValueError(f'{key}={words}: must be words, none of them empty, e.g. {example}')
-    known = [word.strip().lower() for word in words]
+    known = [label_of(word) for word in words]
     for word in known:
         if known.count(word) > 1:
             raise ValueError(f'{key}={words}: must name {word!r} once, e.g. {example}')

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mer_jax.data.clips import label_of
 from mer_jax.evaluation.metrics import accuracy_figures, difference_intervals, groups, ratio
 
 SCORES = ('recall', 'precision', 'f')
@@ -74,7 +75,7 @@ def scores_of(rows: Sequence[dict], mode: str, names: Sequence[str]) -> np.ndarr
 
 def label_counts(rows: Sequence[dict], mode: str, labels: Sequence[str]) -> np.ndarray:
     """1 where a label is hit, gold and named by the answers of a mode: f[n, labels, 3]."""
-    gold = [[label == row['gold'][0].strip().lower() for label in labels] for row in rows]
+    gold = [[label == label_of(row['gold'][0]) for label in labels] for row in rows]
     named = [[label in map(str.lower, row[mode]['words']) for label in labels] for row in rows]
     gold, named = (np.array(x, bool).reshape(len(rows), len(labels)) for x in (gold, named))
     return np.stack([gold & named, gold, named], -1).astype(float)

@@ -4,7 +4,7 @@ import collections
 import logging
 from collections.abc import Iterable, Sequence
 
-from mer_jax.data.clips import Clip
+from mer_jax.data.clips import Clip, label_of
 from mer_jax.methods import METHODS
 
 KEY = 'data.labels'
@@ -20,7 +20,7 @@ def labelled(c, clips: Sequence[Clip], use: str) -> list[Clip]:
     """
     if KEY not in METHODS[c.method].WORDS:
         return list(clips)
-    labels = {plain(word) for word in c.data.labels}
+    labels = {label_of(word) for word in c.data.labels}
     source, clips_of_use = f'data.manifest={c.data.manifest}', f'clips {use}'.strip()
     kept = [clip for clip in clips if gold_of(clip) in labels]
     others = counted(gold_of(clip) for clip in clips if gold_of(clip) not in labels)
@@ -46,12 +46,7 @@ def labelled(c, clips: Sequence[Clip], use: str) -> list[Clip]:
 
 def gold_of(clip: Clip) -> str:
     """The gold word of a clip as it is compared; '' without one."""
-    return plain(clip.words[0]) if clip.words else ''
-
-
-def plain(word: str) -> str:
-    """A word without outer white space, in small letters."""
-    return word.strip().lower()
+    return label_of(clip.words[0]) if clip.words else ''
 
 
 def counted(words: Iterable[str]) -> str:
