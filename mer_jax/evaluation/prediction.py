@@ -14,11 +14,10 @@ import jax
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import kind_of_file
 from mer_jax.evaluation.answers import MODES, describe, grow_answers
+from mer_jax.methods.method import SECOND_LOOK
 from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
 from mer_jax.run.setting import Setting
-
-REFLECTIONS = ('coherence', 'consistency')  # scores of answers of a method that reflects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,7 @@ def make_answer(samples: list[dict]) -> Answer:
         confidence=mean_confidence([said['confidence'] for said in samples]),
         reflection={
             name: sum(said[name] for said in samples) / len(samples)
-            for name in REFLECTIONS
+            for name in SECOND_LOOK
             if name in samples[0]
         },
     )

@@ -175,7 +175,7 @@ def answers_to(policy, prompts, rollout, question_bgs, length_bg, key_b, samplin
 
 
 def nothing_seen(_):
-    """What is recorded of the distributions: nothing."""
+    """Records nothing of the distributions of a branch."""
     return ()
 
 

@@ -8,6 +8,7 @@ from mer_jax.data.clips import Clip
 from mer_jax.data.texts import Text, TextReader
 from mer_jax.data.wheels.wheel import Wheels
 
+SECOND_LOOK = ('coherence', 'consistency')  # scores of answers that a second look gives
 Texts = Sequence[Sequence[Text]]  # [b][g]
 Clips = Sequence[Clip]  # [b]
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from mer_jax.methods.method import SECOND_LOOK
 from mer_jax.run.charts import (
     DARK,
     LIGHT,
@@ -25,7 +26,6 @@ from mer_jax.run.charts import (
 LABELS = {'f': 'F'}  # of scores whose name is no label
 MOMENTS = {'cold_start': 'before RL', 'end': 'after RL'}
 ANSWERS = ('fast', 'slow')
-REFLECTIONS = ('coherence', 'consistency')
 LEADING, LAST = ('loss',), ('kl', 'tokens')  # curves around those that a method plots
 FRAMES, FRAME_HEIGHT = 6, 144  # of a clip, at most
 
@@ -320,7 +320,7 @@ def _clip(example: dict) -> str:
 def _slow(answer: dict, found: set[str]) -> str:
     """Words, reasoning and reflection of a slow answer; one without its form is shown whole."""
     thought = answer['think'] if answer['formed'] else answer['text']
-    scores = [f'{name} {answer[name]:.2f}' for name in REFLECTIONS if name in answer]
+    scores = [f'{name} {answer[name]:.2f}' for name in SECOND_LOOK if name in answer]
     reflection = f'<small>{", ".join(scores)}</small>' if scores else ''
     return (
         f'{_words("slow", answer["words"], found)}'

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
-    """The setting and the first policy of a run, and the changes since its first start.
+    """The setting and the first policy of a run, and the changes since its last start.
 
     Claims the workdir once everything fits; before that nothing is written. Raises ValueError or
     OSError for a config, clips, a checkpoint or a workdir that cannot be used.

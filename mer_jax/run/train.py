@@ -89,12 +89,11 @@ def train(
         with timer('read'):
             texts = setting.texts.read(token, mask)
             reading, _ = method.read(texts, clips)
+            said = [[str(text) for text in row] for row in texts]
+            own = own_terms(c.learn.rewards, own_names(setting), said, clips)
         with timer('look'):
             arrays = state.policy, prompts, rollout, reading, number_b
             reading = look_again(setting.mesh, method, sampling, *arrays, seed, step)
-        with timer('read'):
-            said = [[str(text) for text in row] for row in texts]
-            own = own_terms(c.learn.rewards, own_names(setting), said, clips)
         with timer('learn'):
             reading, own = to_devices(setting.mesh, (reading, own))
             arrays = prompts, rollout, reading, own

@@ -36,7 +36,7 @@ def method(by):
 
 
 def reading():
-    """What the host read in the answers: two of them are asked nothing."""
+    """The host's reading of the answers; two of them are asked no question."""
     rng = np.random.default_rng(0)
     story_length, view_length = rng.integers(2, T + 1, (B, G)), rng.integers(1, SIZE + 1, (B, G))
     story_length[1, 2] = view_length[1, 2] = view_length[4, 0] = 0

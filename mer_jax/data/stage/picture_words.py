@@ -10,7 +10,7 @@ QUESTION = 'What does this picture make one feel?'
 
 
 class Emotion(NamedTuple):
-    """What people say about one of the eight emotions."""
+    """The words and signs of one of the eight emotions."""
 
     family: str  # of the expression that shows it, in face.LOOKS
     manner: str  # of the face
