@@ -1,7 +1,8 @@
 """The text decoder (Qwen2): reads a prompt once, then runs all its branches over the same keys.
 
 `prefill` computes the keys of prompts. `extend` runs whole branches over [the prompt's keys | their
-own], for scoring; `extend_one` runs one token of each branch, for decoding. A layer has pre-norms,
+own], for scoring; `prefill_and_extend` does both in one pass over the layers; `extend_one` runs one
+token of each branch, for decoding. A layer has pre-norms,
 grouped-query attention with biases of q, k and v, SwiGLU and multimodal rotary positions, as
 qwen2_5_vl in `transformers`.
 """
@@ -137,10 +138,8 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys
     Where devices share the weights it computes all: gathering weights inside a conditional would
     keep XLA from doing so ahead of time.
     """
-    cos, sin = _rotary(decoder.spec, jnp.moveaxis(position_b3t, 1, -1), x_btd.dtype)
-    angles = cos[:, :, None], sin[:, :, None]
-    slots = jnp.arange(x_btd.shape[1])
-    mask_btu = (slots[:, None] >= slots) & mask_bt[:, None]
+    angles = prompt_rotary(decoder.spec, position_b3t, x_btd.dtype)
+    mask_btu = causal(mask_bt)
 
     def body(x, scanned):
         layer, last = scanned
@@ -165,19 +164,53 @@ def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=F
     s = token_bgs.shape[2]
     x = pin(decoder.embed(token_bgs, keys.k.dtype))
     angles = branch_rotary(decoder.spec, position_b, s, x.dtype)
-    causal = np.tri(s, dtype=bool)
+    mask_su = np.tri(s, dtype=bool)
 
     def body(x, scanned):
         layer, prompt = scanned
         x = pin(x)
         query, key, value = layer.project(x, angles, pin, pin)
         own = by_head_of_branches(key, value)
-        mixed = pin(attend_shared(query, by_head(prompt), mask_bt, own, causal))
+        mixed = pin(attend_shared(query, by_head(prompt), mask_bt, own, mask_su))
         return layer.finish(x, mixed, pin), None
 
     body = jax.checkpoint(body) if remat else body
     x, _ = jax.lax.scan(body, x, (decoder.model.layers, keys))
     return pin(decoder.model.norm(x))
+
+
+def prefill_and_extend(
+    decoder: Decoder, x_btd, position_b3t, mask_bt, token_bgs, position_b, remat=False
+):
+    """`extend` over the keys of `prefill`, in one pass over the layers: f[b, g, s, d].
+
+    Prompt and branches are rows of the same products, so that devices which share the weights
+    gather each layer once instead of twice, and sum its gradient once.
+    """
+    (b, t, d), (_, g, s) = x_btd.shape, token_bgs.shape
+    own = decoder.embed(token_bgs, x_btd.dtype).reshape(b, g * s, d)
+    of_prompt = prompt_rotary(decoder.spec, position_b3t, x_btd.dtype)
+    of_branch = branch_rotary(decoder.spec, position_b, s, x_btd.dtype)
+    angles = [
+        jnp.concatenate([whole, jnp.tile(part[:, 0], (1, g, 1, 1))], 1)
+        for whole, part in zip(of_prompt, of_branch, strict=True)
+    ]
+    mask_btu, mask_su = causal(mask_bt), np.tri(s, dtype=bool)
+
+    def body(x, layer):
+        x = pin(x)
+        rows = layer.project(x, angles, pin, pin)
+        before = [row[:, :t] for row in rows]
+        query, key, value = (row[:, t:].reshape(b, g, s, *row.shape[2:]) for row in rows)
+        prompt = by_head(Keys(k=before[1], v=before[2]))
+        mixed = attend_before(*before, mask_btu)
+        own = attend_shared(query, prompt, mask_bt, by_head_of_branches(key, value), mask_su)
+        mixed = pin(jnp.concatenate([mixed, own.reshape(b, g * s, *own.shape[3:])], 1))
+        return layer.finish(x, mixed, pin), None
+
+    body = jax.checkpoint(body) if remat else body
+    x, _ = jax.lax.scan(body, pin(jnp.concatenate([x_btd, own], 1)), decoder.model.layers)
+    return pin(decoder.model.norm(x[:, t:])).reshape(b, g, s, d)
 
 
 def extend_one(
@@ -225,6 +258,18 @@ def _by_weights(x_bgsnh):
 def _beside_keys(x_bgsnh):
     """Queries, keys or values while decoding, computed by the weights, then where keys lie."""
     return pin(_by_weights(x_bgsnh))
+
+
+def causal(mask_bt):
+    """Which tokens u a token t of a prompt sees, bool[b, t, u]: the valid ones up to itself."""
+    slots = jnp.arange(mask_bt.shape[1])
+    return (slots[:, None] >= slots) & mask_bt[:, None]
+
+
+def prompt_rotary(spec: TextSpec, position_b3t, dtype):
+    """cos and sin f[b, t, 1, h] of the tokens of prompts."""
+    cos, sin = _rotary(spec, jnp.moveaxis(position_b3t, 1, -1), dtype)
+    return cos[:, :, None], sin[:, :, None]
 
 
 def branch_rotary(spec: TextSpec, position_b, s, dtype):

@@ -5,10 +5,10 @@ from flax import nnx, struct
 
 from mer_jax.group import Keys, Media, Prompts
 from mer_jax.models.audio import AudioTower
-from mer_jax.models.decoder import Decoder, prefill
+from mer_jax.models.decoder import Decoder, extend, prefill, prefill_and_extend
 from mer_jax.models.spec import Spec
 from mer_jax.models.vision import VisionTower
-from mer_jax.sharding import pin
+from mer_jax.sharding import pin, weight_devices
 
 
 @struct.dataclass
@@ -57,9 +57,28 @@ def read_prompts(decoder: Decoder, prompts: Prompts, features_brd, remat: bool =
 
     Activations have the dtype of the features, also if there are no rows.
     """
+    x = embed_prompts(decoder, prompts, features_brd)
+    return prefill(decoder, x, prompts.position, prompts.mask, remat)
+
+
+def embed_prompts(decoder: Decoder, prompts: Prompts, features_brd):
+    """The embeddings f[b, t, d] of prompts, with the features in place of their media tokens."""
     x = pin(decoder.embed(prompts.token, features_brd.dtype))
     place = prompts.media.place
     if features_brd.shape[1]:
         shown = jnp.take_along_axis(features_brd, jnp.maximum(place, 0)[..., None], axis=1)
         x = jnp.where(place[..., None] >= 0, shown, x)
-    return prefill(decoder, x, prompts.position, prompts.mask, remat)
+    return x
+
+
+def read_branches(decoder: Decoder, prompts: Prompts, features_brd, token_bgs, remat: bool = False):
+    """The hidden states f[b, g, s, d] of branches, and of nothing else, behind their prompts.
+
+    Where devices share the weights, prompts and branches pass through the layers together.
+    """
+    if weight_devices() == 1:
+        keys = read_prompts(decoder, prompts, features_brd, remat)
+        return extend(decoder, token_bgs, prompts.next_position, keys, prompts.mask, remat)
+    x = embed_prompts(decoder, prompts, features_brd)
+    given = prompts.position, prompts.mask, token_bgs, prompts.next_position
+    return prefill_and_extend(decoder, x, *given, remat)

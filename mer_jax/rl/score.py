@@ -41,12 +41,17 @@ def score(
     sampling: Sampling,
     chunk: int = 128,
 ):
-    """log π of each branch token given all before it, f[b, g, s], 0 at token 0; differentiable.
+    """log π of each branch token given all before it, f[b, g, s], 0 at token 0; differentiable."""
+    hidden = branch_hidden(policy, prompts, keys, token_bgs)
+    return score_hidden(policy.decoder, hidden, token_bgs, sampling, chunk)
+
+
+def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk: int):
+    """`score` of branches whose hidden states f[b, g, s, d] are given.
 
     Vocabulary logits exist for `chunk` tokens of each branch at a time and are computed again in
     the backward pass.
     """
-    hidden = branch_hidden(policy, prompts, keys, token_bgs)
     b, g, s, d = hidden.shape
     pieces = -(-(s - 1) // chunk)
     chunk = -(-(s - 1) // pieces)
@@ -56,7 +61,7 @@ def score(
 
     @jax.checkpoint
     def piece(before_bgsd, target_bgs):
-        logp = pin(distribution(policy.decoder, pin(before_bgsd), sampling))
+        logp = pin(distribution(decoder, pin(before_bgsd), sampling))
         chosen = jnp.arange(logp.shape[-1]) == target_bgs[..., None]
         return jnp.where(chosen, logp, 0.0).sum(-1)  # a gather's gradient would be a scatter
 

@@ -9,12 +9,12 @@ import optax
 from flax import struct
 
 from mer_jax.group import Array, Prompts, Rollout, TrainState
-from mer_jax.models.omni import Omni, perceive, read_prompts
+from mer_jax.models.omni import Omni, perceive, read_branches, read_prompts
 from mer_jax.rl import objective
 from mer_jax.rl.group_relative import varies
 from mer_jax.rl.grow import grow
 from mer_jax.rl.optimizer import apply_gradient, trained_part, with_part
-from mer_jax.rl.score import Sampling, score
+from mer_jax.rl.score import Sampling, score_hidden
 from mer_jax.sharding import batch_devices, constrain, in_pieces
 
 FIGURES = (  # of a step, whatever the method: those of `assess`, then those of `update`
@@ -114,8 +114,8 @@ def branch_logp(policy: Omni, prompts: Prompts, features, token_bgs, sampling, c
     Without features the towers of the policy perceive the media.
     """
     seen = perceive(policy, prompts.media) if features is None else features
-    keys = read_prompts(policy.decoder, prompts, seen, remat=policy.spec.remat)
-    return score(policy, prompts, keys, token_bgs, sampling, chunk)
+    hidden = read_branches(policy.decoder, prompts, seen, token_bgs, policy.spec.remat)
+    return score_hidden(policy.decoder, hidden, token_bgs, sampling, chunk)
 
 
 def score_reference(
