@@ -67,6 +67,7 @@ def grow_answers(
         arrays[1],
         seed,
         0,
+        setting.config.learn.microbatch,
     )
     return Grown(prompts, rollout.features, branches, reading, answers)
 

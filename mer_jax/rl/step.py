@@ -15,7 +15,7 @@ from mer_jax.rl.group_relative import varies
 from mer_jax.rl.grow import grow
 from mer_jax.rl.optimizer import apply_gradient, trained_part, with_part
 from mer_jax.rl.score import Sampling, score_hidden
-from mer_jax.sharding import batch_devices, constrain, in_pieces
+from mer_jax.sharding import constrain, count_pieces, in_pieces, whole_of_pieces
 
 FIGURES = (  # of a step, whatever the method: those of `assess`, then those of `update`
     *('advantage_std', 'silent_groups', 'tokens', 'ended', 'overlong', 'entropy'),
@@ -121,14 +121,21 @@ def branch_logp(policy: Omni, prompts: Prompts, features, token_bgs, sampling, c
 def score_reference(
     reference, policy: Omni, prompts: Prompts, rollout: Rollout, *, learn: Learn, sampling
 ):
-    """log π of the rollout's tokens f[b, g, s] under the reference.
+    """log π of the rollout's tokens f[b, g, s] under the reference, by microbatches.
 
     `reference` is the part of a policy that is trained; what is frozen is that of `policy`.
     """
     features = rollout.features if learn.train == 'decoder' else None
     frozen = with_part(policy, learn.train, reference)
-    token = rollout.branches.token
-    return branch_logp(frozen, constrain(prompts), features, token, sampling, learn.chunk)
+    batch = constrain(prompts), features, rollout.branches.token
+
+    def logp_of(piece):
+        return branch_logp(frozen, *piece, sampling, learn.chunk)
+
+    count = count_pieces(batch[-1].shape[0], learn.microbatch)
+    if count == 1:
+        return logp_of(batch)
+    return whole_of_pieces(jax.lax.map(logp_of, in_pieces(batch, count)))
 
 
 def gather_experience(prompts, rollout: Rollout, advantage, kept, reference, learn) -> Experience:
@@ -164,8 +171,7 @@ def update(
     batch = constrain(jax.tree.map(lambda x: x[part], minibatches))
     weight, total = objective.token_weights(batch.mask, batch.kept, learn.aggregate)
     tokens = jnp.maximum(batch.mask.sum(), 1)
-    b = batch.token.shape[0]
-    count = b // (learn.microbatch * batch_devices()) if learn.microbatch else 1
+    count = count_pieces(batch.token.shape[0], learn.microbatch)
 
     def loss_of(trained, piece):
         policy = with_part(state.policy, learn.train, trained)

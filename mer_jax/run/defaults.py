@@ -151,7 +151,7 @@ def small_run() -> ConfigDict:
     c.learn.drop_silent = False  # leave groups without spread out of the loss
     c.learn.minibatches = 1  # updates a rollout, each on its share of the prompts
     c.learn.epochs = 1  # times that the minibatches of a rollout are repeated
-    c.learn.microbatch = 0  # prompts a device whose gradient is computed at a time; 0: all
+    c.learn.microbatch = 0  # prompts a device that learning takes at a time; 0: all
     c.learn.chunk = 128  # tokens whose vocabulary logits are held at a time
 
     c.optim = ConfigDict()
@@ -221,6 +221,7 @@ def published(family: str) -> ConfigDict:
     c.rollout.slow_tokens = 1024
     c.rollout.echo_tokens = 64
     c.rollout.anchors = 16
+    c.learn.microbatch = 1
     c.optim.learning_rate = 2e-6
     c.optim.b2 = 0.999
     c.evaluate.batch = 32

@@ -127,7 +127,7 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     reading = largest_reading(setting, b)
     if method.look:
         sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
-        look = compiled_look(setting.mesh, method.look, sampling)
+        look = compiled_look(setting.mesh, method.look, sampling, learn.microbatch)
         arguments = policy, prompts, rollout, like_batch(setting, reading), number_b, seed, step
         planned('second_look', look, arguments, moments + frozen)
         seen = jax.eval_shape(look, *arguments)

@@ -1,26 +1,45 @@
 """The second look of a method: the policy is asked again over the keys of a rollout."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.methods.method import Method
 from mer_jax.rl.score import Sampling
-from mer_jax.sharding import named, to_devices, to_host
+from mer_jax.sharding import (
+    count_pieces,
+    named,
+    piece_at,
+    to_devices,
+    to_host,
+    whole_of_pieces,
+)
 
 
-def look(policy, prompts, rollout, reading, number_b, seed, step, *, asks, sampling):
-    """Method.look with the random keys of the prompts, which follow as in `rl.step.roll_out`."""
+def look(policy, prompts, rollout, reading, number_b, seed, step, *, asks, sampling, microbatch):
+    """Method.look by microbatches, with the random keys of the prompts as in `rl.step.roll_out`."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
-    return asks(policy, prompts, rollout, reading, key_b, sampling)
+    count = count_pieces(number_b.shape[0], microbatch)
+
+    def look_at(number):
+        here = functools.partial(piece_at, number=number, count=count)
+        lone = dataclasses.replace(rollout, keys=None)
+        piece = dataclasses.replace(here(lone), keys=here(rollout.keys, axis=1))
+        return asks(policy, here(prompts), piece, here(reading), here(key_b), sampling)
+
+    if count == 1:
+        return asks(policy, prompts, rollout, reading, key_b, sampling)
+    return whole_of_pieces(jax.lax.map(look_at, jnp.arange(count)))
 
 
 @functools.cache
-def compiled_look(mesh, asks, sampling: Sampling):
+def compiled_look(mesh, asks, sampling: Sampling, microbatch: int):
     """`look` for one method and one way of sampling, compiled once for each size of batch."""
-    program = functools.partial(look, asks=asks, sampling=sampling)
+    program = functools.partial(look, asks=asks, sampling=sampling, microbatch=microbatch)
     return jax.jit(program, out_shardings=named(mesh, 'batch'))
 
 
@@ -35,6 +54,7 @@ def look_again(
     number_b,
     seed,
     step,
+    microbatch: int,
 ):
     """The reading with the method's second look, on the host; a method without one adds nothing.
 
@@ -42,7 +62,7 @@ def look_again(
     """
     if method.look is None:
         return reading
-    program = compiled_look(mesh, method.look, sampling)
+    program = compiled_look(mesh, method.look, sampling, microbatch)
     arrays = prompts, rollout, to_devices(mesh, reading), number_b
     seen = program(policy, *arrays, np.uint32(seed), np.uint32(step))
     return method.hear(reading, to_host(seen))

@@ -93,7 +93,9 @@ def train(
             own = own_terms(c.learn.rewards, own_names(setting), said, clips)
         with timer('look'):
             arrays = state.policy, prompts, rollout, reading, number_b
-            reading = look_again(setting.mesh, method, sampling, *arrays, seed, step)
+            reading = look_again(
+                setting.mesh, method, sampling, *arrays, seed, step, learn.microbatch
+            )
         with timer('learn'):
             reading, own = to_devices(setting.mesh, (reading, own))
             arrays = prompts, rollout, reading, own

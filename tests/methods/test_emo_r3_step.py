@@ -83,7 +83,7 @@ def step_on(shape, by):
         prompts, numbers = to_devices(mesh, (mine[0], order.astype(np.uint32)))
         rollout = programs.roll_out(state.policy, prompts, numbers, SEED, STEP, OPENING)
         arrays = state.policy, prompts, rollout, mine[1], numbers
-        heard = look_again(mesh, setting.method, SAMPLING, *arrays, SEED, STEP)
+        heard = look_again(mesh, setting.method, SAMPLING, *arrays, SEED, STEP, LEARN.microbatch)
         token = to_host(rollout.branches.token)
         arrays = prompts, rollout, to_devices(mesh, heard), {}
         experience, figures = judge(programs, state.policy, reference, *arrays, LEARN)

@@ -126,9 +126,11 @@ def test_an_experience_keeps_the_samples_of_the_rollout_and_features_of_frozen_t
     assert rl.gather_experience(prompts, rollout, *arrays, rl.Learn(train='all')).features is None
 
 
-def test_the_reference_scores_with_its_own_weights_as_the_branches_were_sampled(policy):
+@pytest.mark.parametrize('microbatch', [0, 4])
+def test_the_reference_scores_with_its_own_weights_as_branches_were_sampled(policy, microbatch):
     reference, rollout = tiny.policy(1), rolled_out(policy)
-    score = functools.partial(rl.score_reference, learn=rl.Learn(chunk=3), sampling=SAMPLING)
+    learn = rl.Learn(chunk=3, microbatch=microbatch)
+    score = functools.partial(rl.score_reference, learn=learn, sampling=SAMPLING)
     found = jax.jit(score)(reference.decoder, policy, PROMPTS, rollout)
     wanted = scored(reference, PROMPTS, rollout.branches.token)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
