@@ -19,12 +19,12 @@ from mer_jax.rl.optimizer import (
     with_part,
 )
 from mer_jax.rl.score import Sampling
-from mer_jax.rl.step import branch_logp
+from mer_jax.rl.step import branch_logp, summed_gradient
 from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import run_stage
-from mer_jax.sharding import constrain, named, to_devices
+from mer_jax.sharding import constrain, count_pieces, in_pieces, named, to_devices
 
 
 def imitate_step(
@@ -39,35 +39,42 @@ def imitate_step(
     chunk: int,
     optimizer: optax.GradientTransformation,
     aggregate: str = 'token',
+    microbatch: int = 0,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update on gold branches, one a mode: the mean of −log p, through one prompt.
 
     `aggregate` is 'token', the mean over all tokens, or 'sequence', the mean over each branch's
-    tokens, then over branches, so that an answer of one word counts like a long one.
+    tokens, then over branches, so that an answer of one word counts like a long one. The gradient
+    is that of the whole batch, whatever the `microbatch` (prompts a device at a time, 0: all).
 
     Given `features`, the towers are frozen; else they perceive, and learn with the decoder.
     """
     prompts, part = constrain(prompts), 'all' if features is None else 'decoder'
+    weight, total = weights_of(mask_bgs, aggregate)
+    totals = [weights_of(mask_bgs[:, i : i + 1], aggregate)[1] for i in range(len(modes))]
 
-    def loss_of(trained):
+    def loss_of(trained, piece):
+        *batch, weight = piece
         policy = with_part(state.policy, part, trained)
-        logp = branch_logp(policy, prompts, features, token_bgs, sampling, chunk)
-        losses = {
-            f'{mode}_loss': mean(-logp[:, i : i + 1], mask_bgs[:, i : i + 1], aggregate)
+        logp = branch_logp(policy, *batch, sampling, chunk)
+        sums = {
+            f'{mode}_loss': weighted_sum(-logp[:, i], weight[:, i]) / totals[i]
             for i, mode in enumerate(modes)
         }
-        return mean(-logp, mask_bgs, aggregate), losses
+        loss = weighted_sum(-logp, weight) / total
+        return loss, {'loss': loss} | sums
 
+    count = count_pieces(token_bgs.shape[0], microbatch)
+    pieces = in_pieces((prompts, features, token_bgs, weight), count)
     trained = trained_part(state.policy, part)
-    (loss, losses), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    gradient, losses = summed_gradient(loss_of, trained, pieces, count)
     state, norms = apply_gradient(state, gradient, part, optimizer)
-    return state, {'loss': loss} | losses | norms
+    return state, losses | norms
 
 
-def mean(x_bgs, mask_bgs, aggregate: str):
-    """The mean of f[b, g, s] over the tokens of the mask, by token or by branch that has any."""
-    weight, total = token_weights(mask_bgs, mask_bgs.any(-1), aggregate)
-    return weighted_sum(x_bgs, weight) / total
+def weights_of(mask_bgs, aggregate: str):
+    """`token_weights` of all branches that have a token to learn."""
+    return token_weights(mask_bgs, mask_bgs.any(-1), aggregate)
 
 
 def trained_by_imitation(section) -> str:
@@ -85,6 +92,7 @@ def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
             chunk=setting.config.learn.chunk,
             optimizer=optimizer,
             aggregate=setting.config.cold_start.aggregate,
+            microbatch=setting.config.learn.microbatch,
         ),
         out_shardings=(shardings, named(setting.mesh)),
         donate_argnums=0,

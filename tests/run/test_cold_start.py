@@ -54,6 +54,23 @@ def state_of(policy):
     return TrainState(policy=policy, moments=OPTIMIZER.init(policy.decoder))
 
 
+@pytest.mark.parametrize('aggregate', ['token', 'sequence'])
+def test_pieces_of_one_prompt_teach_what_the_whole_batch_does(policy, batch, aggregate):
+    sgd = optax.sgd(0.1)
+    state = TrainState(policy=policy, moments=sgd.init(policy.decoder))
+    step = functools.partial(imitate_step, modes=('slow', 'fast'), sampling=SAMPLING, chunk=4)
+    step = functools.partial(step, optimizer=sgd, aggregate=aggregate)
+    (whole, wanted), (pieces, figures) = (
+        jax.jit(functools.partial(step, microbatch=size))(state, batch[0], BLIND, *batch[1:])
+        for size in (0, 1)
+    )
+    for found, other in zip(jax.tree.leaves(pieces), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(found, other, atol=1e-6)
+    assert figures.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(figures[name], value, rtol=1e-5, err_msg=name)
+
+
 def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls(policy, batch):
     prompts, token, mask = batch
     logp = np.asarray(logp_of(policy, prompts, token))
