@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.workloads import Workload
-from mer_jax.models.attention import pieces
+from mer_jax.models.attention_plain import pieces
 from mer_jax.models.decoder import Decoder
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.models.vision import window_patches

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array
-from mer_jax.models.attention import attend_within
+from mer_jax.models.attention_plain import attend_within
 from mer_jax.models.layers import LayerNorm, Projection, stack
 from mer_jax.models.spec import AudioSpec
 from mer_jax.sharding import pin

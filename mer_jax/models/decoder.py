@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array, Keys
-from mer_jax.models.attention import (
+from mer_jax.models.attention_plain import (
     KeysByHead,
     attend_before,
     attend_shared,

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array
-from mer_jax.models.attention import attend_within
+from mer_jax.models.attention_plain import attend_within
 from mer_jax.models.layers import Projection, RMSNorm, rotate, stack
 from mer_jax.models.spec import VisionSpec
 from mer_jax.sharding import pin

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mer_jax.group import Branches, Keys, Prompts
-from mer_jax.models.attention import by_head, empty_branches
+from mer_jax.models.attention_plain import by_head, empty_branches
 from mer_jax.models.decoder import Decoder, extend_one
 from mer_jax.rl.draw import draw
 from mer_jax.rl.score import Sampling, distribution

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mer_jax.models.attention import attend_before, attend_masked, pieces
+from mer_jax.models.attention_plain import attend_before, attend_masked, pieces
 
 
 @pytest.mark.parametrize(
