@@ -58,7 +58,8 @@ def make_bench(work: Workload, c: ConfigDict, policy: Omni) -> Bench:
 
     def prefill(policy, prompts):
         features = perceive(policy, prompts.media)
-        return features, read_prompts(policy.decoder, prompts, features, policy.spec.remat)
+        how = policy.spec.remat, policy.spec.attention
+        return features, read_prompts(policy.decoder, prompts, features, *how)
 
     def grown(decoder, prompts, keys, key_b, opening_go):
         return grow(decoder, prompts, keys, key_b, opening_go, work.sampling, work.method.watch)

@@ -30,8 +30,8 @@ def main(_) -> None:
         setting = planned_setting(asked.config, variant, topology.devices)
     except (ValueError, OSError, NoCompiler) as error:
         leave(str(error))
-    plan = make_plan(setting, topology, asked.media)
-    if asked.search and too_large(plan, topology.chip):
+    plan = make_plan(setting, topology, asked.media, asked.programs)
+    if asked.search and not asked.programs and too_large(plan, topology.chip):
         setting, plan = search(setting, variant, topology, asked.media, plan)
     if asked.json:
         print(json.dumps(as_json(plan, topology)))
@@ -47,6 +47,7 @@ def run_command() -> None:
     flags.DEFINE_bool(
         'search', False, 'Try learn.microbatch and mesh.tensor where it does not fit.'
     )
+    flags.DEFINE_list('programs', [], 'Compile only these, by name; none: all of them.')
     flags.DEFINE_bool('json', False, 'One JSON object.')
     app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
 

@@ -172,6 +172,19 @@ def count_pieces(b: int, microbatch: int) -> int:
     return share // math.gcd(share, microbatch) if microbatch and share else 1
 
 
+def share_of_batch(b: int) -> int:
+    """How many of b rows a device of the mesh in use has; all, if they do not divide."""
+    count = batch_devices()
+    return b if b % count else b // count
+
+
+def share_of_heads(n: int) -> int:
+    """How many of n heads a device of the mesh in use has; all, if they do not divide."""
+    mesh = jax.sharding.get_abstract_mesh()
+    count = 1 if mesh.empty else axis_size(mesh, RULES['heads'])
+    return n if n % count else n // count
+
+
 def in_pieces(tree, count: int):
     """Every leaf [b, ...] as [count, b / count, ...], each piece spread over all devices.
 

@@ -93,7 +93,7 @@ def story_chances(policy: Omni, reading: Reading, answer_km, sampling: Sampling)
         media=no_media(b * g, t),
     )
     nothing = jnp.zeros((b * g, 0, policy.spec.text.hidden_size), policy.spec.dtype)
-    keys = read_prompts(policy.decoder, texts, nothing)
+    keys = read_prompts(policy.decoder, texts, nothing, attention=policy.spec.attention)
     start = jnp.broadcast_to(texts.start[:, None, None], (b * g, k, 1))
     answer = jnp.broadcast_to(jnp.maximum(answer_km, 0), (b * g, k, m))
     logp = score(policy, texts, keys, jnp.concatenate([start, answer], -1), sampling)

@@ -13,13 +13,8 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array, Keys
-from mer_jax.models.attention_plain import (
-    KeysByHead,
-    attend_before,
-    attend_shared,
-    by_head,
-    by_head_of_branches,
-)
+from mer_jax.models.attention import attend_branches, attend_prompts
+from mer_jax.models.attention_plain import KeysByHead, attend_shared, by_head_of_branches
 from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
 from mer_jax.models.spec import TextSpec
 from mer_jax.sharding import pin, pin_decoding, weight_devices
@@ -132,14 +127,13 @@ def _rotary(spec: TextSpec, position: Array, dtype):
     return jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
 
 
-def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys:
+def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False, attention='auto') -> Keys:
     """The keys of prompts; the last layer computes its keys and values, nothing else.
 
     Where devices share the weights it computes all: gathering weights inside a conditional would
     keep XLA from doing so ahead of time.
     """
     angles = prompt_rotary(decoder.spec, position_b3t, x_btd.dtype)
-    mask_btu = causal(mask_bt)
 
     def body(x, scanned):
         layer, last = scanned
@@ -147,7 +141,7 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys
         query, key, value = layer.project(x, angles, pin, pin)
 
         def onward(x):
-            mixed = pin(attend_before(query, key, value, mask_btu))
+            mixed = pin(attend_prompts(attention, query, key, value, mask_bt))
             return layer.finish(x, mixed, pin)
 
         after = onward(x) if whole else jax.lax.cond(last, lambda x: x, onward, x)
@@ -159,19 +153,19 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False) -> Keys
     return jax.lax.scan(body, pin(x_btd), (decoder.model.layers, last))[1]
 
 
-def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=False):
+def extend(
+    decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=False, attention='auto'
+):
     """Normalised hidden states f[b, g, s, d] of whole branches; token 0 is at position_b."""
     s = token_bgs.shape[2]
     x = pin(decoder.embed(token_bgs, keys.k.dtype))
     angles = branch_rotary(decoder.spec, position_b, s, x.dtype)
-    mask_su = np.tri(s, dtype=bool)
 
     def body(x, scanned):
         layer, prompt = scanned
         x = pin(x)
         query, key, value = layer.project(x, angles, pin, pin)
-        own = by_head_of_branches(key, value)
-        mixed = pin(attend_shared(query, by_head(prompt), mask_bt, own, mask_su))
+        mixed = pin(attend_branches(attention, query, prompt, mask_bt, key, value))
         return layer.finish(x, mixed, pin), None
 
     body = jax.checkpoint(body) if remat else body
@@ -180,7 +174,14 @@ def extend(decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=F
 
 
 def prefill_and_extend(
-    decoder: Decoder, x_btd, position_b3t, mask_bt, token_bgs, position_b, remat=False
+    decoder: Decoder,
+    x_btd,
+    position_b3t,
+    mask_bt,
+    token_bgs,
+    position_b,
+    remat=False,
+    attention='auto',
 ):
     """`extend` over the keys of `prefill`, in one pass over the layers: f[b, g, s, d].
 
@@ -195,16 +196,15 @@ def prefill_and_extend(
         jnp.concatenate([whole, jnp.tile(part[:, 0], (1, g, 1, 1))], 1)
         for whole, part in zip(of_prompt, of_branch, strict=True)
     ]
-    mask_btu, mask_su = causal(mask_bt), np.tri(s, dtype=bool)
 
     def body(x, layer):
         x = pin(x)
         rows = layer.project(x, angles, pin, pin)
         before = [row[:, :t] for row in rows]
         query, key, value = (row[:, t:].reshape(b, g, s, *row.shape[2:]) for row in rows)
-        prompt = by_head(Keys(k=before[1], v=before[2]))
-        mixed = attend_before(*before, mask_btu)
-        own = attend_shared(query, prompt, mask_bt, by_head_of_branches(key, value), mask_su)
+        mixed = attend_prompts(attention, *before, mask_bt)
+        prompt = Keys(k=before[1], v=before[2])
+        own = attend_branches(attention, query, prompt, mask_bt, key, value)
         mixed = pin(jnp.concatenate([mixed, own.reshape(b, g * s, *own.shape[3:])], 1))
         return layer.finish(x, mixed, pin), None
 
@@ -258,12 +258,6 @@ def _by_weights(x_bgsnh):
 def _beside_keys(x_bgsnh):
     """Queries, keys or values while decoding, computed by the weights, then where keys lie."""
     return pin(_by_weights(x_bgsnh))
-
-
-def causal(mask_bt):
-    """Which tokens u a token t of a prompt sees, bool[b, t, u]: the valid ones up to itself."""
-    slots = jnp.arange(mask_bt.shape[1])
-    return (slots[:, None] >= slots) & mask_bt[:, None]
 
 
 def prompt_rotary(spec: TextSpec, position_b3t, dtype):

@@ -45,20 +45,23 @@ def perceive(omni: Omni, media: Media):
     rows = [jnp.zeros((b, 0, spec.text.hidden_size), spec.dtype)]
     if media.patch.shape[1]:
         patch = media.patch.astype(spec.dtype)
-        rows.append(omni.visual(patch, media.patch_mask, media.patch_row_col, remat=spec.remat))
+        place = media.patch_mask, media.patch_row_col
+        rows.append(omni.visual(patch, *place, remat=spec.remat, attention=spec.attention))
     if media.sound.shape[1]:
         sound = media.sound.astype(spec.dtype)
         rows.append(omni.audio_tower(sound, media.sound_length, media.sound_pair, remat=spec.remat))
     return jnp.concatenate(rows, 1)
 
 
-def read_prompts(decoder: Decoder, prompts: Prompts, features_brd, remat: bool = False) -> Keys:
+def read_prompts(
+    decoder: Decoder, prompts: Prompts, features_brd, remat: bool = False, attention: str = 'auto'
+) -> Keys:
     """The keys of prompts, with the features in place of their media tokens.
 
     Activations have the dtype of the features, also if there are no rows.
     """
     x = embed_prompts(decoder, prompts, features_brd)
-    return prefill(decoder, x, prompts.position, prompts.mask, remat)
+    return prefill(decoder, x, prompts.position, prompts.mask, remat, attention)
 
 
 def embed_prompts(decoder: Decoder, prompts: Prompts, features_brd):
@@ -71,14 +74,15 @@ def embed_prompts(decoder: Decoder, prompts: Prompts, features_brd):
     return x
 
 
-def read_branches(decoder: Decoder, prompts: Prompts, features_brd, token_bgs, remat: bool = False):
+def read_branches(policy: Omni, prompts: Prompts, features_brd, token_bgs):
     """The hidden states f[b, g, s, d] of branches, and of nothing else, behind their prompts.
 
     Where devices share the weights, prompts and branches pass through the layers together.
     """
+    decoder, ways = policy.decoder, (policy.spec.remat, policy.spec.attention)
     if weight_devices() == 1:
-        keys = read_prompts(decoder, prompts, features_brd, remat)
-        return extend(decoder, token_bgs, prompts.next_position, keys, prompts.mask, remat)
+        keys = read_prompts(decoder, prompts, features_brd, *ways)
+        return extend(decoder, token_bgs, prompts.next_position, keys, prompts.mask, *ways)
     x = embed_prompts(decoder, prompts, features_brd)
     given = prompts.position, prompts.mask, token_bgs, prompts.next_position
-    return prefill_and_extend(decoder, x, *given, remat)
+    return prefill_and_extend(decoder, x, *given, *ways)

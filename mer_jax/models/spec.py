@@ -72,12 +72,15 @@ class Spec:
     family: str = 'omni'
     dtype: str = 'float32'  # of activations; softmax, norms and logits are float32 in any case
     remat: bool = False  # recompute each layer in the backward pass
+    attention: str = 'auto'  # the kind that models.attention takes
     position_id_per_seconds: int = 25  # temporal positions of 'omni'
     seconds_per_chunk: int = 2  # of video, then the same seconds of its sound, in turns
     tokens_per_second: int = 2  # temporal positions of 'vl'
 
 
-def read_spec(folder: pathlib.Path, dtype: str = 'float32', remat: bool = False) -> Spec:
+def read_spec(
+    folder: pathlib.Path, dtype: str = 'float32', remat: bool = False, attention: str = 'auto'
+) -> Spec:
     """The spec of a Qwen2.5-VL or Qwen2.5-Omni folder, from its config.json and tensor names.
 
     The head is tied if the folder has no `lm_head.weight`; flags in config.json can be wrong.
@@ -86,14 +89,16 @@ def read_spec(folder: pathlib.Path, dtype: str = 'float32', remat: bool = False)
     path = config_path(folder)
     tied = 'lm_head.weight' not in scan(folder)
     try:
-        return spec_of(read_json(path), path, tied, dtype, remat)
+        return spec_of(read_json(path), path, tied, dtype, remat, attention)
     except (TypeError, AttributeError, KeyError) as error:  # a value of an unexpected type
         raise ValueError(
             f'{path}: holds a value of the wrong type ({error}): copy config.json from the release'
         ) from error
 
 
-def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat=False) -> Spec:
+def spec_of(
+    config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat=False, attention='auto'
+) -> Spec:
     """The spec that a config.json describes; errors name `path`."""
     family, whole = _thinker_of(config, path)
     text = _Section(
@@ -112,6 +117,7 @@ def spec_of(config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat
         family=family,
         dtype=dtype,
         remat=remat,
+        attention=attention,
         **more,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from mer_jax.group import Array
-from mer_jax.models.attention_plain import attend_within
+from mer_jax.models.attention import attend_within
 from mer_jax.models.layers import Projection, RMSNorm, rotate, stack
 from mer_jax.models.spec import VisionSpec
 from mer_jax.sharding import pin
@@ -69,13 +69,13 @@ class Block(nnx.Module):
         self.norm2 = RMSNorm(spec.hidden_size, EPS)
         self.mlp = MLP(rngs, spec)
 
-    def __call__(self, x, angles, mask, fully):
+    def __call__(self, x, angles, mask, fully, attention):
         """f[b, z, p, d] of x; a patch attends to its frame if `fully`, else to its window."""
         query, key, value = map(pin, self.attn.project(self.norm1(x)))
         mixed = jax.lax.cond(
             fully,
-            _attend_blocks(x.shape[2]),
-            _attend_blocks(window_patches(self.spec)),
+            _attend_blocks(attention, x.shape[2]),
+            _attend_blocks(attention, window_patches(self.spec)),
             *(_rotated(query, angles), _rotated(key, angles), value, mask),
         )
         x = x + self.attn.proj(pin(mixed))
@@ -109,7 +109,12 @@ class VisionTower(nnx.Module):
         self.merger = Merger(rngs, spec)
 
     def __call__(
-        self, patch_bzpx: Array, mask_bzp: Array, row_col_bzp2: Array, remat: bool = False
+        self,
+        patch_bzpx: Array,
+        mask_bzp: Array,
+        row_col_bzp2: Array,
+        remat: bool = False,
+        attention: str = 'auto',
     ):
         """Features f[b, z · p / merge², out_hidden_size] in the dtype of the patches.
 
@@ -125,7 +130,7 @@ class VisionTower(nnx.Module):
 
         def body(x, scanned):
             block, fully = scanned
-            return pin(block(pin(x), angles, mask_bzp, fully)), None
+            return pin(block(pin(x), angles, mask_bzp, fully, attention)), None
 
         body = jax.checkpoint(body, prevent_cse=False) if remat else body
         fully = np.isin(np.arange(self.spec.depth), self.spec.fullatt_block_indexes)
@@ -140,13 +145,13 @@ def window_patches(spec: VisionSpec) -> int:
     return (cells * spec.spatial_merge_size) ** 2
 
 
-def _attend_blocks(block: int):
+def _attend_blocks(attention: str, block: int):
     """`attend_within` for blocks of this size; the backward pass recomputes the scores.
 
     `cond` saves the residuals of both its branches. Without recomputation it would save the scores
     of whole frames in every layer.
     """
-    return jax.checkpoint(partial(attend_within, block=block), prevent_cse=False)
+    return jax.checkpoint(partial(attend_within, attention, block=block), prevent_cse=False)
 
 
 def _rotary(spec: VisionSpec, row_col_bzp2: Array):

@@ -74,8 +74,8 @@ def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk:
 
 def branch_hidden(policy: Omni, prompts: Prompts, keys: Keys, token_bgs):
     """Hidden states f[b, g, s, d] of branch tokens: state i predicts token i + 1."""
-    remat = policy.spec.remat
-    return extend(policy.decoder, token_bgs, prompts.next_position, keys, prompts.mask, remat=remat)
+    where = prompts.next_position, keys, prompts.mask
+    return extend(policy.decoder, token_bgs, *where, policy.spec.remat, policy.spec.attention)
 
 
 def distribution_before(decoder: Decoder, hidden_bgsd, index_bga, sampling: Sampling):

@@ -69,7 +69,7 @@ def roll_out(
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
     features = perceive(policy, prompts.media)
-    keys = read_prompts(policy.decoder, prompts, features, remat=policy.spec.remat)
+    keys = read_prompts(policy.decoder, prompts, features, policy.spec.remat, policy.spec.attention)
     branches = grow(policy.decoder, prompts, keys, key_b, opening_go, sampling, watch)
     return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
 
@@ -114,7 +114,7 @@ def branch_logp(policy: Omni, prompts: Prompts, features, token_bgs, sampling, c
     Without features the towers of the policy perceive the media.
     """
     seen = perceive(policy, prompts.media) if features is None else features
-    hidden = read_branches(policy.decoder, prompts, seen, token_bgs, policy.spec.remat)
+    hidden = read_branches(policy, prompts, seen, token_bgs)
     return score_hidden(policy.decoder, hidden, token_bgs, sampling, chunk)
 
 

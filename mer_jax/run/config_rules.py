@@ -13,6 +13,7 @@ from mer_jax.data.clip_sources import STAGES
 from mer_jax.data.clips import label_of
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
+from mer_jax.models.attention import KINDS
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
@@ -25,6 +26,7 @@ CHOICES = {  # a method has more of its own
     'model.family': ('omni', 'vl'),
     'model.dtype': DTYPES,
     'model.weights': DTYPES,
+    'model.attention': KINDS,
     'optim.moments': DTYPES,
     'learn.train': PARTS,
     'learn.ratio': RATIOS,

@@ -81,7 +81,7 @@ def open_origin(model, stage: str = 'films') -> Origin:
             f'model.{given[0]} is set, but model.checkpoint={model.checkpoint!r} has sizes of its '
             'own: take a config without sizes, e.g. --config configs/mer_r1.py:qwen2_5_omni_7b'
         )
-    spec = read_spec(root, model.dtype, model.remat)
+    spec = read_spec(root, model.dtype, model.remat, model.attention)
     if spec.family != model.family:
         raise ValueError(
             f'model.family={model.family!r}, but {root} holds a model of the family '
@@ -175,6 +175,7 @@ def make_spec(model, tokens: int) -> Spec:
         family=model.family,
         dtype=model.dtype,
         remat=model.remat,
+        attention=model.attention,
     )
 
 

@@ -59,7 +59,8 @@ def planned_setting(c, variant: str, devices) -> Setting:
                 f'--config FILE:{variant}: the config has no sizes; name a variant, one of '
                 f'{", ".join(SPECS)}, or a checkpoint with --config.model.checkpoint'
             )
-        spec = dataclasses.replace(SPECS[variant], dtype=c.model.dtype, remat=c.model.remat)
+        how = dict(dtype=c.model.dtype, remat=c.model.remat, attention=c.model.attention)
+        spec = dataclasses.replace(SPECS[variant], **how)
         ids = tokenizer_of_stage('films').convert_tokens_to_ids(list(STAGE_IDS.values()))
         ids = dict(zip(STAGE_IDS, ids, strict=True))
         origin = Origin(None, spec, ids, make_layout(spec, ids))

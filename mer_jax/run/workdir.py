@@ -122,7 +122,10 @@ def check_sizes(run: pathlib.Path, before: dict, spec: Spec) -> None:
             )
 
 
+COMPUTED = 'spec.dtype', 'spec.remat', 'spec.attention'  # not what a checkpoint holds, but how
+
+
 def sizes(spec: Spec) -> dict:
     """The sizes that a checkpoint must agree with: fields of a spec under dotted names."""
     fields = flat(dataclasses.asdict(spec), 'spec.')
-    return {key: fields[key] for key in fields if key not in ('spec.remat', 'spec.dtype')}
+    return {key: fields[key] for key in fields if key not in COMPUTED}

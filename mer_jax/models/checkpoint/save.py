@@ -150,7 +150,8 @@ def _settled(config: dict, spec: Spec, dtype: str) -> dict:
     Raises ValueError if the config describes another model than the spec.
     """
     config, tied = copy.deepcopy(config), spec.text.tie_word_embeddings
-    described = spec_of(config, pathlib.Path('config.json'), tied, spec.dtype, spec.remat)
+    how = spec.dtype, spec.remat, spec.attention
+    described = spec_of(config, pathlib.Path('config.json'), tied, *how)
     found, wanted = _numbers(described), _numbers(spec)
     for key in found.keys() | wanted.keys():
         if found.get(key) != wanted.get(key):

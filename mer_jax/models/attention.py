@@ -1,0 +1,69 @@
+"""The door to attention: each call takes the kind that `model.attention` names.
+
+`plain` holds all scores of a layer. `blocks` holds those of a pair of blocks, in plain XLA. `auto`
+takes `plain` while the scores are small, and otherwise `blocks`. All kinds give the same values and
+gradients; decoding has one query a branch, so its scores are small and it is always plain.
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from mer_jax.group import Keys
+from mer_jax.models import attention_blocks, attention_plain
+from mer_jax.models.attention_plain import by_head, by_head_of_branches
+from mer_jax.sharding import share_of_batch, share_of_heads
+
+KINDS = ('auto', 'plain', 'blocks')
+LARGEST_SCORES = 256 * 2**20  # bytes of a layer's float32 scores on a device, under `auto`
+
+
+def attend_prompts(attention: str, query_btnh, key_btkh, value_btkh, mask_bt):
+    """Causal attention f[b, t, n, h] over the valid tokens of prompts."""
+    b, t, n, _ = query_btnh.shape
+    match chosen_kind(attention, b, n, t * t):
+        case 'plain':
+            mask_btu = (jnp.arange(t)[:, None] >= jnp.arange(t)) & mask_bt[:, None]
+            return attention_plain.attend_before(query_btnh, key_btkh, value_btkh, mask_btu)
+        case 'blocks':
+            return attention_blocks.attend_before(query_btnh, key_btkh, value_btkh, mask_bt)
+
+
+def attend_branches(attention: str, query_bgsnh, prompt: Keys, mask_bt, key_bgskh, value_bgskh):
+    """Attention f[b, g, s, n, h] of branches to [the prompt's keys | their own up to each token].
+
+    `prompt` holds the keys of one layer, f[b, t, k, h].
+    """
+    b, g, s, n, _ = query_bgsnh.shape
+    prompt, own = by_head(prompt), by_head_of_branches(key_bgskh, value_bgskh)
+    match chosen_kind(attention, b, n, g * s * (mask_bt.shape[1] + s)):
+        case 'plain':
+            causal = np.tri(s, dtype=bool)
+            return attention_plain.attend_shared(query_bgsnh, prompt, mask_bt, own, causal)
+        case 'blocks':
+            return attention_blocks.attend_shared(query_bgsnh, prompt, mask_bt, own)
+
+
+def attend_within(attention: str, query, key, value, mask, block: int):
+    """Attention f[..., t, n, h] of tokens to the valid tokens of their own block of `block` tokens.
+
+    query, key and value are f[..., t, n, h], mask bool[..., t]; the first axis is the batch.
+    """
+    b, *rows, t, n, h = query.shape
+    kind = chosen_kind(attention, b, n, math.prod(rows) * t * block)
+    if kind == 'plain' or block <= min(attention_blocks.KEY_BLOCKS):  # nothing to cut
+        return attention_plain.attend_within(query, key, value, mask, block)
+    whole = [x.reshape(-1, block, n, h) for x in (query, key, value)]
+    return attention_blocks.attend_within(*whole, mask.reshape(-1, block)).reshape(query.shape)
+
+
+def chosen_kind(attention: str, b: int, n: int, pairs: int) -> str:
+    """The kind of attention of b rows and n heads, with so many pairs (query, key) in each.
+
+    The mesh in use says which share of rows and heads a device has.
+    """
+    if attention != 'auto':
+        return attention
+    scores = 4 * share_of_batch(b) * share_of_heads(n) * pairs
+    return 'plain' if scores <= LARGEST_SCORES else 'blocks'

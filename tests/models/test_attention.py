@@ -1,0 +1,156 @@
+"""All kinds of attention against whole scores: values, gradients, and which kind is taken."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mer_jax.group import Keys
+from mer_jax.models import attention, attention_blocks
+from mer_jax.models.attention import attend_branches, attend_prompts, attend_within, chosen_kind
+from mer_jax.sharding import make_mesh, to_devices
+
+SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}
+KINDS = ['blocks']
+B, N, K, H = 2, 6, 2, 8
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of a few tokens, so that short rows have several."""
+    for name, sizes in SMALL_BLOCKS.items():
+        monkeypatch.setattr(attention_blocks, name, sizes)
+
+
+def random(seed: int, *shape):
+    """Normal numbers."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def padded(b: int, t: int):
+    """Prompts of t slots: one whole, one padded left, one right, then one without any token."""
+    slot = np.arange(t)
+    rows = [slot >= 0, slot >= t // 3, slot < t - t // 4, slot < 0]
+    return np.stack([rows[i % 4] for i in range(b)])
+
+
+def over_prompts(kind: str, t: int, b: int = 4):
+    """A function of (queries, keys, values) of prompts, its arguments, and the rows that count."""
+    shapes = (b, t, N, H), (b, t, K, H), (b, t, K, H)
+    mask = padded(b, t)
+    return (
+        lambda *qkv: attend_prompts(kind, *qkv, mask),
+        [random(i, *shape) for i, shape in enumerate(shapes)],
+        mask[..., None, None],
+    )
+
+
+def over_branches(kind: str, t: int, g: int, s: int, b: int = 4):
+    """The same of branches; of a prompt without tokens they see themselves alone."""
+    own, shared = (b, g, s, K, H), (b, t, K, H)
+    mask = padded(b, t)
+
+    def attend(query, key, value, own_key, own_value):
+        return attend_branches(kind, query, Keys(k=key, v=value), mask, own_key, own_value)
+
+    shapes = (b, g, s, N, H), shared, shared, own, own
+    return attend, [random(i, *shape) for i, shape in enumerate(shapes)], np.ones((b, 1, 1, 1, 1))
+
+
+def value_and_gradients(attend, arguments, counts):
+    """Attention, and the gradients of a weighed sum of the rows that count."""
+
+    def weighed(*arguments):
+        mixed = attend(*arguments)
+        return (jnp.where(counts, mixed, 0) * random(9, *mixed.shape)).sum(), mixed
+
+    grad = jax.value_and_grad(weighed, range(len(arguments)), has_aux=True)
+    (_, mixed), gradients = jax.jit(grad)(*arguments)
+    return [jnp.where(counts, mixed, 0), *gradients], mixed
+
+
+def assert_equal_to_plain(kind: str, of):
+    """Checks values and gradients of a kind, and that all are finite."""
+    found, mixed = value_and_gradients(*of(kind))
+    wanted, _ = value_and_gradients(*of('plain'))
+    assert all(np.isfinite(x).all() for x in (*found, mixed))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures('small_blocks')
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('t', [5, 8, 23])
+def test_attention_of_prompts_equals_whole_scores(kind, t):
+    assert_equal_to_plain(kind, lambda kind: over_prompts(kind, t))
+
+
+@pytest.mark.usefixtures('small_blocks')
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(('t', 'g', 's'), [(8, 3, 12), (13, 1, 9), (3, 2, 17)])
+def test_attention_of_branches_equals_whole_scores(kind, t, g, s):
+    assert_equal_to_plain(kind, lambda kind: over_branches(kind, t, g, s))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_attention_equals_whole_scores_in_the_blocks_of_a_run(kind):
+    assert_equal_to_plain(kind, lambda kind: over_prompts(kind, 300, b=2))
+    assert_equal_to_plain(kind, lambda kind: over_branches(kind, 150, 2, 140, b=2))
+
+
+@pytest.mark.usefixtures('small_blocks')
+@pytest.mark.parametrize('rows', [(3,), (2, 3)])
+def test_attention_within_frames_equals_whole_scores(rows):
+    mask = np.resize(padded(4, 40)[:3], (*rows, 40))
+    # A frame without a valid patch gives a mean under one kind, zeros under the other.
+    seen = np.repeat(mask.reshape(*rows, 4, 10).any(-1), 10, -1)
+    assert seen.sum() < mask.size
+
+    def of(kind):
+        def attend(*qkv):
+            return attend_within(kind, *qkv, mask, block=10)
+
+        return attend, [random(i, *mask.shape, N, H) for i in range(3)], seen[..., None, None]
+
+    assert_equal_to_plain('blocks', of)
+
+
+@pytest.mark.usefixtures('small_blocks')
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('of', [over_prompts, functools.partial(over_branches, g=2, s=9)])
+def test_attention_on_a_mesh_and_recomputed_equals_that_on_one_device(kind, of):
+    mesh = make_mesh(2, 2, 2)
+    attend, arguments, counts = of(kind, t=10)
+    alone, _ = value_and_gradients(attend, arguments, counts)
+    with jax.set_mesh(mesh):
+        found, _ = value_and_gradients(jax.checkpoint(attend), to_devices(mesh, arguments), counts)
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_allclose(jax.device_get(one), other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures('small_blocks')
+def test_blocks_that_causality_removes_are_not_computed():
+    attend, arguments, _ = over_prompts('blocks', 48)
+    text = str(jax.make_jaxpr(attend)(*arguments))
+    # 8 blocks of 6 queries, 6 of 8 keys: pairs up to the diagonal of 48.
+    assert 'length=30' in text and 'length=48' not in text
+
+
+def test_small_scores_are_whole_and_large_ones_are_not(monkeypatch):
+    most = attention.LARGEST_SCORES
+    pairs = most // 4 // 16
+    assert chosen_kind('auto', 4, 4, pairs) == 'plain'
+    assert chosen_kind('auto', 4, 4, pairs + 1) == 'blocks'
+    assert chosen_kind('plain', 4, 4, pairs + 1) == 'plain'
+    assert chosen_kind('blocks', 4, 4, 1) == 'blocks'
+    with jax.set_mesh(make_mesh(2, 2, 2)):
+        assert chosen_kind('auto', 4, 4, 8 * pairs) == 'plain'
+        assert chosen_kind('auto', 4, 4, 8 * pairs + 1) == 'blocks'
+        assert chosen_kind('auto', 3, 3, most // 4 // 9 + 1) == 'blocks'  # neither is split
+
+
+def test_scores_of_one_decoded_token_are_small():
+    b, g, n, t, s = 32, 16, 28, 4096, 1024  # of the largest rollout on one device
+    assert 4 * b * g * n * (t + s) <= 2 * attention.LARGEST_SCORES
