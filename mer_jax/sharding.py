@@ -142,6 +142,40 @@ def decoding_layout(tree, dtype):
     return jax.tree.map(of_weight, tree, is_leaf=is_weight)
 
 
+def gathered(tree, dtype):
+    """Weights in this dtype, whole along `embed`, for products with each device's own prompts.
+
+    Gathered where they are used, a layer at a time; their gradients are summed over devices in the
+    weights' own dtype and end where the weights lie. As they are where nothing is split.
+    """
+    if not several_devices():
+        return tree
+    mesh = jax.sharding.get_abstract_mesh()
+
+    def of_weight(node):
+        own = weight_spec(mesh, node, RULES)
+        whole = weight_spec(mesh, node, RULES | {'embed': None})
+        if own == whole:
+            return node
+        return jax.tree.map(lambda leaf: _gather(leaf, dtype, own, whole), node)
+
+    return jax.tree.map(of_weight, tree, is_leaf=is_weight)
+
+
+def _gather(leaf, dtype, own, whole):
+    """A weight that lies as `own`, laid out as `whole`; its gradient lies as `own`."""
+
+    @jax.custom_vjp
+    def gather(leaf):
+        return jax.lax.with_sharding_constraint(leaf.astype(dtype), whole)
+
+    def backward(_, gradient):
+        return (jax.lax.with_sharding_constraint(gradient.astype(leaf.dtype), own),)
+
+    gather.defvjp(lambda leaf: (gather(leaf), None), backward)
+    return gather(leaf)
+
+
 def several_devices() -> bool:
     """Whether the mesh in use (jax.set_mesh) has more than one device."""
     mesh = jax.sharding.get_abstract_mesh()

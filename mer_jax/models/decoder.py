@@ -17,7 +17,7 @@ from mer_jax.models.attention import attend_branches, attend_prompts
 from mer_jax.models.attention_plain import KeysByHead, attend_shared, by_head_of_branches
 from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
 from mer_jax.models.spec import TextSpec
-from mer_jax.sharding import pin, pin_decoding, weight_devices
+from mer_jax.sharding import gathered, pin, pin_decoding, weight_devices
 
 
 class Attention(nnx.Module):
@@ -104,13 +104,15 @@ class Decoder(nnx.Module):
         """Embeddings f[..., d] of token ids."""
         return jnp.take(self.model.embed_tokens.weight[...], token, axis=0).astype(dtype)
 
+    def head(self, dtype, place=lambda weight, dtype: weight):
+        """The matrix f[d, v] of vocabulary logits; `place` lays out its weight on the mesh."""
+        if self.spec.tie_word_embeddings:
+            return place(self.model.embed_tokens.weight, dtype)[...].astype(dtype).T
+        return place(self.lm_head.weight, dtype)[...].astype(dtype)
+
     def logits(self, x):
         """Vocabulary logits f[..., v] in float32 of normalised hidden states f[..., d]."""
-        if self.spec.tie_word_embeddings:
-            head = self.model.embed_tokens.weight[...].T
-        else:
-            head = self.lm_head.weight[...]
-        return product(x, head.astype(x.dtype), 1, jnp.float32)
+        return product(x, self.head(x.dtype), 1, jnp.float32)
 
 
 def _rotary(spec: TextSpec, position: Array, dtype):
@@ -137,7 +139,7 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False, attenti
 
     def body(x, scanned):
         layer, last = scanned
-        x = pin(x)
+        layer, x = gathered(layer, x.dtype), pin(x)
         query, key, value = layer.project(x, angles, pin, pin)
 
         def onward(x):
@@ -163,7 +165,7 @@ def extend(
 
     def body(x, scanned):
         layer, prompt = scanned
-        x = pin(x)
+        layer, x = gathered(layer, x.dtype), pin(x)
         query, key, value = layer.project(x, angles, pin, pin)
         mixed = pin(attend_branches(attention, query, prompt, mask_bt, key, value))
         return layer.finish(x, mixed, pin), None
@@ -198,7 +200,7 @@ def prefill_and_extend(
     ]
 
     def body(x, layer):
-        x = pin(x)
+        layer, x = gathered(layer, x.dtype), pin(x)
         rows = layer.project(x, angles, pin, pin)
         before = [row[:, :t] for row in rows]
         query, key, value = (row[:, t:].reshape(b, g, s, *row.shape[2:]) for row in rows)

@@ -8,8 +8,9 @@ import numpy as np
 
 from mer_jax.group import Keys, Prompts
 from mer_jax.models.decoder import Decoder, extend
+from mer_jax.models.layers import product
 from mer_jax.models.omni import Omni
-from mer_jax.sharding import pin
+from mer_jax.sharding import gathered, pin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +26,14 @@ class Sampling:
 
 def distribution(decoder: Decoder, hidden, sampling: Sampling):
     """Log-probabilities f[..., v], in float32, that tokens are drawn from before top-p."""
-    logits = decoder.logits(hidden) / sampling.temperature
+    return log_chances(decoder.logits(hidden), sampling)
+
+
+def log_chances(logits, sampling: Sampling):
+    """The log-probabilities f[..., v] of vocabulary logits f[..., v]."""
+    logits = logits / sampling.temperature
     if sampling.banned:
-        allowed = np.ones(decoder.spec.vocab_size, bool)
+        allowed = np.ones(logits.shape[-1], bool)
         allowed[list(sampling.banned)] = False
         logits = jnp.where(allowed, logits, -jnp.inf)
     return jax.nn.log_softmax(logits)
@@ -50,8 +56,9 @@ def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk:
     """`score` of branches whose hidden states f[b, g, s, d] are given.
 
     Vocabulary logits exist for `chunk` tokens of each branch at a time and are computed again in
-    the backward pass.
+    the backward pass; the head is gathered once for all of them.
     """
+    head = decoder.head(hidden.dtype, gathered)
     b, g, s, d = hidden.shape
     pieces = -(-(s - 1) // chunk)
     chunk = -(-(s - 1) // pieces)
@@ -61,7 +68,8 @@ def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk:
 
     @jax.checkpoint
     def piece(before_bgsd, target_bgs):
-        logp = pin(distribution(decoder, pin(before_bgsd), sampling))
+        logits = product(pin(before_bgsd), head, 1, jnp.float32)
+        logp = pin(log_chances(logits, sampling))
         chosen = jnp.arange(logp.shape[-1]) == target_bgs[..., None]
         return jnp.where(chosen, logp, 0.0).sum(-1)  # a gather's gradient would be a scatter
 
