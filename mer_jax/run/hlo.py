@@ -111,6 +111,20 @@ class Module:
         found = CALLED.search(instruction.text)
         return found.group(1) if found else None
 
+    def trips(self, loop: Instruction) -> int | None:
+        """How often a loop runs; None where that depends on data.
+
+        A TPU program does not say it; there the condition compares a counter from 0 with a number.
+        """
+        if known := TRIPS.search(loop.text):
+            return int(known[1])
+        held = self.computations[re.search(r'condition=%?([\w.\-]+)', loop.text)[1]]
+        last = list(held.values())[-1]
+        if last.kind != 'compare' or 'direction=LT' not in last.text:
+            return None
+        end = held[last.operands[1]]
+        return int(end.between) if end.kind == 'constant' else None
+
     def runs(self, most: int) -> list[Run]:
         """Every instruction that runs.
 
@@ -124,8 +138,7 @@ class Module:
             yield Run(instruction, name, times, loops, fused)
             kind, text = instruction.kind, instruction.text
             if kind == 'while':
-                known = TRIPS.search(text)
-                trips = int(known.group(1)) if known else most
+                trips = self.trips(instruction) or most
                 inner = *loops, (instruction.source, trips)
                 for part in re.findall(r'(?:condition|body)=%?([\w.\-]+)', text):
                     yield from self._runs(part, times * trips, inner, fused, most)

@@ -54,6 +54,16 @@ def module():
     return read_module(TEXT)
 
 
+def test_a_counter_in_the_condition_of_a_loop_tells_its_trips_too():
+    condition = """\
+  %bound = s32[] constant(9)
+  %count = s32[] get-tuple-element(%p), index=0
+  ROOT %less = pred[] compare(%count, %bound), direction=LT"""
+    text = TEXT.replace('  ROOT %less = pred[] constant(true)', condition)
+    times = [run.times for run in read_module(text).runs(7) if run.instruction.name == 'twice']
+    assert times == [5, 9]
+
+
 def test_the_trips_of_a_loop_are_counted_and_those_that_depend_on_data_taken_as_given(module):
     times = [run.times for run in module.runs(most=7) if run.instruction.name == 'twice']
     assert times == [5, 7]
