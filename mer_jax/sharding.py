@@ -176,6 +176,15 @@ def _gather(leaf, dtype, own, whole):
     return gather(leaf)
 
 
+def platform_in_use() -> str:
+    """The platform of the mesh in use, or of this machine without one: cpu, gpu or tpu.
+
+    A mesh may be that of a slice which is not here: programs are compiled for it.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.default_backend() if mesh.empty else mesh.abstract_device.platform
+
+
 def several_devices() -> bool:
     """Whether the mesh in use (jax.set_mesh) has more than one device."""
     mesh = jax.sharding.get_abstract_mesh()

@@ -1,8 +1,9 @@
 """The door to attention: each call takes the kind that `model.attention` names.
 
-`plain` holds all scores of a layer. `blocks` holds those of a pair of blocks, in plain XLA. `auto`
-takes `plain` while the scores are small, and otherwise `blocks`. All kinds give the same values and
-gradients; decoding has one query a branch, so its scores are small and it is always plain.
+`plain` holds all scores of a layer. `blocks` holds those of a pair of blocks, in plain XLA.
+`splash` is a kernel for TPUs. `auto` takes `plain` while the scores are small, and otherwise
+`splash` on TPUs and `blocks` elsewhere. All kinds give the same values and gradients. Decoding has
+one query a branch, so its scores are small and it is always plain.
 """
 
 import math
@@ -11,23 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.group import Keys
-from mer_jax.models import attention_blocks, attention_plain
+from mer_jax.models import attention_blocks, attention_plain, attention_splash
 from mer_jax.models.attention_plain import by_head, by_head_of_branches
-from mer_jax.sharding import share_of_batch, share_of_heads
+from mer_jax.sharding import platform_in_use, share_of_batch, share_of_heads
 
-KINDS = ('auto', 'plain', 'blocks')
+LINEAR = {'blocks': attention_blocks, 'splash': attention_splash}  # in memory, by tokens
+PLATFORMS = {'splash': 'tpu'}  # that a kind needs
+KINDS = ('auto', 'plain', *LINEAR)
 LARGEST_SCORES = 256 * 2**20  # bytes of a layer's float32 scores on a device, under `auto`
 
 
 def attend_prompts(attention: str, query_btnh, key_btkh, value_btkh, mask_bt):
     """Causal attention f[b, t, n, h] over the valid tokens of prompts."""
     b, t, n, _ = query_btnh.shape
-    match chosen_kind(attention, b, n, t * t):
-        case 'plain':
-            mask_btu = (jnp.arange(t)[:, None] >= jnp.arange(t)) & mask_bt[:, None]
-            return attention_plain.attend_before(query_btnh, key_btkh, value_btkh, mask_btu)
-        case 'blocks':
-            return attention_blocks.attend_before(query_btnh, key_btkh, value_btkh, mask_bt)
+    kind = chosen_kind(attention, b, n, t * t)
+    if kind == 'plain':
+        mask_btu = (jnp.arange(t)[:, None] >= jnp.arange(t)) & mask_bt[:, None]
+        return attention_plain.attend_before(query_btnh, key_btkh, value_btkh, mask_btu)
+    return LINEAR[kind].attend_before(query_btnh, key_btkh, value_btkh, mask_bt)
 
 
 def attend_branches(attention: str, query_bgsnh, prompt: Keys, mask_bt, key_bgskh, value_bgskh):
@@ -36,22 +38,22 @@ def attend_branches(attention: str, query_bgsnh, prompt: Keys, mask_bt, key_bgsk
     `prompt` holds the keys of one layer, f[b, t, k, h].
     """
     b, g, s, n, _ = query_bgsnh.shape
-    prompt, own = by_head(prompt), by_head_of_branches(key_bgskh, value_bgskh)
-    match chosen_kind(attention, b, n, g * s * (mask_bt.shape[1] + s)):
-        case 'plain':
-            causal = np.tri(s, dtype=bool)
-            return attention_plain.attend_shared(query_bgsnh, prompt, mask_bt, own, causal)
-        case 'blocks':
-            return attention_blocks.attend_shared(query_bgsnh, prompt, mask_bt, own)
+    kind = chosen_kind(attention, b, n, g * s * (mask_bt.shape[1] + s))
+    if kind == 'plain':
+        own, causal = by_head_of_branches(key_bgskh, value_bgskh), np.tri(s, dtype=bool)
+        return attention_plain.attend_shared(query_bgsnh, by_head(prompt), mask_bt, own, causal)
+    return LINEAR[kind].attend_shared(query_bgsnh, prompt, mask_bt, key_bgskh, value_bgskh)
 
 
 def attend_within(attention: str, query, key, value, mask, block: int):
     """Attention f[..., t, n, h] of tokens to the valid tokens of their own block of `block` tokens.
 
-    query, key and value are f[..., t, n, h], mask bool[..., t]; the first axis is the batch.
+    query, key and value are f[..., t, n, h], mask bool[..., t]; the first axis is the batch. There
+    are no kernels for it: it is plain or in blocks.
     """
     b, *rows, t, n, h = query.shape
-    kind = chosen_kind(attention, b, n, math.prod(rows) * t * block)
+    asked = 'auto' if attention in PLATFORMS else attention
+    kind = chosen_kind(asked, b, n, math.prod(rows) * t * block)
     if kind == 'plain' or block <= min(attention_blocks.KEY_BLOCKS):  # nothing to cut
         return attention_plain.attend_within(query, key, value, mask, block)
     whole = [x.reshape(-1, block, n, h) for x in (query, key, value)]
@@ -66,4 +68,6 @@ def chosen_kind(attention: str, b: int, n: int, pairs: int) -> str:
     if attention != 'auto':
         return attention
     scores = 4 * share_of_batch(b) * share_of_heads(n) * pairs
-    return 'plain' if scores <= LARGEST_SCORES else 'blocks'
+    if scores <= LARGEST_SCORES:
+        return 'plain'
+    return 'splash' if platform_in_use() == 'tpu' else 'blocks'

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mer_jax.models.attention_plain import MASKED, KeysByHead
+from mer_jax.group import Keys
+from mer_jax.models.attention_plain import MASKED, by_head, by_head_of_branches
 from mer_jax.sharding import pin, share_of_batch, share_of_heads
 
 LARGEST_BLOCK = 64 * 2**20  # bytes of float32 scores that a device holds at a time
@@ -37,14 +38,15 @@ def attend_before(query_btnh, key_btkh, value_btkh, mask_bt):
     return _by_token(_attend(query, [(*keys, mask_bt)], [True]))[:, 0]
 
 
-def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead):
+def attend_shared(query_bgsnh, prompt: Keys, mask_bt, key_bgskh, value_bgskh):
     """Attention f[b, g, s, n, h] of branches to [the prompt's keys | their own up to each token].
 
-    `prompt` and `own` are the keys of one layer. A block of the prompt's keys is read once for all
+    `prompt` holds the keys of one layer, f[b, t, k, h]. A block of them is read once for all
     branches.
     """
     b, g, s, _, _ = query_bgsnh.shape
-    query = _by_key_head(query_bgsnh, prompt.k.shape[1])
+    query = _by_key_head(query_bgsnh, key_bgskh.shape[3])
+    prompt, own = by_head(prompt), by_head_of_branches(key_bgskh, value_bgskh)
     shared = prompt.k[:, :, None], prompt.v[:, :, None], mask_bt
     return _by_token(
         _attend(query, [shared, (own.k, own.v, jnp.ones((b, s), bool))], [False, True])

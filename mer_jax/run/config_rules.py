@@ -13,7 +13,7 @@ from mer_jax.data.clip_sources import STAGES
 from mer_jax.data.clips import label_of
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
-from mer_jax.models.attention import KINDS
+from mer_jax.models.attention import KINDS, PLATFORMS
 from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
@@ -271,6 +271,18 @@ def check_tensor(mesh, text: TextSpec) -> None:
             f'the {rows} vocabulary rows of the decoder, or devices would compute the same; of '
             f'{mesh.size} devices take {", ".join(map(str, fitting))}, and leave the others to '
             'another axis, e.g. mesh.fsdp=-1'
+        )
+
+
+def check_platform(mesh, attention: str) -> None:
+    """Checks that the devices of the mesh have the kernel of model.attention."""
+    platform = mesh.devices.flat[0].platform
+    needed = PLATFORMS.get(attention, platform)
+    if platform != needed:
+        raise ValueError(
+            f'model.attention={attention}: is a kernel for platform {needed}, and these devices '
+            f'are of platform {platform}; take model.attention=auto, which chooses by platform and '
+            'size, or blocks, which runs everywhere'
         )
 
 

@@ -141,8 +141,11 @@ def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
 
 
 def answering(c, damages: Damages | None = None) -> tuple[Setting, Omni]:
-    """A setting without clips and its policy; weights are stored in model.dtype."""
-    c.model.weights = c.model.dtype
+    """A setting without clips and its policy; weights are stored in model.dtype.
+
+    Attention is of the kind that suits these devices, whichever ones it was trained on.
+    """
+    c.model.weights, c.model.attention = c.model.dtype, 'auto'
     c.cold_start.steps = 0
     setting = Setting(c, damages=damages)
     with jax.set_mesh(setting.mesh):

@@ -12,7 +12,7 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
-from mer_jax.run.config_rules import check_config, check_tensor, flat
+from mer_jax.run.config_rules import check_config, check_platform, check_tensor, flat
 from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
 from mer_jax.run.kept_evaluation import evaluate_once
@@ -40,6 +40,7 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
     check_tensor(setting.mesh, setting.spec.text)
+    check_platform(setting.mesh, c.model.attention)
     check_rewards(setting)
     leading_score(setting)
     other = pathlib.Path(c.model.checkpoint)

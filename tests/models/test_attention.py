@@ -13,7 +13,7 @@ from mer_jax.models.attention import attend_branches, attend_prompts, attend_wit
 from mer_jax.sharding import make_mesh, to_devices
 
 SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}
-KINDS = ['blocks']
+KINDS = ['blocks', 'splash']
 B, N, K, H = 2, 6, 2, 8
 
 
@@ -138,7 +138,7 @@ def test_blocks_that_causality_removes_are_not_computed():
     assert 'length=30' in text and 'length=48' not in text
 
 
-def test_small_scores_are_whole_and_large_ones_are_not(monkeypatch):
+def test_small_scores_are_whole_and_large_ones_are_not():
     most = attention.LARGEST_SCORES
     pairs = most // 4 // 16
     assert chosen_kind('auto', 4, 4, pairs) == 'plain'
@@ -149,6 +149,12 @@ def test_small_scores_are_whole_and_large_ones_are_not(monkeypatch):
         assert chosen_kind('auto', 4, 4, 8 * pairs) == 'plain'
         assert chosen_kind('auto', 4, 4, 8 * pairs + 1) == 'blocks'
         assert chosen_kind('auto', 3, 3, most // 4 // 9 + 1) == 'blocks'  # neither is split
+
+
+def test_large_scores_take_the_kernel_of_a_tpu(monkeypatch):
+    monkeypatch.setattr(attention, 'platform_in_use', lambda: 'tpu')
+    assert chosen_kind('auto', 1, 1, attention.LARGEST_SCORES // 4) == 'plain'
+    assert chosen_kind('auto', 1, 1, attention.LARGEST_SCORES // 4 + 1) == 'splash'
 
 
 def test_scores_of_one_decoded_token_are_small():

@@ -8,7 +8,15 @@ import tiny
 from small import changed
 
 from mer_jax.methods import METHODS
-from mer_jax.run.config_rules import AT_LEAST, CHOICES, check_config, check_tensor, flat
+from mer_jax.models.attention import PLATFORMS
+from mer_jax.run.config_rules import (
+    AT_LEAST,
+    CHOICES,
+    check_config,
+    check_platform,
+    check_tensor,
+    flat,
+)
 from mer_jax.run.defaults import FAMILIES, grpo_f1, mer_r1, sft
 from mer_jax.run.emo_r3_defaults import emo_r3, grpo_accuracy
 from mer_jax.sharding import make_mesh
@@ -153,6 +161,15 @@ def test_heads_key_heads_and_vocabulary_divide_over_tensor(sizes, fits, refused)
         message = str(raised.value)
         told = f'mesh.tensor={tensor}', f'{key_heads} key heads', ', '.join(map(str, fits))
         assert [part for part in (*told, f'{rows} vocabulary rows') if part not in message] == []
+
+
+@pytest.mark.parametrize(('kind', 'needed'), list(PLATFORMS.items()))
+def test_a_kernel_is_refused_on_a_platform_that_lacks_it(kind, needed):
+    mesh = make_mesh(1, -1, 1)
+    for able in ('auto', 'plain', 'blocks'):
+        check_platform(mesh, able)
+    with pytest.raises(ValueError, match=f'model.attention={kind}: .* {needed}.* cpu; .*=auto'):
+        check_platform(mesh, kind)
 
 
 def test_minibatches_and_microbatches_divide_over_data_and_fsdp_but_not_over_tensor(config):
