@@ -1,9 +1,10 @@
 """The door to attention: each call takes the kind that `model.attention` names.
 
 `plain` holds all scores of a layer. `blocks` holds those of a pair of blocks, in plain XLA.
-`splash` is a kernel for TPUs. `auto` takes `plain` while the scores are small, and otherwise
-`splash` on TPUs and `blocks` elsewhere. All kinds give the same values and gradients. Decoding has
-one query a branch, so its scores are small and it is always plain.
+`splash` is a kernel for TPUs, `fused` one for GPUs. `auto` takes `plain` while the scores are
+small, and otherwise `splash` on TPUs and `blocks` elsewhere: on GPUs too, as long as `fused` has
+not run on one. All kinds give the same values and gradients. Decoding has one query a branch, so
+its scores are small and it is always plain.
 """
 
 import math
@@ -12,12 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.group import Keys
-from mer_jax.models import attention_blocks, attention_plain, attention_splash
+from mer_jax.models import (
+    attention_blocks,
+    attention_fused,
+    attention_plain,
+    attention_splash,
+)
 from mer_jax.models.attention_plain import by_head, by_head_of_branches
 from mer_jax.sharding import platform_in_use, share_of_batch, share_of_heads
 
-LINEAR = {'blocks': attention_blocks, 'splash': attention_splash}  # in memory, by tokens
-PLATFORMS = {'splash': 'tpu'}  # that a kind needs
+LINEAR = {  # in memory, by tokens
+    'blocks': attention_blocks,
+    'splash': attention_splash,
+    'fused': attention_fused,
+}
+PLATFORMS = {'splash': 'tpu', 'fused': 'gpu'}  # that a kind needs
 KINDS = ('auto', 'plain', *LINEAR)
 LARGEST_SCORES = 256 * 2**20  # bytes of a layer's float32 scores on a device, under `auto`
 

@@ -274,8 +274,8 @@ def check_tensor(mesh, text: TextSpec) -> None:
         )
 
 
-def check_platform(mesh, attention: str) -> None:
-    """Checks that the devices of the mesh have the kernel of model.attention."""
+def check_platform(mesh, attention: str, dtype: str) -> None:
+    """Checks that the devices of the mesh have the kernel of model.attention, for model.dtype."""
     platform = mesh.devices.flat[0].platform
     needed = PLATFORMS.get(attention, platform)
     if platform != needed:
@@ -283,6 +283,11 @@ def check_platform(mesh, attention: str) -> None:
             f'model.attention={attention}: is a kernel for platform {needed}, and these devices '
             f'are of platform {platform}; take model.attention=auto, which chooses by platform and '
             'size, or blocks, which runs everywhere'
+        )
+    if attention == 'fused' and dtype != 'bfloat16':
+        raise ValueError(
+            f'model.attention=fused: takes bfloat16 alone, and model.dtype={dtype}; set one of '
+            'them, e.g. model.attention=blocks'
         )
 
 

@@ -66,7 +66,7 @@ def planned_setting(c, variant: str, devices) -> Setting:
         origin = Origin(None, spec, ids, make_layout(spec, ids))
     setting = Setting(c, origin=origin, devices=devices)
     check_tensor(setting.mesh, setting.spec.text)
-    check_platform(setting.mesh, c.model.attention)
+    check_platform(setting.mesh, c.model.attention, c.model.dtype)
     return setting
 
 

@@ -40,7 +40,7 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
     check_tensor(setting.mesh, setting.spec.text)
-    check_platform(setting.mesh, c.model.attention)
+    check_platform(setting.mesh, c.model.attention, c.model.dtype)
     check_rewards(setting)
     leading_score(setting)
     other = pathlib.Path(c.model.checkpoint)

@@ -13,7 +13,7 @@ from mer_jax.models.attention import attend_branches, attend_prompts, attend_wit
 from mer_jax.sharding import make_mesh, to_devices
 
 SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}
-KINDS = ['blocks', 'splash']
+KINDS = ['blocks', 'splash', 'fused']
 B, N, K, H = 2, 6, 2, 8
 
 

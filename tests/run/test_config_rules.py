@@ -2,7 +2,9 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny
 from small import changed
@@ -167,9 +169,17 @@ def test_heads_key_heads_and_vocabulary_divide_over_tensor(sizes, fits, refused)
 def test_a_kernel_is_refused_on_a_platform_that_lacks_it(kind, needed):
     mesh = make_mesh(1, -1, 1)
     for able in ('auto', 'plain', 'blocks'):
-        check_platform(mesh, able)
+        check_platform(mesh, able, 'float32')
     with pytest.raises(ValueError, match=f'model.attention={kind}: .* {needed}.* cpu; .*=auto'):
-        check_platform(mesh, kind)
+        check_platform(mesh, kind, 'bfloat16')
+
+
+def test_the_fused_kernel_takes_bfloat16_alone():
+    devices = np.full((1, 1, 1), SimpleNamespace(platform='gpu'))
+    mesh = SimpleNamespace(devices=devices)
+    check_platform(mesh, 'fused', 'bfloat16')
+    with pytest.raises(ValueError, match='model.attention=fused: .* model.dtype=float32; .*blocks'):
+        check_platform(mesh, 'fused', 'float32')
 
 
 def test_minibatches_and_microbatches_divide_over_data_and_fsdp_but_not_over_tensor(config):
