@@ -7,6 +7,7 @@ platforms the kernel is interpreted, which is slow and meant for tests.
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from mer_jax.models.attention_blocks import best_block
 from mer_jax.sharding import RULES, platform_in_use, share_of_batch, share_of_heads
 
 BLOCKS = 512, 256, 128  # tokens
+PAIRS = 'pairs_computed_'  # of slots by a kernel, as its name says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,14 @@ class TreeMask(splash.Mask):
     @property
     def shape(self) -> tuple[int, int]:
         return self.slots - self.first, self.slots
+
+    def pairs(self, rows: int, columns: int) -> int:
+        """The pairs of slots in all blocks of rows · columns that hold a pair which is seen."""
+        cuts = (
+            [slice(i, i + size) for i in range(0, n, size)]
+            for n, size in zip(self.shape, (rows, columns), strict=True)
+        )
+        return rows * columns * sum(self[cut].any() for cut in itertools.product(*cuts))
 
     def __getitem__(self, index) -> np.ndarray:
         rows, columns = (np.arange(n)[cut] for n, cut in zip(self.shape, index, strict=True))
@@ -113,4 +123,5 @@ def _run_kernel(tree: TreeMask, query_bnqh, key_bkuh, value_bkuh, segment_bq, se
         interpret=platform_in_use() != 'tpu',
     )
     segments = splash.SegmentIds(q=segment_bq, kv=segment_bu)
-    return jax.vmap(kernel)(query_bnqh, key_bkuh, value_bkuh, segments)
+    with jax.named_scope(f'{PAIRS}{tree.pairs(q, u)}'):  # in the compiled program, for its FLOPs
+        return jax.vmap(kernel)(query_bnqh, key_bkuh, value_bkuh, segments)

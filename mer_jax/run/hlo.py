@@ -13,6 +13,7 @@ HEAD = re.compile(r'(ENTRY )?%?([\w.\-]+) \(.*\{$')
 LINE = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = (.*)')
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}|(?:true|false)_computation=(%[\w.\-]+)')
+BROKEN = re.compile(r'\n(".*")\n(?=\}\})')  # lines inside the attributes of a kernel
 TABLES = ('FileNames', 'FunctionNames', 'FileLocations', 'StackFrames')
 ROW = re.compile(r'(\d+) (.*)')
 CALLED = re.compile(r'(?:calls|to_apply)=%?([\w.\-]+)')
@@ -156,7 +157,7 @@ def read_module(text: str) -> Module:
     """The program that a text of HLO describes."""
     computations, current, entry = {}, None, None
     tables, table = {}, {}
-    for line in text.splitlines():
+    for line in BROKEN.sub(r'\1', text).splitlines():
         if line in TABLES:
             table = tables.setdefault(line, {})
         elif current is None and (row := ROW.match(line)):

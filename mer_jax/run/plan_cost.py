@@ -11,6 +11,7 @@ import numpy as np
 
 from mer_jax.run.hlo import Instruction, Module, Run, Shape
 from mer_jax.run.plan_collectives import Collective, collectives_of
+from mer_jax.run.plan_kernels import kernel_flops
 from mer_jax.run.topology import Chip
 
 FREE = {  # instructions that move nothing, or whose parts are counted by themselves
@@ -49,8 +50,10 @@ def cost_of(module: Module, runs: list[Run], chips: int) -> Cost:
 
 
 def flops_of(module: Module, run: Run) -> int:
-    """The FLOPs of a matrix product or convolution, 0 for any other instruction."""
+    """The FLOPs of a matrix product, convolution or known kernel, 0 for any other instruction."""
     instruction = run.instruction
+    if instruction.kind == 'custom-call':
+        return kernel_flops(instruction, module.operands(run))
     if instruction.kind not in ('dot', 'convolution'):
         return 0
     left, right = (operand.shapes[0] for operand in module.operands(run)[:2])

@@ -10,6 +10,7 @@ import pytest
 from mer_jax.group import Keys
 from mer_jax.models import attention, attention_blocks
 from mer_jax.models.attention import attend_branches, attend_prompts, attend_within, chosen_kind
+from mer_jax.models.attention_splash import PAIRS, TreeMask
 from mer_jax.sharding import make_mesh, to_devices
 
 SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}
@@ -136,6 +137,17 @@ def test_blocks_that_causality_removes_are_not_computed():
     text = str(jax.make_jaxpr(attend)(*arguments))
     # 8 blocks of 6 queries, 6 of 8 keys: pairs up to the diagonal of 48.
     assert 'length=30' in text and 'length=48' not in text
+
+
+def test_the_program_of_the_kernel_says_how_many_pairs_it_computes():
+    whole = TreeMask(t=512, s=256, first=0, slots=1024)
+    branches = TreeMask(t=512, s=256, first=512, slots=1024)
+    # Of the prompt 4 blocks by 4, 10 below the diagonal; a branch has 8 with it and 3 of its own.
+    assert whole.pairs(128, 128) == (10 + 2 * (8 + 3)) * 128**2
+    assert branches.pairs(128, 128) == 2 * (8 + 3) * 128**2
+    assert branches.pairs(256, 512) == (2 + 2) * 256 * 512
+    attend, arguments, _ = over_branches('splash', 8, 2, 16)
+    assert f'{PAIRS}{128 * 256}' in jax.jit(attend).lower(*arguments).as_text(debug_info=True)
 
 
 def test_small_scores_are_whole_and_large_ones_are_not():
