@@ -10,6 +10,7 @@ KINDS = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective
 KINDS += ('ragged-all-to-all', 'collective-broadcast')
 MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\](?: ?\{([^}]*)\})?')
 LISTED = re.compile(r'replica_groups=\{\{([\d,]*)\}')
+CHAIN = re.compile(r'chain_id="(\d+)"')
 COUNTED = re.compile(r'replica_groups=\[(\d+),(\d+)\]')
 
 
@@ -40,9 +41,13 @@ class Collective:
 
 
 def collectives_of(module: Module, runs: list[Run], chips: int) -> list[Collective]:
-    """The collectives of a program that runs on so many chips, the largest first."""
+    """The collectives of a program that runs on so many chips, the largest first.
+
+    A TPU spreads a collective over several fusions, a chain, so that it travels while they compute.
+    It counts once, also where some of them are in an inner loop.
+    """
     found = []
-    for run in runs:
+    for run in first_of_chains(runs):
         kind = run.instruction.kind.removesuffix('-start')
         if kind not in KINDS or run.instruction.kind.endswith('-done'):
             continue
@@ -65,6 +70,18 @@ def collectives_of(module: Module, runs: list[Run], chips: int) -> list[Collecti
             )
         )
     return sorted(found, key=lambda one: -one.all_bytes)
+
+
+def first_of_chains(runs: list[Run]) -> list[Run]:
+    """The runs, with that part of each chain of collectives alone that runs least often."""
+    kept, chains = [], {}
+    for run in runs:
+        chain = CHAIN.search(run.instruction.text)
+        if not chain:
+            kept.append(run)
+        elif chain[1] not in chains or run.times < chains[chain[1]].times:
+            chains[chain[1]] = run
+    return [*kept, *chains.values()]
 
 
 def group_size(text: str, chips: int) -> int:

@@ -83,3 +83,53 @@ def test_a_collective_in_two_halves_counts_once_and_a_scattered_sum_by_its_name(
     module = read_module(STARTED)
     found = collectives_of(module, module.runs(most=1), chips=8)
     assert bytes_by_kind(found) == {'reduce-scatter': 256, 'all-gather': 128}
+
+
+CHAINED = """\
+%begin.1 (p: bf16[8]) -> bf16[64] {
+  %p = bf16[8] parameter(0)
+  ROOT %part = bf16[64] all-gather(%p), replica_groups=[1,8]<=[8], attributes={chain_id="3"}
+}
+
+%end.1 (q: bf16[8]) -> bf16[64] {
+  %q = bf16[8] parameter(0)
+  ROOT %rest = bf16[64] all-gather(%q), replica_groups=[1,8]<=[8], attributes={chain_id="3"}
+}
+
+%other.1 (r: bf16[8]) -> bf16[64] {
+  %r = bf16[8] parameter(0)
+  ROOT %more = bf16[64] all-gather(%r), replica_groups=[1,8]<=[8], attributes={chain_id="4"}
+}
+
+%body (s: (s32[], bf16[8])) -> (s32[], bf16[8]) {
+  %s = (s32[], bf16[8]) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %x = bf16[8] get-tuple-element(%s), index=1
+  %one = s32[] constant(1)
+  %next = s32[] add(%i, %one)
+  %last = bf16[64] fusion(%x), kind=kCustom, calls=%end.1
+  ROOT %t = (s32[], bf16[8]) tuple(%next, %x)
+}
+
+%condition (u: (s32[], bf16[8])) -> pred[] {
+  %u = (s32[], bf16[8]) parameter(0)
+  %j = s32[] get-tuple-element(%u), index=0
+  %bound = s32[] constant(5)
+  ROOT %lt = pred[] compare(%j, %bound), direction=LT
+}
+
+ENTRY %main (x: bf16[8], start: (s32[], bf16[8])) -> bf16[64] {
+  %x = bf16[8] parameter(0)
+  %start = (s32[], bf16[8]) parameter(1)
+  %first = bf16[64] fusion(%x), kind=kCustom, calls=%begin.1
+  %loop = (s32[], bf16[8]) while(%start), condition=%condition, body=%body
+  ROOT %second = bf16[64] fusion(%x), kind=kCustom, calls=%other.1
+}
+"""
+
+
+def test_a_collective_that_is_spread_over_fusions_counts_once_also_if_a_loop_holds_one_of_them():
+    module = read_module(CHAINED)
+    found = collectives_of(module, module.runs(most=1), chips=8)
+    assert [(one.kind, one.times) for one in found] == [('all-gather', 1), ('all-gather', 1)]
+    assert bytes_by_kind(found) == {'all-gather': 2 * 128}
