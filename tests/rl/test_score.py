@@ -1,5 +1,6 @@
 """Scores of given branches: over a shared prompt they are those of copies, in value and slope."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,17 +12,21 @@ from tiny_rl import (
     BANNED,
     PROMPTS,
     SAMPLING,
+    SEEING,
     B,
     G,
     S,
     pulled_back,
     random_branches,
     scored,
+    seen_prompts,
 )
 
+from mer_jax.models import attention
 from mer_jax.models import decoder as model
 from mer_jax.models.omni import read_prompts
 from mer_jax.rl.score import branch_hidden, distribution, distribution_before, score
+from mer_jax.rl.step import branch_logp
 
 TOKEN = random_branches()
 WEIGHT = np.random.default_rng(0).normal(size=(B, G, S)).astype(np.float32)
@@ -58,6 +63,25 @@ def test_the_shared_prompt_gives_the_log_probabilities_of_g_copies(shared, copie
 def test_the_shared_prompt_gives_the_gradients_of_g_copies(shared, copied):
     for a, b in zip(jax.tree.leaves(shared[1]), jax.tree.leaves(copied[1]), strict=True):
         assert np.abs(a - b).max() <= 1e-5 * max(1, np.abs(b).max())
+
+
+def test_towers_prompts_and_branches_have_the_attention_of_the_spec(monkeypatch):
+    asked, chosen = [], attention.chosen_kind
+
+    def watched(kind, *sizes):
+        asked.append((kind, sizes[-1]))  # the pairs say whose attention it is
+        return chosen(kind, *sizes)
+
+    monkeypatch.setattr(attention, 'chosen_kind', watched)
+    spec = dataclasses.replace(SEEING, remat=True, attention='blocks')
+    policy, prompts = tiny.policy(spec=spec), seen_prompts()
+    logp = jax.jit(lambda policy: branch_logp(policy, prompts, None, TOKEN, SAMPLING, 5))(policy)
+    t = prompts.token.shape[1]
+    assert set(asked) >= {('blocks', t * t), ('blocks', G * S * (t + S)), ('blocks', 16 * 16)}
+    assert {kind for kind, _ in asked} == {'blocks'}
+    plain = policy.replace(spec=dataclasses.replace(spec, attention='plain'))
+    again = jax.jit(lambda policy: branch_logp(policy, prompts, None, TOKEN, SAMPLING, 5))(plain)
+    np.testing.assert_allclose(logp, again, atol=1e-5)
 
 
 def test_the_distribution_is_that_of_the_temperature_without_banned_tokens(policy):

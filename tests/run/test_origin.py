@@ -37,6 +37,12 @@ def test_the_vocabulary_has_rows_that_shard(config):
     assert rows == [64, 64, 128, 704, 768]
 
 
+def test_the_kind_of_attention_is_that_of_the_config(config, published):
+    for c in (config, published):
+        c.model.attention = 'blocks'
+        assert open_origin(c.model).spec.attention == 'blocks'
+
+
 def test_a_chain_without_an_end_is_refused(tmp_path):
     name = run_folder(tmp_path / 'run', tmp_path / 'run')
     with pytest.raises(ValueError, match='descends from itself'):

@@ -37,10 +37,12 @@ def test_published_sizes_have_the_published_number_of_weights(variant, variant_c
     assert round(size / 1e9, 3) == WEIGHTS[variant]
 
 
-def test_a_published_config_has_the_dtype_and_the_remat_of_its_model(variant_config):
-    c = small.changed(variant_config('qwen2_5_vl_3b'), model__remat=False)
+def test_a_published_config_has_the_dtype_remat_and_attention_of_its_model(variant_config):
+    c = variant_config('qwen2_5_vl_3b')
+    c = small.changed(c, model__remat=False, model__attention='blocks')
     spec = planned_setting(c, 'qwen2_5_vl_3b', jax.devices()).spec
-    assert (spec.dtype, spec.remat, spec.family) == ('bfloat16', False, 'vl')
+    found = spec.dtype, spec.remat, spec.attention, spec.family
+    assert found == ('bfloat16', False, 'blocks', 'vl')
 
 
 def test_a_config_without_sizes_names_the_variants(variant_config):

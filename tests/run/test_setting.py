@@ -32,12 +32,16 @@ def test_no_row_without_a_token_can_be_sampled(config):
     assert not set(range(600, 700)) & set(setting.sampling(1, 1).banned)
 
 
-def test_a_checkpoint_answers_with_weights_in_the_dtype_of_activations(omni_folder, tmp_path):
+def test_a_checkpoint_answers_in_its_dtype_with_the_attention_of_this_machine(
+    omni_folder, tmp_path
+):
     folder = shutil.copytree(omni_folder, tmp_path / 'half')
     kept = json.loads((folder / 'mer_jax.json').read_text())
     assert kept['model.weights'] == 'float32'
-    (folder / 'mer_jax.json').write_text(json.dumps(kept | {'model.dtype': 'bfloat16'}))
+    half = {'model.dtype': 'bfloat16', 'model.attention': 'splash'}
+    (folder / 'mer_jax.json').write_text(json.dumps(kept | half))
     _, policy = open_checkpoint(str(folder))
+    assert policy.spec.attention == 'auto'
     assert {leaf.dtype.name for leaf in jax.tree.leaves(policy)} == {'bfloat16'}
 
 
