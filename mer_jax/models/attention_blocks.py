@@ -80,10 +80,8 @@ def _attend(query_bkgsrh, parts, causal):
     """
     b, k, g, s, r, h = query_bkgsrh.shape
     sizes = tuple(best_block(mask.shape[1], KEY_BLOCKS) for _, _, mask in parts)
-    row = (
-        4 * share_of_batch(b) * share_of_heads(k) * g * r * max(sizes)
-    )  # bytes of a token's scores
-    fitting = [size for size in QUERY_BLOCKS if size * row <= LARGEST_BLOCK]
+    rows = share_of_batch(b) * share_of_heads(k) * g * r  # of a device, for each token
+    fitting = [n for n in QUERY_BLOCKS if 4 * n * rows * max(sizes) <= LARGEST_BLOCK]
     queries = best_block(s, tuple(fitting) or QUERY_BLOCKS[-1:])
     blocks = Blocks(r, queries, sizes, tuple(causal))
     query = _padded(query_bkgsrh, 3, queries).reshape(b, k, g, -1, h)
