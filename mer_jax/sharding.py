@@ -116,6 +116,42 @@ def pin(x):
     return jax.lax.with_sharding_constraint(x, PartitionSpec(RULES['batch'], *free))
 
 
+def pin_rows(x_brd):
+    """`pin` for activations between layers: their rows are split over the devices of `heads` too.
+
+    Where several devices share the heads of a prompt, each then keeps its share of what the
+    backward pass needs of a layer, not all of it. Rows that do not divide stay whole.
+    """
+    count = several_devices() and axis_size(jax.sharding.get_abstract_mesh(), RULES['heads'])
+    if count < 2 or x_brd.shape[0] % batch_devices() or x_brd.shape[1] % count:
+        return pin(x_brd)
+    return jax.lax.with_sharding_constraint(x_brd, PartitionSpec(RULES['batch'], RULES['heads']))
+
+
+def pin_whole(x_brd):
+    """`pin` for what layers multiply by weights: all dimensions but prompts are whole."""
+    return _pin_as(x_brd, 'batch')
+
+
+def pin_heads(x_brnh):
+    """`pin` for queries, keys, values and mixed values, split by heads as their weights are."""
+    return _pin_as(x_brnh, 'batch', None, 'heads')
+
+
+def pin_columns(x_brm):
+    """`pin` for the columns inside an MLP, split as its weights are."""
+    return _pin_as(x_brm, 'batch', None, 'mlp')
+
+
+def _pin_as(x, *names: str | None):
+    """x laid out by the names of its dimensions; as it is where prompts do not divide."""
+    count = batch_devices()
+    if count == 1 or x.shape[0] % count:
+        return x
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, RULES))
+
+
 def pin_decoding(x, *names: str | None):
     """x laid out for decoding, its first dimensions by their names; one without a name is whole."""
     if not several_devices():

@@ -17,7 +17,16 @@ from mer_jax.models.attention import attend_branches, attend_prompts
 from mer_jax.models.attention_plain import KeysByHead, attend_shared, by_head_of_branches
 from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
 from mer_jax.models.spec import TextSpec
-from mer_jax.sharding import gathered, pin, pin_decoding, weight_devices
+from mer_jax.sharding import (
+    gathered,
+    pin,
+    pin_columns,
+    pin_decoding,
+    pin_heads,
+    pin_rows,
+    pin_whole,
+    weight_devices,
+)
 
 
 class Attention(nnx.Module):
@@ -41,8 +50,10 @@ class MLP(nnx.Module):
         self.up_proj = Projection(rngs, (d, f), 'embed mlp')
         self.down_proj = Projection(rngs, (f, d), 'mlp embed')
 
-    def __call__(self, x):
-        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+    def __call__(self, x, place):
+        """f[..., d] of x f[..., d]; `place` lays out the columns between the products."""
+        gate, up = place(self.gate_proj(x)), place(self.up_proj(x))
+        return self.down_proj(place(jax.nn.silu(gate) * up))
 
 
 class Layer(nnx.Module):
@@ -65,10 +76,11 @@ class Layer(nnx.Module):
         key = rotate(place_heads(self.self_attn.k_proj(y)), cos, sin)
         return query, key, place_heads(self.self_attn.v_proj(y))
 
-    def finish(self, x, mixed, place):
+    def finish(self, x, mixed, place, place_normed, place_columns=lambda columns: columns):
         """f[..., d]: x plus the outputs of attention (from mixed f[..., n, h]) and of the MLP."""
-        x = place(x + self.self_attn.o_proj(mixed))
-        return place(x + self.mlp(place(self.post_attention_layernorm(x))))
+        x = place(x + place(self.self_attn.o_proj(mixed)))
+        normed = place_normed(self.post_attention_layernorm(x))
+        return place(x + place(self.mlp(normed, place_columns)))
 
 
 class Embedding(nnx.Module):
@@ -144,7 +156,7 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False, attenti
 
         def onward(x):
             mixed = pin(attend_prompts(attention, query, key, value, mask_bt))
-            return layer.finish(x, mixed, pin)
+            return layer.finish(x, mixed, pin, pin)
 
         after = onward(x) if whole else jax.lax.cond(last, lambda x: x, onward, x)
         return after, Keys(k=key, v=value)
@@ -168,7 +180,7 @@ def extend(
         layer, x = gathered(layer, x.dtype), pin(x)
         query, key, value = layer.project(x, angles, pin, pin)
         mixed = pin(attend_branches(attention, query, prompt, mask_bt, key, value))
-        return layer.finish(x, mixed, pin), None
+        return layer.finish(x, mixed, pin, pin), None
 
     body = jax.checkpoint(body) if remat else body
     x, _ = jax.lax.scan(body, x, (decoder.model.layers, keys))
@@ -200,18 +212,18 @@ def prefill_and_extend(
     ]
 
     def body(x, layer):
-        layer, x = gathered(layer, x.dtype), pin(x)
-        rows = layer.project(x, angles, pin, pin)
+        layer, x = gathered(layer, x.dtype), pin_rows(x)
+        rows = layer.project(x, angles, pin_whole, pin_heads)
         before = [row[:, :t] for row in rows]
         query, key, value = (row[:, t:].reshape(b, g, s, *row.shape[2:]) for row in rows)
         mixed = attend_prompts(attention, *before, mask_bt)
         prompt = Keys(k=before[1], v=before[2])
         own = attend_branches(attention, query, prompt, mask_bt, key, value)
-        mixed = pin(jnp.concatenate([mixed, own.reshape(b, g * s, *own.shape[3:])], 1))
-        return layer.finish(x, mixed, pin), None
+        mixed = pin_heads(jnp.concatenate([mixed, own.reshape(b, g * s, *own.shape[3:])], 1))
+        return layer.finish(x, mixed, pin_rows, pin_whole, pin_columns), None
 
     body = jax.checkpoint(body) if remat else body
-    x, _ = jax.lax.scan(body, pin(jnp.concatenate([x_btd, own], 1)), decoder.model.layers)
+    x, _ = jax.lax.scan(body, pin_rows(jnp.concatenate([x_btd, own], 1)), decoder.model.layers)
     return pin(decoder.model.norm(x[:, t:])).reshape(b, g, s, d)
 
 
@@ -241,7 +253,7 @@ def extend_one(
         )
         here = jax.tree.map(lambda all_lbkguh: all_lbkguh[depth], own)
         mixed = _by_weights(pin(attend_shared(query, prompt, mask_bt, here, mask_su)))
-        return (layer.finish(x, mixed, _beside_weights), own, depth + 1), None
+        return (layer.finish(x, mixed, _beside_weights, _beside_weights), own, depth + 1), None
 
     (x, own, _), _ = jax.lax.scan(body, (x, own, 0), (decoder.model.layers, keys))
     return _beside_weights(decoder.model.norm(x[:, :, 0])), own
