@@ -8,7 +8,7 @@ import numpy as np
 
 BITS = {'pred': 8, 's4': 4, 'u4': 4, 's2': 2, 'u2': 2, 'c64': 64, 'c128': 128, 'bf16': 16}
 ARRAY = re.compile(r'\b([a-z]\w*)\[([\d,<=]*)\]')
-NAME = re.compile(r'%([\w.\-]+)')
+NAME = re.compile(r'%([\w.\-/]+)')
 HEAD = re.compile(r'(ENTRY )?%?([\w.\-]+) \(.*\{$')
 LINE = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = (.*)')
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')

@@ -112,9 +112,31 @@ def traffic_of(module: Module, run: Run) -> int:
     if instruction.kind == 'dynamic-update-slice':
         return 2 * operands[1].bytes
     if instruction.kind == 'fusion':
-        inside = module.computations[module.called(instruction)]
-        return fusion_traffic(inside, instruction, operands)
+        return fusion_traffic(inlined(module, module.called(instruction)), instruction, operands)
     return instruction.bytes + sum(operand.bytes for operand in operands)
+
+
+def inlined(module: Module, computation: str) -> dict[str, Instruction]:
+    """The instructions of a computation by name, those of fusions inside it in their place."""
+    found = {}
+    for instruction in module.computations[computation].values():
+        if instruction.kind != 'fusion':
+            found[instruction.name] = instruction
+            continue
+        inside = inlined(module, module.called(instruction))
+        given = instruction.operands
+        names = {name: f'{instruction.name}/{name}' for name in inside}
+        names |= {
+            name: given[int(one.between)] for name, one in inside.items() if one.kind == 'parameter'
+        }
+        names[next(reversed(inside))] = instruction.name  # the last one gives the fusion's result
+        for name, one in inside.items():
+            if one.kind != 'parameter':
+                between = one.between
+                if one.operands:
+                    between = ', '.join(f'%{names[operand]}' for operand in one.operands)
+                found[names[name]] = dataclasses.replace(one, name=names[name], between=between)
+    return found
 
 
 def fusion_traffic(inside, fusion: Instruction, operands: list[Instruction]) -> int:

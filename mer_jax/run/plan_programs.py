@@ -23,6 +23,7 @@ from mer_jax.run.origin import (
     tokenizer_of_stage,
 )
 from mer_jax.run.plan_batches import abstract_prompts, largest_reading, like_batch, on_mesh
+from mer_jax.run.plan_decoding import token_bytes
 from mer_jax.run.plan_memory import bytes_of
 from mer_jax.run.published_sizes import SPECS
 from mer_jax.run.second_look import compiled_look
@@ -40,6 +41,7 @@ class Program:
     arguments: tuple
     most: int  # trips of a loop that ends by its data: the tokens of a branch
     beside: int  # bytes a chip of the run's other arrays that are alive meanwhile
+    token_bytes: float = 0.0  # that decoding a token reads at least on a chip; 0: nothing decodes
 
 
 Compile = Callable[[Program], Any]  # → the shardings of the results, or None if it is refused
@@ -86,7 +88,8 @@ def plan_run(setting: Setting, media: str, compile_: Compile) -> None:
     sampling = setting.sampling(c.evaluate.temperature, c.evaluate.top_p)
     roll_out = rl.compiled_roll_out(sampling, setting.method.watch)
     arguments = rollout_arguments(setting, policy, c.evaluate.batch, MODES, media)
-    compile_(Program('evaluate', roll_out, arguments, sampling.tokens - 1, beside))
+    read = bytes_of_token(setting, policy, c.evaluate.batch, len(MODES))
+    compile_(Program('evaluate', roll_out, arguments, sampling.tokens - 1, beside, read))
 
 
 def plan_cold_start(setting: Setting, policy, media: str, compile_: Compile) -> None:
@@ -118,13 +121,14 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     b, most = c.prompts_per_step, c.rollout.slow_tokens - 1
     moments, frozen = bytes_of(state.moments), bytes_of(reference)
 
-    def planned(name, jitted, arguments, beside):
-        return compile_(Program(name, jitted, arguments, most, beside))
+    def planned(name, jitted, arguments, beside, token_bytes=0.0):
+        return compile_(Program(name, jitted, arguments, most, beside, token_bytes))
 
     modes = ['slow'] * c.rollout.group
     arguments = rollout_arguments(setting, policy, b, modes, media)
     prompts, number_b, seed, step = arguments[1:5]
-    placed = planned('roll_out', programs.roll_out, arguments, moments + frozen)
+    read = bytes_of_token(setting, policy, b, c.rollout.group)
+    placed = planned('roll_out', programs.roll_out, arguments, moments + frozen, read)
     rollout = abstract_rollout(setting, programs.roll_out, arguments, placed)
     reading = largest_reading(setting, b)
     if method.look:
@@ -148,6 +152,13 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     experience = rl.gather_experience(prompts, rollout, *judged, logp, learn)
     planned('update', programs.update, (state, experience, np.int32(0)), frozen)
     return moments + frozen
+
+
+def bytes_of_token(setting: Setting, policy, b: int, g: int) -> float:
+    """`token_bytes` of the largest rollout of a config."""
+    c = setting.config
+    t, s = max(c.data.prompt_tokens), c.rollout.slow_tokens
+    return token_bytes(policy.decoder, b, g, t, s, setting.mesh.size, setting.spec.dtype)
 
 
 def abstract_state(setting: Setting, policy, part: str, optimizer) -> tuple[TrainState, TrainState]:

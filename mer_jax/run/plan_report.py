@@ -10,6 +10,7 @@ from mer_jax.run.hlo import read_module
 from mer_jax.run.plan_buffers import Buffer, largest_buffers
 from mer_jax.run.plan_collectives import bytes_by_kind
 from mer_jax.run.plan_cost import Cost, cost_of
+from mer_jax.run.plan_decoding import Decoding, decoding_of
 from mer_jax.run.plan_memory import Memory, memory_of, memory_of_refused
 from mer_jax.run.plan_programs import Program, plan_run
 from mer_jax.run.setting import Setting
@@ -24,6 +25,7 @@ class Planned:
     cost: Cost | None  # None: refused
     compile_seconds: float
     buffers: tuple[Buffer, ...] = ()  # the largest
+    decoding: Decoding | None = None  # of a rollout
 
     def fits(self, chip: Chip) -> bool:
         """Whether a chip holds it, and the run's other arrays beside it."""
@@ -50,12 +52,16 @@ def make_plan(
             return None
         seconds = time.perf_counter() - started
         module = read_module(compiled.as_text())
-        runs = module.runs(program.most)
+        runs, chips = module.runs(program.most), len(topology.devices)
+        decoding = None
+        if program.token_bytes:
+            decoding = decoding_of(module, runs, program.most, program.token_bytes, chips)
         plan[program.name] = Planned(
             memory=memory_of(compiled, program.beside),
-            cost=cost_of(module, runs, len(topology.devices)),
+            cost=cost_of(module, runs, chips),
             compile_seconds=seconds,
             buffers=largest_buffers(module, runs),
+            decoding=decoding,
         )
         return compiled.output_shardings
 
@@ -75,21 +81,25 @@ def as_json(plan: dict[str, Planned], topology: Topology) -> dict:
         'topology': topology.name,
         'chips': len(topology.devices),
         'hbm_bytes': topology.chip.hbm,
-        'programs': {
-            name: {
-                'fits': one.fits(topology.chip),
-                'argument_bytes': one.memory.arguments,
-                'temporary_bytes': one.memory.temporaries,
-                'peak_bytes': one.memory.peak,
-                'flops': one.cost and one.cost.flops,
-                'collectives': one.cost and bytes_by_kind(one.cost.collectives),
-                'seconds': one.cost and one.cost.seconds(topology.chip),
-                'compile_seconds': one.compile_seconds,
-            }
-            for name, one in plan.items()
-        },
+        'programs': {name: program_as_json(one, topology.chip) for name, one in plan.items()},
         'fits': all(one.fits(topology.chip) for one in plan.values()),
     }
+
+
+def program_as_json(one: Planned, chip: Chip) -> dict:
+    """The figures of a program as JSON values; a rollout has those of its token loop too."""
+    decoding = one.decoding
+    loop = decoding and {'seconds': decoding.seconds(chip), 'limit': decoding.limit(chip)}
+    return {
+        'fits': one.fits(chip),
+        'argument_bytes': one.memory.arguments,
+        'temporary_bytes': one.memory.temporaries,
+        'peak_bytes': one.memory.peak,
+        'flops': one.cost and one.cost.flops,
+        'collectives': one.cost and bytes_by_kind(one.cost.collectives),
+        'seconds': one.cost and one.cost.seconds(chip),
+        'compile_seconds': one.compile_seconds,
+    } | ({'decoding': loop} if loop else {})
 
 
 COLUMNS = (
@@ -113,7 +123,7 @@ def as_text(plan: dict[str, Planned], setting: Setting, topology: Topology, medi
         media={'largest': 'the largest that fit', 'features': 'features of the towers'}[media],
     )
     rows = [COLUMNS, *(row_of(name, one, chip) for name, one in plan.items())]
-    details = [line for name, one in plan.items() for line in detail_lines(name, one)]
+    details = [line for name, one in plan.items() for line in detail_lines(name, one, chip)]
     return '\n\n'.join([title, table(rows), '\n'.join(details), verdict(plan, setting, chip)])
 
 
@@ -148,7 +158,7 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return '\n'.join(lines)
 
 
-def detail_lines(name: str, one: Planned, most: int = 4) -> list[str]:
+def detail_lines(name: str, one: Planned, chip: Chip, most: int = 4) -> list[str]:
     """The bytes of a program's collectives, its largest ones with their loops, and arrays."""
     if not one.cost:
         return []
@@ -165,6 +175,12 @@ def detail_lines(name: str, one: Planned, most: int = 4) -> list[str]:
         f'    {gib(buffer.bytes):>8} GiB array {buffer.shape} of {shortened(buffer.line)}'
         for buffer in one.buffers
     ]
+    if decoding := one.decoding:
+        seconds, limit = decoding.seconds(chip), decoding.limit(chip)
+        lines.append(
+            f'    decoding {decoding.tokens} tokens: {seconds:.2g} s, {seconds / limit:.2g} times '
+            f'the {limit:.2g} s in which a chip reads its share of weights and keys once a token'
+        )
     return lines
 
 

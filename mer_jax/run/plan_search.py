@@ -1,4 +1,4 @@
-"""The search for keys with which a run fits: microbatches of one prompt, and tensor parallelism."""
+"""The search for keys with which a run fits."""
 
 import sys
 
@@ -36,17 +36,28 @@ def search(
     return setting, plan
 
 
-def changes(setting: Setting) -> list[dict[str, int]]:
-    """Changes of a config by dotted keys, those that slow a run least first."""
-    microbatch = {} if setting.config.learn.microbatch == 1 else {'learn.microbatch': 1}
-    heads, tensor = setting.spec.text.num_key_value_heads, setting.mesh.shape['tensor']
-    wider = [tensor * times for times in (2, 4, 8)]
-    wider = [size for size in wider if heads % size == 0 and setting.mesh.size % size == 0]
-    found = [microbatch] if microbatch else []
-    for size in wider:
-        found += [{'mesh.tensor': size}]
-        found += [{'mesh.tensor': size} | microbatch] if microbatch else []
-    return found
+def changes(setting: Setting) -> list[dict[str, int | str]]:
+    """Changes of a config by dotted keys, those that slow a run or change it least first.
+
+    Microbatches of one prompt and fewer logits at a time change nothing but speed, and are part of
+    all that follows: devices that share heads, then moments in bfloat16, then both.
+    """
+    c, text, mesh = setting.config, setting.spec.text, setting.mesh
+    harmless = [('learn.microbatch', c.learn.microbatch, 1), ('learn.chunk', c.learn.chunk, 32)]
+    small, found = {}, []
+    for key, given, wanted in harmless:
+        if given == 0 or given > wanted:
+            small = small | {key: wanted}
+            found.append(small)
+    tensors = [mesh.shape['tensor'] * times for times in (2, 4, 8)]
+    wider = [
+        {'mesh.tensor': size}
+        for size in tensors
+        if text.num_key_value_heads % size == 0 and mesh.size % size == 0
+    ]
+    halved = [{'optim.moments': 'bfloat16'}] if c.optim.moments == 'float32' else []
+    both = [one | other for one in wider for other in halved]
+    return found + [small | change for change in (*wider, *halved, *both)]
 
 
 def changed(setting: Setting, variant: str, topology: Topology, change: dict[str, int]) -> Setting:

@@ -128,3 +128,31 @@ ENTRY %main (stack: f32[10,100], layer: f32[100], i: s32[]) -> f32[10,100] {
 def test_an_update_in_place_moves_the_new_slice_alone():
     read, written, index = 400, 400, 4
     assert cost(UPDATE).traffic == read + written + index
+
+
+SLICED = """\
+%take (q: f32[10,100], j: s32[]) -> f32[100] {
+  %q = f32[10,100] parameter(0)
+  %j = s32[] parameter(1)
+  %cut = f32[1,100] dynamic-slice(%q, %j, %j), dynamic_slice_sizes={1,100}
+  ROOT %row = f32[100] bitcast(%cut)
+}
+
+%fused (stack: f32[10,100], i: s32[]) -> f32[100] {
+  %stack = f32[10,100] parameter(0)
+  %i = s32[] parameter(1)
+  %layer = f32[100] fusion(%stack, %i), kind=kLoop, calls=%take
+  ROOT %twice = f32[100] add(%layer, %layer)
+}
+
+ENTRY %main (stack: f32[10,100], i: s32[]) -> f32[100] {
+  %stack = f32[10,100] parameter(0)
+  %i = s32[] parameter(1)
+  ROOT %y = f32[100] fusion(%stack, %i), kind=kLoop, calls=%fused
+}
+"""
+
+
+def test_a_slice_in_a_fusion_inside_a_fusion_reads_the_slice_alone():
+    read, written, index = 400, 400, 4
+    assert cost(SLICED).traffic == read + written + index

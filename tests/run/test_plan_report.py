@@ -101,6 +101,7 @@ def test_a_program_is_compiled_for_the_devices_and_does_not_fit_a_tiny_chip():
     told = as_json(plan, topology)
     assert told['chips'] == 8 and list(told['programs']) == ['evaluate'] and not told['fits']
     evaluate = told['programs']['evaluate']
-    assert evaluate.keys() == KEYS and evaluate['flops'] > 0
+    assert evaluate.keys() == KEYS | {'decoding'} and evaluate['flops'] > 0
+    assert evaluate['decoding']['seconds'] > evaluate['decoding']['limit'] > 0
     assert evaluate['peak_bytes'] >= evaluate['argument_bytes'] > 1000
     assert as_json(plan, dataclasses.replace(topology, chip=CHIP))['fits']

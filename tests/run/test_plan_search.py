@@ -57,7 +57,16 @@ def test_changes_are_tried_until_all_fits(setting, calls, capsys):
     assert calls == [('update',)] * 3 + [()]
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith('--config.learn.microbatch=1: too large: update')
-    assert told[-1] == '--config.mesh.tensor=2 --config.learn.microbatch=1: fits'
+    small = '--config.learn.microbatch=1 --config.learn.chunk=32'
+    assert told[1].startswith(f'{small}: too large: update')
+    assert told[-1] == f'{small} --config.mesh.tensor=2: fits'
+
+
+def test_changes_without_a_price_come_first_and_moments_last(setting):
+    small = {'learn.microbatch': 1, 'learn.chunk': 32}
+    tensor, moments = {'mesh.tensor': 2}, {'optim.moments': 'bfloat16'}
+    wanted = [{'learn.microbatch': 1}, small, small | tensor, small | moments]
+    assert plan_search.changes(setting) == [*wanted, small | tensor | moments]
 
 
 def test_where_nothing_fits_the_plan_stays(setting, calls):
