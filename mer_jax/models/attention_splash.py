@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 
 from mer_jax.group import Keys
 from mer_jax.models.attention_blocks import best_block
-from mer_jax.sharding import RULES, platform_in_use, share_of_batch, share_of_heads
+from mer_jax.sharding import RULES, platform_in_use, spec_by_name
 
 BLOCKS = 512, 256, 128  # tokens
 PAIRS = 'pairs_computed_'  # of slots by a kernel, as its name says
@@ -93,14 +93,13 @@ def _padded(x, axis: int = 1):
 
 def _attend(tree: TreeMask, query_bqnh, key_bukh, value_bukh, segment_bq, segment_bu):
     """Attention f[b, q, n, h] under a mask; each device computes its rows and heads."""
-    b, _, n, h = query_bqnh.shape
-    arrays = (query_bqnh * h**-0.5, key_bukh, value_bukh)
-    arrays = tuple(x.swapaxes(1, 2) for x in arrays)
+    query = query_bqnh * query_bqnh.shape[-1] ** -0.5
+    arrays = tuple(x.swapaxes(1, 2) for x in (query, key_bukh, value_bukh))
     run = functools.partial(_run_kernel, tree)
-    if not jax.sharding.get_abstract_mesh().empty:
-        rows = RULES['batch'] if share_of_batch(b) < b else None
-        heads = RULES['heads'] if share_of_heads(key_bukh.shape[2]) < key_bukh.shape[2] else None
-        by_head, by_row = PartitionSpec(rows, heads), PartitionSpec(rows)
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty:
+        by_head = spec_by_name(mesh, arrays[1].shape, ('batch', 'heads'), RULES)
+        by_row = PartitionSpec(by_head[0])
         specs = (by_head, by_head, by_head, by_row, by_row)
         run = jax.shard_map(run, in_specs=specs, out_specs=by_head, check_vma=False)
     return run(*arrays, segment_bq, segment_bu).swapaxes(1, 2)

@@ -11,7 +11,8 @@ from mer_jax.group import Keys
 from mer_jax.models import attention, attention_blocks
 from mer_jax.models.attention import attend_branches, attend_prompts, attend_within, chosen_kind
 from mer_jax.models.attention_splash import PAIRS, TreeMask
-from mer_jax.sharding import make_mesh, to_devices
+from mer_jax.run.collectives import collectives
+from mer_jax.sharding import make_mesh, named, to_devices
 
 SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}
 KINDS = ['blocks', 'splash', 'fused']
@@ -129,6 +130,35 @@ def test_attention_on_a_mesh_and_recomputed_equals_that_on_one_device(kind, of):
         found, _ = value_and_gradients(jax.checkpoint(attend), to_devices(mesh, arguments), counts)
     for one, other in zip(found, alone, strict=True):
         np.testing.assert_allclose(jax.device_get(one), other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures('small_blocks')
+@pytest.mark.parametrize('kind', KINDS)
+def test_prompts_that_do_not_divide_over_devices_are_computed_by_all(kind):
+    attend, arguments, counts = over_branches(kind, 5, 1, 6, b=3)
+    alone, _ = value_and_gradients(attend, arguments, counts)
+    with jax.set_mesh(make_mesh(2, 1, 4)):  # nor do the two key heads
+        found, _ = value_and_gradients(attend, arguments, counts)
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_allclose(jax.device_get(one), other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures('small_blocks')
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('of', [over_prompts, functools.partial(over_branches, g=2, s=9)])
+def test_nothing_travels_between_devices_that_have_prompts_of_their_own(kind, of):
+    mesh = make_mesh(1, 8, 1)
+    attend, arguments, _ = of(kind, t=10, b=8)
+
+    def both(slope, *arguments):
+        mixed, back = jax.vjp(attend, *arguments)
+        return mixed, back(slope)
+
+    given = [arguments[0], *arguments]  # the slope has the shape of the queries
+    given = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=named(mesh, 'batch')) for x in given]
+    with jax.set_mesh(mesh):
+        text = jax.jit(both).lower(*given).compile().as_text()
+    assert not collectives(text)
 
 
 @pytest.mark.usefixtures('small_blocks')
