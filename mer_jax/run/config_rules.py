@@ -20,6 +20,7 @@ from mer_jax.rl.optimizer import PARTS
 from mer_jax.run.all_defaults import DEFAULTS
 from mer_jax.sharding import mesh_shape
 
+MEMORY_CHECKS = ('auto', 'arrays', 'programs', 'off')
 DTYPES = ('float32', 'bfloat16')
 CHOICES = {  # a method has more of its own
     'method': tuple(METHODS),
@@ -34,6 +35,7 @@ CHOICES = {  # a method has more of its own
     'learn.aggregate': AGGREGATES,
     'cold_start.aggregate': ('token', 'sequence'),
     'data.stage': STAGES,
+    'memory_check': MEMORY_CHECKS,
 }
 POLICIES = ('last', 'best')
 AT_LEAST = {

@@ -181,6 +181,7 @@ def small_run() -> ConfigDict:
     c.every.save = 25  # updates
     c.every.keep = 2  # saves kept
     c.every.validate = 0  # updates of reinforcement learning between validations; 0: none
+    c.memory_check = 'auto'  # auto | arrays | programs | off: see run/memory_check.py
     c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
     return c
 

@@ -112,11 +112,7 @@ def plan_cold_start(setting: Setting, policy, media: str, compile_: Compile) -> 
 def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> int:
     """Compiles the programs of a training step; the bytes a chip of moments and reference."""
     c, learn, method = setting.config, make_learn(setting.config.learn), setting.method
-    updates = c.steps * learn.minibatches * learn.epochs
-    optimizer = make_optimizer(c.optim, c.optim.learning_rate, updates)
-    state, shardings = abstract_state(setting, policy, learn.train, optimizer)
-    reference = jax.eval_shape(lambda policy: make_reference(setting, policy, learn), policy)
-    reference = with_shardings(reference, state_shardings(setting.mesh, reference))
+    optimizer, state, shardings, reference = training_arrays(setting, policy, learn)
     programs = compile_programs(setting, learn, optimizer, shardings)
     b, most = c.prompts_per_step, c.rollout.slow_tokens - 1
     moments, frozen = bytes_of(state.moments), bytes_of(reference)
@@ -159,6 +155,26 @@ def bytes_of_token(setting: Setting, policy, b: int, g: int) -> float:
     c = setting.config
     t, s = max(c.data.prompt_tokens), c.rollout.slow_tokens
     return token_bytes(policy.decoder, b, g, t, s, setting.mesh.size, setting.spec.dtype)
+
+
+def training_arrays(setting: Setting, policy, learn: rl.Learn) -> tuple:
+    """The optimizer, the state and its shardings, and the reference, which training holds."""
+    c = setting.config
+    updates = c.steps * learn.minibatches * learn.epochs
+    optimizer = make_optimizer(c.optim, c.optim.learning_rate, updates)
+    state, shardings = abstract_state(setting, policy, learn.train, optimizer)
+    reference = jax.eval_shape(lambda policy: make_reference(setting, policy, learn), policy)
+    reference = with_shardings(reference, state_shardings(setting.mesh, reference))
+    return optimizer, state, shardings, reference
+
+
+def lasting_arrays(setting: Setting) -> dict:
+    """The arrays that lie on the devices through all of training, by name."""
+    policy = abstract_policy(setting.spec, setting.config, setting.mesh)
+    if not setting.config.steps:
+        return {'weights': policy}
+    _, state, _, reference = training_arrays(setting, policy, make_learn(setting.config.learn))
+    return {'weights': policy, 'moments': state.moments, 'reference': reference}
 
 
 def abstract_state(setting: Setting, policy, part: str, optimizer) -> tuple[TrainState, TrainState]:

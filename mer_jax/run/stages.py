@@ -16,6 +16,7 @@ from mer_jax.run.config_rules import check_config, check_platform, check_tensor,
 from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
 from mer_jax.run.kept_evaluation import evaluate_once
+from mer_jax.run.memory_check import check_memory
 from mer_jax.run.origin import first_policy
 from mer_jax.run.records import read_records, stage_seconds, write_whole
 from mer_jax.run.report import write_report
@@ -43,6 +44,7 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
     check_platform(setting.mesh, c.model.attention, c.model.dtype)
     check_rewards(setting)
     leading_score(setting)
+    check_memory(setting)
     other = pathlib.Path(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
