@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import jax
 import pytest
@@ -75,3 +76,22 @@ def variant_config():
 def config():
     """A default config of the test's own, unlocked."""
     return mer_r1()
+
+
+@pytest.fixture(scope='session')
+def bucket_server():
+    """An emulator of Google Cloud Storage; this process and its children take it for Google's."""
+    import bucket_server
+
+    with bucket_server.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(bucket_server, request):
+    """A folder of the test's own in a bucket."""
+    from mer_jax.storage.paths import path_of
+
+    bucket_server.requests.clear()
+    name = re.sub(r'\W+', '_', request.node.name)  # gcsfs takes [ for a pattern
+    return path_of(f'gs://bucket/{name}')

@@ -17,6 +17,7 @@ FLOORS = {
     'models': 1,
     'data': 1,
     'errors': 0,
+    'storage': 0,
     'group': 0,
     'sharding': 0,
 }
