@@ -14,6 +14,8 @@ import safetensors.numpy
 from mer_jax.data.clips import Clip
 from mer_jax.data.fingerprint import file_stat
 from mer_jax.data.prompts import Prompt
+from mer_jax.storage.objects import make_folder, write_whole
+from mer_jax.storage.paths import is_remote, naming, path_of
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +29,8 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | os.PathLike, identity: str):
-        self.folder, self.identity = pathlib.Path(folder), identity
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.identity = path_of(folder), identity
+        make_folder(self.folder)
 
     def path(self, clip: Clip) -> pathlib.Path | None:
         """The cache file of a clip; None if it has no media, or media in arrays."""
@@ -43,9 +45,12 @@ class FeatureCache:
         """The prompt of a clip with its features; None if it is not kept or cannot be read."""
         try:
             path = self.path(clip)
-            if path is None or not path.exists():
+            if path is None:
                 return None
-            held = safetensors.numpy.load_file(path)
+            with naming(path):
+                if not path.exists():
+                    return None
+                held = load_arrays(path)
             start, next_position = held['ends'].tolist()
         except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
             log.warning('clip %s: its features are computed again (%s)', clip.id, error)
@@ -74,9 +79,19 @@ class FeatureCache:
             'ends': np.array([prompt.start, prompt.next_position]),
             'feature': np.ascontiguousarray(feature_rd),
         }
+        if is_remote(path):
+            write_whole(path, safetensors.numpy.save(held))
+            return
         draft = path.with_suffix(f'.{os.getpid()}.{threading.get_ident()}.tmp')
         safetensors.numpy.save_file(held, draft)
         os.replace(draft, path)
+
+
+def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file."""
+    if is_remote(path):
+        return safetensors.numpy.load(path.read_bytes())
+    return safetensors.numpy.load_file(path)
 
 
 EMPTY = Prompt(

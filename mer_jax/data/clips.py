@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mer_jax.storage.paths import naming, path_of
+
 ONE = ('video', 'audio')  # media of which a clip has at most one
 MEDIA = (*ONE, 'image')
 TEXTS = ('subtitle', 'question', 'reasoning', 'source')
@@ -58,9 +60,11 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
     question, cues, reasoning, answer, source. A line that breaks a rule raises ValueError with
     file, line, key, value and rule.
     """
-    path = Path(path)
+    path = path_of(path)
     line_of, clips = {}, []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    with naming(path):
+        lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f'{path}:{number}'

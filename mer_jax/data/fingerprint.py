@@ -1,11 +1,11 @@
 """Short digests that change when clips or their media files change."""
 
 import hashlib
-import os
 import zlib
 from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
+from mer_jax.storage.objects import read_range, size_of, version_of
 
 HEAD = 1 << 16  # bytes at the beginning of a file
 
@@ -23,20 +23,18 @@ def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
     return f'{crc:08x}'
 
 
-def file_stat(file: str) -> tuple[str, int, int] | tuple[str]:
-    """A path with the size and the time of its file; the path alone if the file is missing."""
+def file_stat(file: str) -> tuple[str, int, int | str] | tuple[str]:
+    """A path with size and time, or generation, of its file; the path alone if it is missing."""
     try:
-        stat = os.stat(file)
+        return (file, *version_of(file))
     except OSError:
         return (file,)
-    return (file, stat.st_size, stat.st_mtime_ns)
 
 
 def file_content(file: str) -> str | None:
     """Size and hash of the beginning of a file, the same wherever it is; None if it is missing."""
     try:
-        with open(file, 'rb') as opened:
-            head, size = opened.read(HEAD), os.stat(opened.fileno()).st_size
+        head, size = read_range(file, 0, HEAD), size_of(file)
     except OSError:
         return None
     return f'{size}-{hashlib.sha256(head).hexdigest()[:16]}'

@@ -12,6 +12,7 @@ import grain
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.prompts import Prompt
+from mer_jax.storage.objects import append, contents
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Damages:
 
     def __init__(self, path: pathlib.Path, budget: int):
         self.path, self.budget = path, budget
-        text = path.read_text() if path.exists() else ''
+        text = contents(path).decode()
         self.gap = (
             '\n' if text and not text.endswith('\n') else ''
         )  # ends a line that a kill cut short
@@ -62,8 +63,7 @@ class Damages:
         if isinstance(example, Example):
             return True
         if example.id not in self.noted:
-            with self.path.open('a') as file:
-                file.write(self.gap + json.dumps(dataclasses.asdict(example)) + '\n')
+            append(self.path, self.gap + json.dumps(dataclasses.asdict(example)) + '\n')
             self.gap = ''
             self.noted.add(example.id)
         if example.id not in self.ids:

@@ -7,6 +7,7 @@ import pathlib
 from transformers import AutoTokenizer
 
 from mer_jax.errors import one_line
+from mer_jax.storage.objects import local_folder
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,15 @@ def read_tokenizer(folder: pathlib.Path, media_ids: dict[str, int]):
     `media_ids` are the ids of the media tokens, used where the folder has no template. ValueError
     if the tokenizer cannot be read or the template cannot be rendered.
     """
+    with local_folder(folder) as held:
+        return read_local(held, folder, media_ids)
+
+
+def read_local(held: pathlib.Path, folder: pathlib.Path, media_ids: dict[str, int]):
+    """`read_tokenizer` from files of `folder` that are held in a local folder."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+            held, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # damaged files raise errors of many types
         raise ValueError(
@@ -42,7 +49,7 @@ def read_tokenizer(folder: pathlib.Path, media_ids: dict[str, int]):
             'config.json and tokenizer.json, or vocab.json and merges.txt, of the checkpoint'
         ) from None
     try:
-        tokenizer.chat_template = chat_template(folder, tokenizer, media_ids)
+        tokenizer.chat_template = chat_template(held, tokenizer, media_ids)
         tokenizer.apply_chat_template(SMALL_TALK, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is a program and may raise any error
         raise ValueError(

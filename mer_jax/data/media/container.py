@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import av
 from PIL import Image, UnidentifiedImageError
 
+from mer_jax.storage.objects import local_copy
+
 MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
 # No playlists: they can name other files, network addresses, or themselves.
 CONTAINERS = (
@@ -21,17 +23,30 @@ class MediaError(ValueError):
 
 
 @contextlib.contextmanager
-def naming_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns every error of the block into a MediaError that begins with the path.
+def reading(path: str | os.PathLike) -> Iterator[str | os.PathLike]:
+    """A local path of a media file, of a copy while the block runs if the file is in a bucket.
 
-    A path that is missing, empty, or no regular file is refused before the block runs.
+    Every error of the block becomes a MediaError that begins with the path. A path that is missing,
+    empty, or no regular file is refused before the block runs.
     """
-    if not os.path.exists(path):
-        raise MediaError(f'{path}: there is no such file')
-    if not os.path.isfile(path):
-        raise MediaError(f'{path}: is a folder or a device, not a file')
-    if not os.path.getsize(path):
-        raise MediaError(f'{path}: is empty, 0 bytes')
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(local_copy(path))
+        except FileNotFoundError:
+            raise MediaError(f'{path}: there is no such file') from None
+        if not os.path.exists(file):
+            raise MediaError(f'{path}: there is no such file')
+        if not os.path.isfile(file):
+            raise MediaError(f'{path}: is a folder or a device, not a file')
+        if not os.path.getsize(file):
+            raise MediaError(f'{path}: is empty, 0 bytes')
+        with naming_errors(path):
+            yield file
+
+
+@contextlib.contextmanager
+def naming_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns every error of the block into a MediaError that begins with the path."""
     try:
         yield
     except MediaError as error:
@@ -82,10 +97,10 @@ def kind_of_file(path: str | os.PathLike) -> str:
 
     An animated picture is an image. MediaError for a file of no such kind.
     """
-    with naming_errors(path):
-        with contextlib.suppress(UnidentifiedImageError), Image.open(path, formats=IMAGES):
+    with reading(path) as file:
+        with contextlib.suppress(UnidentifiedImageError), Image.open(file, formats=IMAGES):
             return 'image'
-        with open_container(path) as container:
+        with open_container(file) as container:
             if first_track(container.streams.video):
                 return 'video'
             if first_track(container.streams.audio):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
-from mer_jax.data.media.container import IMAGES, MediaError, check_pixels, naming_errors
+from mer_jax.data.media.container import IMAGES, MediaError, check_pixels, reading
 
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])  # of OpenAI's CLIP, per colour
 STD = np.float32([0.26862954, 0.26130258, 0.27577711])
@@ -17,7 +17,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
     Of an animated image the first frame is read; 16-bit grey is scaled to 8 bits.
     """
-    with naming_errors(path), Image.open(path, formats=IMAGES) as opened:
+    with reading(path) as file, Image.open(file, formats=IMAGES) as opened:
         check_pixels(opened.height, opened.width)
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith('I;16'):

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import scipy.fft
 
-from mer_jax.data.media.container import MediaError, first_track, naming_errors, open_container
+from mer_jax.data.media.container import MediaError, first_track, open_container, reading
 
 RATE = 16_000  # samples a second of every sound
 LONGEST = 300 * RATE  # samples; later ones are dropped, as in Qwen2.5-Omni's extractor
@@ -25,7 +25,7 @@ def read_audio(path: str | os.PathLike) -> np.ndarray | None:
     louder. Decoding stops after LONGEST samples. The length in a header is ignored: a sound is as
     long as its samples, which may be none. MediaError for a track that cannot be decoded.
     """
-    with naming_errors(path), open_container(path) as container:
+    with reading(path) as file, open_container(file) as container:
         stream = first_track(container.streams.audio)
         if stream is None:
             return None

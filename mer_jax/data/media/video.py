@@ -11,8 +11,8 @@ from mer_jax.data.media.container import (
     MediaError,
     check_pixels,
     first_track,
-    naming_errors,
     open_container,
+    reading,
 )
 from mer_jax.data.media.pictures import resize, smart_resize
 
@@ -57,12 +57,11 @@ def read_video(
     `smart_resize(..., factor, *pixels)`. MediaError for a file that is missing, damaged, cut off,
     of another format, or beyond MOST_PIXELS, MOST_FRAMES, MOST_SECONDS or MOST_BYTES.
     """
-    with naming_errors(path):
-        shown, rate, size = _survey(path)
-    total = len(shown)
-    slots = sample_frames(total, rate, fps, max_frames=max_frames)
-    wanted = np.searchsorted(shown, (slots + 0.5) / rate, 'right') - 1
-    with naming_errors(path):
+    with reading(path) as file:
+        shown, rate, size = _survey(file)
+        total = len(shown)
+        slots = sample_frames(total, rate, fps, max_frames=max_frames)
+        wanted = np.searchsorted(shown, (slots + 0.5) / rate, 'right') - 1
         height, width = smart_resize(*size, factor, *pixels) if pixels else size
         if len(wanted) * height * width * 3 > MOST_BYTES:
             raise MediaError(
@@ -70,7 +69,7 @@ def read_video(
                 f'{MOST_BYTES} bytes; lower fps, max_frames or the bound on pixels'
             )
         kept = []
-        for frame in _decode(path, wanted):
+        for frame in _decode(file, wanted):
             if pixels:
                 size = smart_resize(*frame.shape[:2], factor, *pixels)
                 frame = resize(frame[None], *size)[0]
