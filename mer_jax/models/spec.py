@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from mer_jax.models.checkpoint.safetensors import read_json, scan
+from mer_jax.storage.paths import naming, path_of
 
 # Token ids of the releases, for a config.json without them.
 VISION_IDS = {'image': 151655, 'video': 151656, 'vision_start': 151652, 'vision_end': 151653}
@@ -143,8 +144,10 @@ def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
 
 def config_path(folder: pathlib.Path) -> pathlib.Path:
     """The path of a folder's config.json; ValueError if there is none."""
-    path = pathlib.Path(folder) / 'config.json'
-    if not path.exists():
+    path = path_of(folder) / 'config.json'
+    with naming(path):
+        exists = path.exists()
+    if not exists:
         raise ValueError(
             f'{path}: there is no such file; give the folder of a Qwen2.5-VL or Qwen2.5-Omni '
             'checkpoint, with config.json, safetensors and tokenizer'

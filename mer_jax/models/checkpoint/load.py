@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from mer_jax.models.checkpoint.safetensors import Entry, scan, view
 from mer_jax.models.omni import Omni
+from mer_jax.storage.paths import path_of
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def load_omni(folder: pathlib.Path, like: Omni) -> Omni:
     tensor by tensor. Before that, raises ValueError if the safetensors files are incomplete or
     their names and shapes are not those of the weights of `like`.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     entries = scan(folder)
     skipped = collections.Counter(
         prefix for name in entries for prefix in SPEECH if name.startswith(prefix)

@@ -15,6 +15,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
+from mer_jax.storage.objects import read_range, size_of
+from mer_jax.storage.paths import is_remote, naming, path_of
+
 SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
 DTYPES = {
     'F64': np.dtype(np.float64),
@@ -50,7 +53,7 @@ def scan(folder: pathlib.Path) -> dict[str, Entry]:
     missing, cut off or damaged.
     """
     entries = {}
-    for path in _weight_files(pathlib.Path(folder)):
+    for path in _weight_files(path_of(folder)):
         for entry in _read_header(path):
             name = released_name(entry.key)
             if name in entries:
@@ -72,7 +75,7 @@ def released_name(key: str) -> str:
 
 
 def view(entry: Entry) -> np.ndarray:
-    """The tensor as a read-only view of its file; its memory is freed with the view.
+    """The tensor as a read-only view of its file, or read from a bucket; freed with the view.
 
     Raises ValueError unless it holds floats of 16 to 64 bits.
     """
@@ -82,6 +85,10 @@ def view(entry: Entry) -> np.ndarray:
             'read: take a checkpoint that is not quantised'
         )
     dtype = DTYPES[entry.code]
+    if is_remote(entry.path):
+        end = entry.begin + math.prod(entry.shape) * dtype.itemsize
+        data = read_range(entry.path, entry.begin, end)
+        return np.frombuffer(data, dtype).reshape(entry.shape)
     return np.asarray(np.memmap(entry.path, dtype, 'r', entry.begin, entry.shape))
 
 
@@ -124,8 +131,10 @@ def _is_file_name(name) -> bool:
 
 def read_json(path: pathlib.Path) -> dict:
     """The object in a JSON file; raises ValueError naming the file if it is damaged."""
+    with naming(path):
+        data = path.read_bytes()
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not JSON ({error}): copy or download it again') from error
     if not isinstance(found, dict):
@@ -135,15 +144,14 @@ def read_json(path: pathlib.Path) -> dict:
 
 def _read_header(path: pathlib.Path) -> list[Entry]:
     """The tensors of a safetensors file; raises ValueError if it is cut off or damaged."""
-    size = path.stat().st_size
-    with path.open('rb') as file:
-        length = int.from_bytes(file.read(8), 'little')
-        if 8 + length > size:
-            raise ValueError(
-                f'{path} has {size} bytes and should have a header of {length}: it is cut off or '
-                'not a safetensors file; copy or download it again'
-            )
-        text = file.read(length)
+    size = size_of(path)
+    length = int.from_bytes(read_range(path, 0, 8), 'little')
+    if 8 + length > size:
+        raise ValueError(
+            f'{path} has {size} bytes and should have a header of {length}: it is cut off or '
+            'not a safetensors file; copy or download it again'
+        )
+    text = read_range(path, 8, 8 + length)
     try:
         header = json.loads(text)
         header.pop('__metadata__', None)
@@ -218,7 +226,8 @@ def write_folder(folder: pathlib.Path, plans: list[Plan], shard_bytes: float) ->
         places |= {plan.name: name for plan in shard}
     total = sum(plan.bytes for plan in plans)
     index = {'metadata': {'total_size': total}, 'weight_map': dict(sorted(places.items()))}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+    with naming(folder):
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
 
 
 def _write_file(path: pathlib.Path, plans: list[Plan]) -> None:
@@ -234,7 +243,7 @@ def _write_file(path: pathlib.Path, plans: list[Plan]) -> None:
         end = span[1]
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # so that the data begin at a multiple of 8 bytes
-    with path.open('wb') as file:
+    with naming(path), path.open('wb') as file:
         file.write(len(text).to_bytes(8, 'little') + text)
         for plan in plans:
             array = np.ascontiguousarray(plan.make())

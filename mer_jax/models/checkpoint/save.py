@@ -25,6 +25,8 @@ from mer_jax.models.checkpoint.load import (
 from mer_jax.models.checkpoint.safetensors import CODES, Plan, read_json, scan, view, write_folder
 from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import TOKEN_IDS, Spec, VisionSpec, config_path, spec_of
+from mer_jax.storage.objects import copy_file, write_whole
+from mer_jax.storage.paths import is_remote, naming, path_of
 
 # Files of a model besides its weights; files that could run code are never copied.
 BESIDE = (
@@ -72,7 +74,7 @@ def export(
     speech output off. The files `more` are copied too and replace those of the same name. Raises
     ValueError as `save_omni` does.
     """
-    source = pathlib.Path(source)
+    source = path_of(source)
     config = read_json(config_path(source))
     full = 'thinker_config' in config
     found = {path for pattern in BESIDE for path in source.glob(pattern)}
@@ -101,11 +103,12 @@ def save_omni(
 
     Files hold at most `shard_bytes`. Weights are written in `dtype`, by default in their own.
     `config` becomes config.json, with the flags of tied head and dtype corrected, and the files
-    `beside` are copied. The folder appears when it is complete. All processes must call this; the
+    `beside` are copied. The folder appears when it is complete; in a bucket config.json is written
+    last. All processes must call this; the
     first one writes. Raises ValueError if the folder is not empty, or the config describes another
     model.
     """
-    folder = pathlib.Path(folder)
+    folder = path_of(folder)
     _refuse_held(folder)
     if dtype not in (None, *map(str, CODES)):
         raise ValueError(f'dtype={dtype!r} must be one of {", ".join(map(str, CODES))}')
@@ -118,14 +121,21 @@ def save_omni(
         for plan in plans:
             plan.make()  # all processes take part in gathering a weight
         return
+    text = json.dumps(config, indent=2) + '\n'
+    if is_remote(folder):
+        write_folder(folder, plans, shard_bytes)
+        for path in beside:
+            copy_file(path, folder / path.name)
+        write_whole(folder / 'config.json', text)
+        return
     partial = folder.with_name(f'{folder.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         write_folder(partial, plans, shard_bytes)
-        (partial / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
+        (partial / 'config.json').write_text(text)
         for path in beside:
-            shutil.copyfile(path, partial / path.name)
+            copy_file(path, partial / path.name)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -133,7 +143,9 @@ def save_omni(
 
 def _refuse_held(folder: pathlib.Path) -> None:
     """Raises ValueError if the path is a file, or a folder that is not empty."""
-    if folder.exists():
+    with naming(folder):
+        exists = folder.exists()
+    if exists:
         held = next(folder.iterdir(), None) if folder.is_dir() else folder
         if held:
             raise ValueError(f'{folder}: {held.name} exists already: name a new folder')
