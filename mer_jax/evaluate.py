@@ -5,7 +5,6 @@ r"""Answers benchmarks with one checkpoint and scores them.
 """
 
 import functools
-import pathlib
 import sys
 
 from absl import app, flags, logging
@@ -18,17 +17,22 @@ from mer_jax.evaluation.benchmark import run
 from mer_jax.evaluation.tables import as_text, warnings_of
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.command_line import leave, read_flags
+from mer_jax.storage.objects import uploading_lines
+from mer_jax.storage.paths import StorageError, check_bucket, naming, path_of
 
 
 def main(_) -> None:
     logging.set_verbosity(logging.ERROR)
-    c, workdir = flags.FLAGS.config, pathlib.Path(flags.FLAGS.workdir)
+    c = flags.FLAGS.config
     for key, value in (('model.checkpoint', c.model.checkpoint), ('data.root', c.data.root)):
         if not value:
             leave(f'--config.{key} is missing: name a folder')
     try:
-        results = run(c, workdir)
-    except (ValueError, OSError, MediaError, DamagedCheckpoints) as error:
+        workdir = path_of(flags.FLAGS.workdir)
+        check_bucket(workdir)
+        with naming(workdir), uploading_lines():
+            results = run(c, workdir)
+    except (ValueError, OSError, MediaError, DamagedCheckpoints, StorageError) as error:
         leave(str(error))
     if results['absent']:
         count = len(results['absent'])

@@ -7,12 +7,12 @@ python -m mer_jax.export --run runs/first --out exported
 
 import argparse
 import logging
-import pathlib
 
 from mer_jax.run.checkpoints import evaluated_best
 from mer_jax.run.command_line import printable
 from mer_jax.run.export import export_policy
 from mer_jax.run.setting import open_checkpoint
+from mer_jax.storage.paths import StorageError, check_bucket, naming, path_of
 
 
 def main() -> None:
@@ -23,9 +23,11 @@ def main() -> None:
     parser.add_argument('--out', required=True, help='a new folder')
     asked = parser.parse_args()
     try:
-        run = pathlib.Path(asked.run)
-        export_policy(*open_checkpoint(asked.run), pathlib.Path(asked.out), run)
-    except (ValueError, OSError) as error:
+        run, out = path_of(asked.run), path_of(asked.out)
+        check_bucket(out)
+        with naming(out):
+            export_policy(*open_checkpoint(asked.run), out, run)
+    except (ValueError, OSError, StorageError) as error:
         raise SystemExit(f'mer_jax: {printable(str(error))}') from None
     which = 'last' if evaluated_best(run) is None else 'best'
     print(f'{asked.out} holds the {which} policy of {asked.run} as a Hugging Face checkpoint')

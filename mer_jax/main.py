@@ -25,6 +25,8 @@ from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
 from mer_jax.run.stage_loop import Stopped
 from mer_jax.run.stages import prepare, run
+from mer_jax.storage.objects import uploading_lines
+from mer_jax.storage.paths import StorageError, naming, path_of
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same folder resumes it.')
@@ -34,6 +36,15 @@ DISTRIBUTED = flags.DEFINE_bool(
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
 PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
+# Errors of a run whose message is enough.
+MESSAGES = (
+    MediaError,
+    NotFinite,
+    RewardError,
+    DamagedRecords,
+    DamagedCheckpoints,
+    StorageError,
+)
 read_flags = functools.partial(command_line.read_flags, default=defaults.__file__)
 
 
@@ -43,10 +54,11 @@ def main(_) -> None:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    workdir = pathlib.Path(WORKDIR.value)
     try:
-        setting, policy, changes = prepare(CONFIG.value, workdir)
-    except (ValueError, OSError) as error:
+        workdir = path_of(WORKDIR.value)
+        with naming(workdir):
+            setting, policy, changes = prepare(CONFIG.value, workdir)
+    except (ValueError, OSError, StorageError) as error:
         leave(str(error))
     for change in changes:
         print(f'{workdir}: continues with {change}', file=sys.stderr)
@@ -54,8 +66,9 @@ def main(_) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop_between_stages)
     try:
-        results = run(setting, policy, workdir)
-    except (MediaError, NotFinite, RewardError, DamagedRecords, DamagedCheckpoints) as error:
+        with naming(workdir), uploading_lines():
+            results = run(setting, policy, workdir)
+    except MESSAGES as error:
         leave(str(error))
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)

@@ -16,6 +16,7 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.prediction import Answer, clip_of_file, disagreement, predict
 from mer_jax.run.command_line import printable
 from mer_jax.run.setting import open_checkpoint
+from mer_jax.storage.paths import StorageError
 
 
 def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,7 +50,7 @@ def main() -> None:
         setting, policy = open_checkpoint(asked.checkpoint)
         if asked.prompt_tokens:
             setting.config.data.prompt_tokens = (asked.prompt_tokens,)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StorageError) as error:
         raise SystemExit(f'mer_jax: {printable(str(error))}') from None
     modes = MODES if asked.mode == 'both' else (asked.mode,)
     failed = False
@@ -57,7 +58,7 @@ def main() -> None:
         try:
             clip = clip_of_file(path, asked.subtitle)
             answers = predict(setting, policy, clip, modes, asked.samples, asked.seed)
-        except MediaError as error:
+        except (MediaError, StorageError) as error:
             print(f'mer_jax: {printable(str(error))}', file=sys.stderr)
             failed = True
             continue

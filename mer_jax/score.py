@@ -17,6 +17,7 @@ from typing import Any
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation.label_files import ANSWERS, plain_words, published_words, read_column
 from mer_jax.evaluation.scoring import LABELS, SENTIMENT, Task, compare, score
+from mer_jax.storage.paths import StorageError, is_remote
 
 
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +46,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     """The score of one file of predictions, or the comparison of two."""
     for flag, paths in (('labels', [asked.labels]), ('predictions', asked.predictions)):
         for path in paths:
-            if not pathlib.Path(path).is_file():
+            if not is_remote(path) and not pathlib.Path(path).is_file():
                 raise ValueError(f'--{flag}={path}: no such file; name a .csv, .jsonl or .npz')
     task = Task(
         name=asked.task,
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = read_flags(arguments)
     try:
         scored = run(asked)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StorageError) as error:
         raise SystemExit(f'mer_jax: {error}') from None
     if asked.json:
         print(json.dumps(scored))

@@ -9,8 +9,8 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.benchmark_sets import TestSet
 from mer_jax.models.omni import Omni
 from mer_jax.run.held_out import answer_blocks
-from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting
+from mer_jax.storage.objects import append, contents, upload_lines, write_whole
 
 
 def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path) -> list[dict]:
@@ -24,20 +24,19 @@ def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path
     start = -(-len({line['id'] for line in kept}) // size)
     prepare, scored = setting.writer.bare_example, setting.method.scored
     blocks = answer_blocks(setting, policy, test.clips, test.key, prepare, start)
-    with path.open('a', encoding='utf-8') as file:
-        for rows, damaged in blocks:
-            lines = [line_of(row, mode, scored) for row in rows for mode in MODES]
-            lines += [{'id': one['id'], 'mode': 'none', 'error': one['reason']} for one in damaged]
-            file.write(''.join(json.dumps(line) + '\n' for line in lines))
-            file.flush()
-            kept += lines
+    for rows, damaged in blocks:
+        lines = [line_of(row, mode, scored) for row in rows for mode in MODES]
+        lines += [{'id': one['id'], 'mode': 'none', 'error': one['reason']} for one in damaged]
+        append(path, ''.join(json.dumps(line) + '\n' for line in lines))
+        upload_lines()
+        kept += lines
     return kept
 
 
 def whole_blocks(path: pathlib.Path, clips: list[Clip], size: int) -> list[dict]:
     """The lines of the blocks that an earlier start wrote completely."""
     kept, done = [], set()
-    for line in path.read_text(encoding='utf-8').splitlines() if path.exists() else ():
+    for line in contents(path).decode().splitlines():
         try:
             kept.append(json.loads(line))
         except ValueError:

@@ -23,10 +23,10 @@ from mer_jax.evaluation.tables import as_markdown
 from mer_jax.models.omni import Omni
 from mer_jax.run.examples import PROMPT_KEYS
 from mer_jax.run.feature_cache import fingerprint
-from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting
 from mer_jax.run.trained_on import known, shared_with_training
 from mer_jax.run.workdir import UNNAMED
+from mer_jax.storage.objects import contents, make_folder, write_whole
 
 
 def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
@@ -79,8 +79,8 @@ def protocol_of(
 def claim(workdir: pathlib.Path, protocol: dict) -> None:
     """Makes the workdir this evaluation's own; ValueError if it holds another one."""
     path, now = workdir / 'protocol.json', json.loads(json.dumps(protocol))
-    if path.exists():
-        before = {'method': UNNAMED['method']} | json.loads(path.read_text())
+    if text := contents(path):
+        before = {'method': UNNAMED['method']} | json.loads(text)
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]
@@ -89,7 +89,7 @@ def claim(workdir: pathlib.Path, protocol: dict) -> None:
                 'choose another --workdir'
             )
         return
-    (workdir / 'predictions').mkdir(parents=True, exist_ok=True)
+    make_folder(workdir / 'predictions')
     write_whole(path, json.dumps(now, indent=1))
 
 

@@ -5,6 +5,7 @@ import pathlib
 
 from mer_jax.data.benchmarks import BENCHMARKS
 from mer_jax.data.clips import Clip, read_manifest
+from mer_jax.storage.paths import is_remote, naming, path_of
 
 MANIFEST = 'manifest'
 
@@ -28,18 +29,20 @@ def find_sets(c, closed: bool = False) -> tuple[list[TestSet], list[str]]:
     `closed`: answers are one word of a closed set, so a manifest is scored by the first gold word
     of each clip.
     """
-    root = pathlib.Path(c.data.root)
+    root = path_of(c.data.root)
     unknown = [key for key in c.benchmarks if key not in BENCHMARKS]
     if unknown:
         raise ValueError(
             f'benchmarks={unknown[0]!r}: is not known; the keys are {", ".join(BENCHMARKS)}'
         )
-    if not root.is_dir():
+    with naming(root):
+        listed, is_dir = (root / 'manifest.jsonl').exists(), root.is_dir()
+    if not is_dir:
         raise ValueError(f'data.root={c.data.root!r}: must be a folder that holds the sets')
     found, absent, broken = [], [], []
-    if (root / 'manifest.jsonl').exists():
+    if listed:
         found.append(manifest_set(root, closed))
-    for key in c.benchmarks:
+    for key in () if is_remote(root) else c.benchmarks:
         try:
             found.append(read_set(key, root))
         except FileNotFoundError as error:
@@ -48,6 +51,11 @@ def find_sets(c, closed: bool = False) -> tuple[list[TestSet], list[str]]:
             broken.append(f'{key} is damaged: {error}')
     if broken and not found:
         raise ValueError(f'{broken[0]}; mend it, or leave it out of benchmarks')
+    if not found and is_remote(root):
+        raise ValueError(
+            f'data.root={c.data.root!r}: must hold manifest.jsonl, the only set that is read from '
+            'a bucket; write one, or copy published sets to a local folder'
+        )
     if not found:
         raise ValueError(
             f'data.root={c.data.root!r}: holds neither manifest.jsonl nor any of '

@@ -1,6 +1,6 @@
 """Confusion of a set's words: counts of answers by gold word, and their picture."""
 
-import os
+import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mer_jax.evaluation.answers import MODES
+from mer_jax.storage.objects import write_whole
 
 OTHER = 'other'  # the column of words outside the vocabulary, several words and no word
 Read = Callable[[Any], list[str]]
@@ -57,9 +58,10 @@ def draw_confusions(workdir: pathlib.Path, key: str, scored: dict) -> None:
             shown += f', exact {100 * scored[mode]["accuracy_exact"]:.2f} %'
         title = f'{scored["title"]}, {mode}: {shown}, {count_xy.sum()} clips'
         path = workdir / picture_name(key, mode)
-        draft = path.with_name(path.name + '.tmp')
-        confusion_figure(scored['confusion']['words'], count_xy, title).savefig(draft, format='png')
-        os.replace(draft, path)
+        picture = io.BytesIO()
+        figure = confusion_figure(scored['confusion']['words'], count_xy, title)
+        figure.savefig(picture, format='png')
+        write_whole(path, picture.getvalue())
 
 
 def confusion_figure(words: Sequence[str], count_xy: np.ndarray, title: str) -> Figure:

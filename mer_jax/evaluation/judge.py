@@ -25,7 +25,7 @@ from mer_jax.data.media.video import read_video
 from mer_jax.evaluation import metrics
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.endpoint import Endpoint, Refused, ask
-from mer_jax.run.records import write_whole
+from mer_jax.storage.objects import append, contents, make_folder, uploading_lines, write_whole
 
 AT_ONCE = 8  # requests under way
 PATIENCE = 16  # answers without a verdict before the first one
@@ -75,7 +75,7 @@ def judge_set(
     `gold` holds the word or words of a clip by its id, `asked` is the question about all clips.
     """
     predictions = workdir / 'predictions' / f'{key}.jsonl'
-    lines = [json.loads(line) for line in predictions.read_text(encoding='utf-8').splitlines()]
+    lines = [json.loads(line) for line in contents(predictions).decode().splitlines()]
     questions = questions_of(lines, clips, gold, asked)
     return judged_scores(judge, judge_lines(judge, questions, workdir / 'judged' / f'{key}.jsonl'))
 
@@ -110,18 +110,17 @@ def judge_lines(judge: Endpoint, questions: Sequence[Question], path: pathlib.Pa
     replies is a verdict, or if the file holds verdicts of another judge.
     """
     lines = judged_before(judge, path, questions)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, ''.join(json.dumps(line) + '\n' for line in lines))
     left = questions[len(lines) :]
     with (
-        path.open('a', encoding='utf-8') as file,
+        uploading_lines(),
         concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool,
         tqdm.tqdm(total=len(questions), initial=len(lines), unit='answer') as bar,
     ):
         bar.set_description(f'judge {path.stem}')
         for line in pool.map(lambda question: judged_line(judge, question), left):
-            file.write(json.dumps(line) + '\n')
-            file.flush()
+            append(path, json.dumps(line) + '\n')
             lines.append(line)
             bar.update()
             if len(lines) >= PATIENCE and not any(line['scores'] for line in lines):
@@ -136,7 +135,7 @@ def judge_lines(judge: Endpoint, questions: Sequence[Question], path: pathlib.Pa
 
 def judged_before(judge: Endpoint, path: pathlib.Path, questions: Sequence[Question]) -> list[dict]:
     """The lines that an earlier start wrote about the first of these questions, in order."""
-    lines = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
+    lines = contents(path).decode().splitlines()
     kept = []
     for text, question in zip(lines, questions, strict=False):
         try:

@@ -15,6 +15,8 @@ import numpy as np
 from mer_jax.data.formats.npz import read_npz
 from mer_jax.data.wheels.affectgpt_wheel import published_list
 from mer_jax.data.wheels.wheel import split_answer
+from mer_jax.storage.objects import local_copy
+from mer_jax.storage.paths import path_of
 
 NAMES = ('name', 'filenames', 'id')  # columns that name the item
 ANSWERS = ('answer', 'words', 'fileitems', 'openset')
@@ -49,7 +51,7 @@ def read_column(
     value are counted. Raises ValueError, naming file, line and way out, for a name with two values
     and for anything that cannot be read.
     """
-    path = pathlib.Path(path)
+    path = path_of(path)
     values: dict[str, Any] = {}
     named = key = ''
     repeated = 0
@@ -190,7 +192,7 @@ def _rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
 
 def _lines(path: pathlib.Path) -> Iterator[str]:
     """The lines of a text in UTF-8, with their ends, without a byte order mark."""
-    with path.open('rb') as file:
+    with local_copy(path) as held, open(held, 'rb') as file:
         number = 0
         while line := file.readline(MOST_LINE + 1):
             number += 1

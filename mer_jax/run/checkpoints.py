@@ -13,6 +13,8 @@ import orbax.checkpoint as ocp
 
 from mer_jax.errors import one_line
 from mer_jax.sharding import largest_of_all
+from mer_jax.storage.objects import move_folder
+from mer_jax.storage.paths import StorageError, absolute, naming
 
 log = logging.getLogger(__name__)
 
@@ -53,26 +55,31 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        self.folder = folder.absolute()
+        self.folder = absolute(folder)
         handlers = {
             'state': ocp.PyTreeCheckpointHandler(),
             'data': grain.checkpoint.CheckpointHandler(),
         }
-        self.manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        with naming(self.folder):
+            self.manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers=handlers
+            )
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.manager.wait_until_finished()
-        self.manager.close()
+        with naming(self.folder):
+            self.manager.wait_until_finished()
+            self.manager.close()
 
     def save(self, step: int, state, batches=None):
         """Save the state and the position of the data iterator, once for each step."""
         items = {'state': ocp.args.PyTreeSave(by_path(state))}
         if batches is not None:
             items['data'] = grain.checkpoint.CheckpointSave(batches)
-        self.manager.save(step, args=ocp.args.Composite(**items))
+        with naming(self.folder):
+            self.manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, step: int, like, batches=None):
         """The state of `step` with the shapes, types and shardings of `like`.
@@ -91,7 +98,10 @@ class Checkpoints:
         steps = sorted(self.manager.all_steps(), reverse=True)
         for number, step in enumerate(steps):
             try:
-                state = self.restore(step, like, batches)
+                with naming(self.folder / str(step)):
+                    state = self.restore(step, like, batches)
+            except StorageError:  # says nothing about the checkpoint
+                raise
             except Exception as error:  # Orbax raises errors of many types for damaged files
                 reason = one_line(error)
                 log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, reason)
@@ -114,7 +124,7 @@ class Checkpoints:
                 if not aside.exists():
                     break
                 aside = self.folder / f'damaged_{step}_{number}'
-            (self.folder / str(step)).rename(aside)
+            move_folder(self.folder / str(step), aside)
             log.warning(
                 '%s: the damaged checkpoint %d is kept there; remove it at will', aside, step
             )
@@ -159,7 +169,10 @@ def read_policy(manager: ocp.CheckpointManager, step: int, like):
     """
     wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
     try:
-        return read_leaves(manager, step, wanted, like)
+        with naming(manager.directory / str(step)):
+            return read_leaves(manager, step, wanted, like)
+    except StorageError:  # says nothing about the checkpoint
+        raise
     except Exception as error:  # Orbax raises errors of many types for damaged files
         raise DamagedCheckpoints(
             f'{manager.directory / str(step)}: cannot be read ({one_line(error)}); restore it '
@@ -171,13 +184,14 @@ def open_to_read(folder: pathlib.Path) -> ocp.CheckpointManager:
     """The checkpoints of a stage, which stay as they are."""
     options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
     handlers = {'state': ocp.PyTreeCheckpointHandler()}
-    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+    return ocp.CheckpointManager(absolute(folder), options=options, item_handlers=handlers)
 
 
 def evaluated_best(run: pathlib.Path) -> int | None:
     """The update of the best policy, if results.json says that this one was evaluated."""
     try:
-        evaluated = json.loads((run / 'results.json').read_text(encoding='utf-8'))['evaluated']
+        with naming(run):
+            evaluated = json.loads((run / 'results.json').read_text(encoding='utf-8'))['evaluated']
         return evaluated['update'] if evaluated['policy'] == 'best' else None
     except (OSError, ValueError, KeyError, TypeError):  # no results yet, or of an older run
         return None

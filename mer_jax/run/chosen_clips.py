@@ -9,6 +9,7 @@ from mer_jax.data.benchmarks import BENCHMARKS, Found, read_splits
 from mer_jax.data.clip_sources import StageClips, hold_out, second_hash
 from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.run.gold_labels import labelled
+from mer_jax.storage.paths import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ def read_named(source: str) -> NamedClips:
     image set comes with its own splits, and KEY:FILE takes a list of training images instead.
     """
     key, _, place = source.partition(':')
+    refuse_bucket(key, place, source)
     if key not in BENCHMARKS or not place:
         return NamedClips(read_manifest(source))
     if BENCHMARKS[key].splits is None:
@@ -153,6 +155,15 @@ def read_named(source: str) -> NamedClips:
         for found, use in ((splits.test, 'held out'), (splits.validation, 'to validate on'))
     ]
     return NamedClips(train, *others)
+
+
+def refuse_bucket(key: str, place: str, source: str) -> None:
+    """Raises ValueError for a published set in a bucket: its folder would have to be searched."""
+    if key in BENCHMARKS and is_remote(place):
+        raise ValueError(
+            f'data.manifest={source!r}: a published set must be in a local folder, and a manifest '
+            'may be in a bucket; copy the folder, or write a manifest of it'
+        )
 
 
 def with_gold(found: Found, source: str) -> list[Clip]:

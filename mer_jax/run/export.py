@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import tempfile
 
 import jax
@@ -14,6 +13,7 @@ from mer_jax.run.config_rules import flat
 from mer_jax.run.origin import PROMPTS_FILE
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import largest_of_all
+from mer_jax.storage.objects import contents, remove_folder
 
 
 def export_policy(
@@ -32,8 +32,9 @@ def export_policy(
     with tempfile.TemporaryDirectory() as held:
         asked = pathlib.Path(held) / PROMPTS_FILE
         asked.write_text(json.dumps(flat(setting.config), indent=1) + '\n', encoding='utf-8')
-        if run and (run / trained_on.FILE).exists():
-            shutil.copy(run / trained_on.FILE, held)
+        lines = contents(run / trained_on.FILE) if run else b''
+        if lines:
+            (pathlib.Path(held) / trained_on.FILE).write_bytes(lines)
         more = sorted(pathlib.Path(held).iterdir())
         if origin.root is None:
             setting.tokenizer.save_pretrained(held)
@@ -47,6 +48,6 @@ def export_anew(setting: Setting, policy: Omni, workdir: pathlib.Path) -> None:
     """`export_policy` into the folder `export` of a run; an earlier export there is removed."""
     folder = workdir / 'export'
     if jax.process_index() == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
     largest_of_all([0])  # all processes wait until the folder is removed
     export_policy(setting, policy, folder, workdir)

@@ -9,9 +9,9 @@ import jax
 from mer_jax.models.omni import Omni
 from mer_jax.run.config_rules import flat
 from mer_jax.run.held_out import evaluate
-from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import gather_rows
+from mer_jax.storage.objects import contents, write_whole
 
 NOT_ASKED = ('data.validation', 'evaluate.policy')  # keys of those sections that decide no answer
 
@@ -31,7 +31,8 @@ def evaluate_once(
     deciding = json.loads(json.dumps(deciding))
     path = workdir / f'evaluation_{title}.json'
     writes = jax.process_index() == 0
-    kept = gather_rows([json.loads(path.read_text())] if writes and path.exists() else [])
+    text = contents(path) if writes else b''
+    kept = gather_rows([json.loads(text)] if text else [])
     if kept and kept[0]['of'] == deciding:
         return kept[0]
     start = time.perf_counter()

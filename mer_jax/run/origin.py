@@ -24,6 +24,7 @@ from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
 from mer_jax.run.workdir import UNNAMED
 from mer_jax.sharding import state_shardings
+from mer_jax.storage.paths import path_of
 
 STAGE_IDS = {
     'image': '<|IMAGE|>',
@@ -98,7 +99,7 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
         if checkpoint in seen:
             raise ValueError(f'model.checkpoint={checkpoint!r} descends from itself: {seen}')
         seen.append(checkpoint)
-        folder = pathlib.Path(checkpoint)
+        folder = path_of(checkpoint)
         config = read_json(folder / 'config.json')
         if is_hugging_face(config):
             return folder
@@ -118,7 +119,7 @@ def config_of(checkpoint: str, method: str = 'mer_r1') -> ConfigDict:
     Rewards and their weights are left out: answers do not need them. ValueError if the folder holds
     no config.
     """
-    folder, root = pathlib.Path(checkpoint), find_root(checkpoint)
+    folder, root = path_of(checkpoint), find_root(checkpoint)
     config = folder / 'config.json'
     if is_hugging_face(read_json(config)):
         config = folder / PROMPTS_FILE
@@ -211,7 +212,7 @@ def first_policy(origin: Origin, c, mesh) -> Omni:
             return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), omni, like)
 
         return jax.jit(fresh, out_shardings=shardings)()
-    folder = pathlib.Path(checkpoint)
+    folder = path_of(checkpoint)
     if is_hugging_face(read_json(folder / 'config.json')):
         return load_omni(folder, like)
     return load_policy(folder, like)

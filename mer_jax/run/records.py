@@ -5,12 +5,23 @@ import json
 import math
 import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Sequence
 
 import jax
 import tensorboardX
 import tqdm
+
+from mer_jax.storage.objects import (
+    append,
+    contents,
+    make_folder,
+    upload_folder,
+    upload_lines,
+    write_whole,
+)
+from mer_jax.storage.paths import is_remote, naming, path_of
 
 FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'
@@ -71,7 +82,7 @@ class Records:
         start: int,
         shown: Sequence[str] = (),
     ):
-        self.workdir, self.stage = pathlib.Path(workdir), stage
+        self.workdir, self.stage = path_of(workdir), stage
         self.steps, self.start = steps, start
         labels = {name: name for name in ('loss', *shown)}
         self.labels = labels | {'tokens_per_second': 'tokens/s'}
@@ -80,11 +91,13 @@ class Records:
     def __enter__(self) -> 'Records':
         with contextlib.ExitStack() as stack:  # closes opened files if a later line fails
             if self.writes:
-                self.workdir.mkdir(parents=True, exist_ok=True)
-                (self.workdir / NOT_FINITE).unlink(missing_ok=True)
-                self.figures = stack.enter_context(self._continue(FIGURES))
-                self.timings = stack.enter_context(self._continue(TIMINGS))
-                self.scalars = stack.enter_context(self._scalars())
+                make_folder(self.workdir)
+                with naming(self.workdir):
+                    (self.workdir / NOT_FINITE).unlink(missing_ok=True)
+                for name in (FIGURES, TIMINGS):
+                    cut_lines(self.workdir / name, self.stage, self.start)
+                self.scalars = stack.enter_context(Scalars(self.workdir, self.stage, self.start))
+                stack.callback(upload_lines)
                 self.bar = stack.enter_context(self._bar())
             self.opened = stack.pop_all()
         return self
@@ -102,23 +115,21 @@ class Records:
         self._check(step, figures)
         if not self.writes:
             return
-        append_line(self.figures, dict(stage=self.stage, step=int(step), **figures))
-        append_line(self.timings, dict(stage=self.stage, step=int(step), **timings))
+        record = dict(stage=self.stage, step=int(step))
+        append_line(self.workdir / FIGURES, record | figures)
+        append_line(self.workdir / TIMINGS, record | timings)
         both = figures | timings
-        for name, value in both.items():
-            self.scalars.add_scalar(f'{self.stage}/{name}', value, step)
+        self.scalars.add(both, step)
         labels = self.labels.items()
         shown = {label: f'{both[name]:.4g}' for name, label in labels if name in both}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(step - self.bar.n)
 
-    def _continue(self, name: str):
-        path = self.workdir / name
-        cut_lines(path, self.stage, self.start)
-        return path.open('a', encoding='utf-8')
-
-    def _scalars(self) -> tensorboardX.SummaryWriter:
-        return open_scalars(self.workdir, self.stage, self.start)
+    def upload(self):
+        """Copies into a bucket all that was written so far; called before a checkpoint is saved."""
+        if self.writes:
+            upload_lines()
+            self.scalars.upload()
 
     def _bar(self) -> tqdm.tqdm:
         return tqdm.tqdm(
@@ -147,7 +158,7 @@ def read_records(workdir: str | os.PathLike, stage: str | None = None) -> list[d
 
     Raises DamagedRecords for a damaged line that is not the last.
     """
-    records = read_lines(pathlib.Path(workdir) / FIGURES)
+    records = read_lines(path_of(workdir) / FIGURES)
     return [record for record in records if stage in (None, record['stage'])]
 
 
@@ -156,35 +167,58 @@ def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int
 
     A resumed run compiles again at its first update, which counts as first.
     """
-    timings = [t for t in read_lines(pathlib.Path(workdir) / TIMINGS) if t['stage'] == stage]
+    timings = [t for t in read_lines(path_of(workdir) / TIMINGS) if t['stage'] == stage]
     first = sum(int(t['compilations']) for t in timings if t['first'])
     return first, sum(int(t['compilations']) for t in timings if not t['first'])
 
 
 def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:
     """Seconds that the steps of a stage took, including compilation; each step counts once."""
-    timings = read_lines(pathlib.Path(workdir) / TIMINGS)
+    timings = read_lines(path_of(workdir) / TIMINGS)
     return sum(timing['seconds'] for timing in timings if timing['stage'] == stage)
 
 
-def write_whole(path: pathlib.Path, text: str):
-    """Writes a file completely or not at all."""
-    draft = path.with_name(path.name + '.tmp')
-    draft.write_text(text, encoding='utf-8')
-    os.replace(draft, path)
-
-
-def open_scalars(workdir: pathlib.Path, name: str, start: int) -> tensorboardX.SummaryWriter:
+class Scalars:
     """A writer of TensorBoard scalars; those beyond step `start` of earlier writers are dropped.
 
-    Each name has a folder, because the tags of a whole folder are dropped.
+    Each name has a folder, because the tags of a whole folder are dropped. For a bucket the files
+    are written locally and copied by `upload`, and at the end.
     """
-    return tensorboardX.SummaryWriter(
-        str(workdir / 'tensorboard' / name),
-        purge_step=start + 1,
-        flush_secs=10,
-        filename_suffix=f'.{start}',
-    )
+
+    def __init__(self, workdir: pathlib.Path, name: str, start: int):
+        self.folder, self.name, self.start = workdir / 'tensorboard' / name, name, start
+
+    def __enter__(self) -> 'Scalars':
+        with contextlib.ExitStack() as stack:
+            self.held = self.folder
+            if is_remote(self.folder):
+                scratch = tempfile.TemporaryDirectory(prefix='mer_jax_')
+                self.held = pathlib.Path(stack.enter_context(scratch))
+                stack.callback(upload_folder, self.held, self.folder)
+            self.writer = stack.enter_context(
+                tensorboardX.SummaryWriter(
+                    str(self.held),
+                    purge_step=self.start + 1,
+                    flush_secs=10,
+                    filename_suffix=f'.{self.start}',
+                )
+            )
+            self.opened = stack.pop_all()
+        return self
+
+    def __exit__(self, *error):
+        self.opened.close()
+
+    def add(self, figures: dict[str, float], step: int):
+        """Adds the figures of a step under the name of this writer."""
+        for figure, value in figures.items():
+            self.writer.add_scalar(f'{self.name}/{figure}', value, step)
+
+    def upload(self):
+        """Copies the file into a bucket, as far as it is written; nothing for a local folder."""
+        if self.held != self.folder:
+            self.writer.flush()
+            upload_folder(self.held, self.folder)
 
 
 def read_lines(path: pathlib.Path) -> list[dict]:
@@ -192,7 +226,7 @@ def read_lines(path: pathlib.Path) -> list[dict]:
 
     A last line that a kill cut off is left out. Raises DamagedRecords for another damaged line.
     """
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = contents(path).splitlines()
     records = []
     for number, line in enumerate(lines, 1):
         try:
@@ -220,7 +254,6 @@ def cut_lines(path: pathlib.Path, stage: str, start: int):
     write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
 
 
-def append_line(file, record: dict):
-    """Appends a record to an open file, at once."""
-    file.write(json.dumps(record) + '\n')
-    file.flush()
+def append_line(path: pathlib.Path, record: dict):
+    """Appends a record to a file of JSON lines."""
+    append(path, json.dumps(record) + '\n')

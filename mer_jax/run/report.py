@@ -5,7 +5,6 @@ import html
 import io
 import json
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 
 import jax
@@ -22,6 +21,8 @@ from mer_jax.run.charts import (
     draw_plane,
     smooth,
 )
+from mer_jax.storage.objects import make_folder, write_whole
+from mer_jax.storage.paths import path_of
 
 LABELS = {'f': 'F'}  # of scores whose name is no label
 MOMENTS = {'cold_start': 'before RL', 'end': 'after RL'}
@@ -103,8 +104,9 @@ def write_report(
 <title>{html.escape(title)}</title><style>{COLORS}{STYLE}</style></head>
 <body><h1>{html.escape(title)}</h1>{''.join(body)}</body></html>
 """
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pathlib.Path(path).write_text(page, encoding='utf-8')
+    path = path_of(path)
+    make_folder(path.parent)
+    write_whole(path, page)
 
 
 def terminal_table(results: dict) -> str:

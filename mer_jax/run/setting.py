@@ -22,6 +22,7 @@ from mer_jax.run.config_rules import check_config
 from mer_jax.run.examples import Encoder, ExampleWriter
 from mer_jax.run.origin import Origin, config_of, first_policy, open_origin
 from mer_jax.sharding import make_mesh
+from mer_jax.storage.paths import naming
 
 END = '<|im_end|>'  # ends a turn; it belongs to a branch and is learnt
 
@@ -131,7 +132,8 @@ def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
 
     A prompt is read by all devices together. ValueError where the folder holds no checkpoint.
     """
-    c = config_of(checkpoint)
+    with naming(checkpoint):
+        c = config_of(checkpoint)
     c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
     try:
         check_config(c)
@@ -148,5 +150,5 @@ def answering(c, damages: Damages | None = None) -> tuple[Setting, Omni]:
     c.model.weights, c.model.attention = c.model.dtype, 'auto'
     c.cold_start.steps = 0
     setting = Setting(c, damages=damages)
-    with jax.set_mesh(setting.mesh):
+    with jax.set_mesh(setting.mesh), naming(c.model.checkpoint):
         return setting, first_policy(setting.origin, c, setting.mesh)

@@ -100,6 +100,7 @@ def run_stage(
                     told = termination.asked
                 due = step % every.save == 0 or step == steps
                 if told or due or verdict.best or verdict.stop:
+                    records.upload()
                     checkpoints.save(step, state, batches)
                 if told:
                     raise Stopped(

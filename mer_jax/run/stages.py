@@ -18,7 +18,7 @@ from mer_jax.run.gain import gain_of_run
 from mer_jax.run.kept_evaluation import evaluate_once
 from mer_jax.run.memory_check import check_memory
 from mer_jax.run.origin import first_policy
-from mer_jax.run.records import read_records, stage_seconds, write_whole
+from mer_jax.run.records import read_records, stage_seconds
 from mer_jax.run.report import write_report
 from mer_jax.run.report_content import commit, example_clips, title_of
 from mer_jax.run.setting import Setting
@@ -26,6 +26,8 @@ from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
 from mer_jax.run.validation import choose_policy, leading_score, make_validation
 from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
+from mer_jax.storage.objects import write_whole
+from mer_jax.storage.paths import check_bucket, is_remote, path_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
     OSError for a config, clips, a checkpoint or a workdir that cannot be used.
     """
     check_config(c)
-    if c.model.checkpoint:  # absolute, so that later commands find it from any folder
+    check_bucket(workdir)
+    if c.model.checkpoint and not is_remote(c.model.checkpoint):
+        # absolute, so that later commands find it from any folder
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
     check_tensor(setting.mesh, setting.spec.text)
@@ -45,7 +49,7 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
     check_rewards(setting)
     leading_score(setting)
     check_memory(setting)
-    other = pathlib.Path(c.model.checkpoint)
+    other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
     clips = [*setting.train_clips, *setting.test_clips] if c.data.manifest else []

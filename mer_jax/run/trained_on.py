@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.fingerprint import file_content
-from mer_jax.run.records import write_whole
 from mer_jax.run.setting import Setting
+from mer_jax.storage.objects import contents, write_whole
+from mer_jax.storage.paths import path_of
 
 FILE = 'trained_on.jsonl'
 KEYS = ('id', 'source', 'use', 'media')
@@ -36,11 +37,14 @@ def keep_trained_on(setting: Setting, workdir: pathlib.Path) -> list[dict] | Non
 
 def known(checkpoint: str) -> list[dict] | None:
     """The lines of a checkpoint's file; None if it has none, or one that cannot be read."""
-    path = pathlib.Path(checkpoint) / FILE
-    if not checkpoint or not path.exists():
+    if not checkpoint:
+        return None
+    path = path_of(checkpoint) / FILE
+    text = contents(path)
+    if not text:
         return None
     try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        lines = [json.loads(line) for line in text.splitlines()]
         return [{key: line[key] for key in KEYS} for line in lines]
     except (OSError, ValueError, KeyError, TypeError):
         return None

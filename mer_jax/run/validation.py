@@ -18,7 +18,7 @@ from mer_jax.errors import one_line
 from mer_jax.models.omni import Omni
 from mer_jax.run.checkpoints import DamagedCheckpoints, open_to_read, read_policy
 from mer_jax.run.held_out import answer_all, summary
-from mer_jax.run.records import TIMINGS, append_line, cut_lines, open_scalars, read_lines
+from mer_jax.run.records import TIMINGS, Scalars, append_line, cut_lines, read_lines
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import gather_rows
 
@@ -98,13 +98,11 @@ class Validation:
         if not self.writes:
             return
         seconds = {'stage': NAME, 'step': step, 'seconds': time.perf_counter() - began}
-        for path, record in ((self.path, line), (self.workdir / TIMINGS, seconds)):
-            with path.open('a', encoding='utf-8') as file:
-                append_line(file, record)
+        append_line(self.path, line)
+        append_line(self.workdir / TIMINGS, seconds)
         tqdm.tqdm.write(self.told(), file=sys.stderr)
-        with open_scalars(self.workdir, NAME, step - 1) as scalars:
-            for name, value in figures_of(line).items():
-                scalars.add_scalar(f'{NAME}/{name}', value, step)
+        with Scalars(self.workdir, NAME, step - 1) as scalars:
+            scalars.add(figures_of(line), step)
 
     def told(self) -> str:
         """The last line and the best one in words, for the terminal."""

@@ -12,7 +12,8 @@ from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.models.checkpoint.safetensors import read_json
 from mer_jax.models.spec import Spec
 from mer_jax.run.config_rules import flat
-from mer_jax.run.records import write_whole
+from mer_jax.storage.objects import append, make_folder, upload_lines, write_whole
+from mer_jax.storage.paths import is_remote
 
 CONTENT = 'content of data.manifest'
 VALIDATED = 'data.validation where every.validate is above 0'
@@ -52,7 +53,7 @@ def claim_workdir(
     now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
     lengths = {'cold_start': ('cold_start.steps', c.cold_start.steps), 'train': ('steps', c.steps)}
     path = workdir / 'config.json'
-    for folder in (workdir, *workdir.parents):
+    for folder in (workdir, *(() if is_remote(workdir) else workdir.parents)):
         if folder.exists() and not folder.is_dir():
             raise ValueError(
                 f'--workdir={workdir}: must be a folder, and {folder} is a file; choose another '
@@ -66,7 +67,7 @@ def claim_workdir(
                     'it back, or choose another folder'
                 )
         if write and jax.process_index() == 0:
-            workdir.mkdir(parents=True, exist_ok=True)
+            make_folder(workdir)
             write_whole(path, json.dumps(now, indent=1))
         return []
     before = UNNAMED | read_config(workdir)
@@ -87,8 +88,9 @@ def claim_workdir(
                 f'{saved}, or choose another --workdir'
             )
     if changed and write and jax.process_index() == 0:
-        with (workdir / 'config_changes.jsonl').open('a', encoding='utf-8') as file:
-            file.write(json.dumps({key: [before[key], now[key]] for key in changed}) + '\n')
+        line = {key: [before[key], now[key]] for key in changed}
+        append(workdir / 'config_changes.jsonl', json.dumps(line) + '\n')
+        upload_lines()
         write_whole(path, json.dumps(now, indent=1))
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
 
