@@ -69,7 +69,7 @@ def main(_) -> None:
         with naming(workdir), uploading_lines():
             results = run(setting, policy, workdir)
     except MESSAGES as error:
-        leave(str(error))
+        leave(str(error), at_once=isinstance(error, StorageError))
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
         raise

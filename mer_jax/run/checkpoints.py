@@ -68,7 +68,9 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, StorageError):
+            return  # TensorStore would try for a quarter of an hour to finish a save
         with naming(self.folder):
             self.manager.wait_until_finished()
             self.manager.close()

@@ -26,10 +26,13 @@ def printable(text: str) -> str:
     return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def leave(message: str, status: int = 1) -> None:
-    """Prints a message and ends the process with this status."""
+def leave(message: str, status: int = 1, at_once: bool = False) -> None:
+    """Prints a message and ends the process with this status.
+
+    `at_once`: without waiting for threads, such as one that saves into a bucket.
+    """
     print(f'mer_jax: {printable(message)}', file=sys.stderr, flush=True)
-    if jax.distributed.is_initialized() and jax.process_count() > 1:
+    if at_once or (jax.distributed.is_initialized() and jax.process_count() > 1):
         os._exit(status)  # a normal exit would wait for processes that wait for this one
     raise SystemExit(status)
 

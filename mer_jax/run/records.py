@@ -19,9 +19,10 @@ from mer_jax.storage.objects import (
     make_folder,
     upload_folder,
     upload_lines,
+    uploading_lines,
     write_whole,
 )
-from mer_jax.storage.paths import is_remote, naming, path_of
+from mer_jax.storage.paths import StorageError, is_remote, naming, path_of
 
 FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'
@@ -97,13 +98,13 @@ class Records:
                 for name in (FIGURES, TIMINGS):
                     cut_lines(self.workdir / name, self.stage, self.start)
                 self.scalars = stack.enter_context(Scalars(self.workdir, self.stage, self.start))
-                stack.callback(upload_lines)
+                stack.enter_context(uploading_lines())
                 self.bar = stack.enter_context(self._bar())
             self.opened = stack.pop_all()
         return self
 
     def __exit__(self, *error):
-        self.opened.close()
+        return self.opened.__exit__(*error)
 
     def write(self, step: int, figures: dict[str, float], timings: dict[str, float]):
         """Appends the figures and timings of a step.
@@ -194,7 +195,6 @@ class Scalars:
             if is_remote(self.folder):
                 scratch = tempfile.TemporaryDirectory(prefix='mer_jax_')
                 self.held = pathlib.Path(stack.enter_context(scratch))
-                stack.callback(upload_folder, self.held, self.folder)
             self.writer = stack.enter_context(
                 tensorboardX.SummaryWriter(
                     str(self.held),
@@ -206,8 +206,10 @@ class Scalars:
             self.opened = stack.pop_all()
         return self
 
-    def __exit__(self, *error):
-        self.opened.close()
+    def __exit__(self, kind, error, trace):
+        with self.opened:
+            if not isinstance(error, StorageError):  # else this would fail too, after long
+                self.upload()
 
     def add(self, figures: dict[str, float], step: int):
         """Adds the figures of a step under the name of this writer."""

@@ -40,12 +40,9 @@ def known(checkpoint: str) -> list[dict] | None:
     if not checkpoint:
         return None
     path = path_of(checkpoint) / FILE
-    text = contents(path)
-    if not text:
-        return None
     try:
-        lines = [json.loads(line) for line in text.splitlines()]
-        return [{key: line[key] for key in KEYS} for line in lines]
+        lines = [json.loads(line) for line in contents(path).splitlines()]
+        return [{key: line[key] for key in KEYS} for line in lines] or None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

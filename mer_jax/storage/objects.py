@@ -74,11 +74,18 @@ def upload_lines() -> None:
 
 @contextlib.contextmanager
 def uploading_lines() -> Iterator[None]:
-    """Uploads the lines that the block has appended when it ends, with an error too."""
+    """Uploads the lines that the block has appended when it ends, with an error too.
+
+    Not with an error of a bucket: the upload would fail as well, after long.
+    """
     try:
         yield
-    finally:
+    except StorageError:
+        raise
+    except BaseException:
         upload_lines()
+        raise
+    upload_lines()
 
 
 def _upload(path: str, grown: _Grown) -> None:

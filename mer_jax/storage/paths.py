@@ -8,6 +8,7 @@ one.
 import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
@@ -29,14 +30,14 @@ class StorageError(Exception):
 
 
 def path_of(text: str | os.PathLike) -> pathlib.Path:
-    """The path that a text names; StorageError where the library for its scheme is missing."""
+    """The path that a text names; StorageError for a scheme that cannot be read here."""
     if not is_remote(text):
+        if '://' in os.fspath(text):
+            raise StorageError(
+                f'{text}: a path must be local or begin with one of {", ".join(SCHEMES)}; copy the '
+                'files to a place of either kind'
+            )
         return pathlib.Path(text)
-    if not str(text).startswith(SCHEMES):
-        raise StorageError(
-            f'{text}: a path must be local or begin with one of {", ".join(SCHEMES)}; copy the '
-            'files to a place of either kind'
-        )
     _prepare()
     if str(text).startswith('gs://') and not importlib.util.find_spec('gcsfs'):
         raise StorageError(
@@ -50,7 +51,7 @@ def path_of(text: str | os.PathLike) -> pathlib.Path:
 
 def is_remote(path: str | os.PathLike) -> bool:
     """Whether a path lies in a bucket."""
-    return '://' in os.fspath(path)
+    return os.fspath(path).startswith(SCHEMES)
 
 
 def absolute(path: pathlib.Path) -> pathlib.Path:
@@ -64,9 +65,7 @@ def _prepare() -> None:
 
     gcsfs tries a request six times. Listings are not cached: other processes write too.
     """
-    os.environ.setdefault(
-        'EPATH_USE_TF', '0'
-    )  # else epath imports TensorFlow where it is installed
+    os.environ.setdefault('EPATH_USE_TF', '0')  # else epath takes TensorFlow where it finds it
     os.environ.setdefault('TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS', str(CONNECT_SECONDS))
     os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS', str(SILENT_SECONDS))
     os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES', '1')
@@ -75,6 +74,8 @@ def _prepare() -> None:
     import aiohttp
     import fsspec
 
+    for name in ('gcsfs', 'absl'):  # gcsfs and Orbax log the errors that they raise, with traces
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     limits = aiohttp.ClientTimeout(
         total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS
     )
@@ -91,7 +92,7 @@ def file_system(path: str | os.PathLike):
 
 
 def check_bucket(path: pathlib.Path) -> None:
-    """Raises FileNotFoundError or StorageError if the bucket of a path cannot be listed."""
+    """Raises StorageError if the bucket of a path does not exist or cannot be listed."""
     if str(path).startswith('gs://'):
         bucket = str(path).removeprefix('gs://').partition('/')[0]
         with naming(path):

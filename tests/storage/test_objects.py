@@ -17,6 +17,7 @@ from mer_jax.storage.objects import (
     size_of,
     upload_folder,
     upload_lines,
+    uploading_lines,
     version_of,
     write_whole,
 )
@@ -68,6 +69,16 @@ def test_a_file_that_is_written_anew_forgets_its_lines(bucket):
     append(bucket / 'a', 'two\n')
     upload_lines()
     assert (bucket / 'a').read_bytes() == b'two\n'
+
+
+@pytest.mark.parametrize(('error', 'uploaded'), [(KeyError, True), (StorageError, False)])
+def test_an_error_uploads_lines_unless_it_is_one_of_the_bucket(bucket, error, uploaded):
+    with pytest.raises(error), uploading_lines():
+        append(bucket / 'a', 'one\n')
+        raise error('it')
+    assert (bucket / 'a').exists() == uploaded
+    assert contents(bucket / 'a') == b'one\n'
+    upload_lines()
 
 
 def test_ranges_and_sizes(folder):
