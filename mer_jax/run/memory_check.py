@@ -1,6 +1,6 @@
 """The memory of a run on its devices, told and checked before its weights are made."""
 
-import logging
+import sys
 
 import jax
 
@@ -10,11 +10,9 @@ from mer_jax.run.plan_report import Planned, gib, hints, make_plan, table, too_l
 from mer_jax.run.setting import Setting
 from mer_jax.run.topology import CPU_RATES, Chip, Topology, memory_of_machine
 
-log = logging.getLogger(__name__)
-
 
 def check_memory(setting: Setting) -> None:
-    """Logs what a device holds; ValueError if it cannot.
+    """Prints what a device has to hold; ValueError if it cannot.
 
     `memory_check` says how: 'arrays' adds up weights, moments and reference; 'programs' compiles
     every program for its largest batch, as `mer_jax.plan` does; 'auto' takes 'programs' on TPUs and
@@ -28,7 +26,7 @@ def check_memory(setting: Setting) -> None:
     limit = memory_of_device(device)
     arrays = {name: bytes_of(tree) for name, tree in lasting_arrays(setting).items()}
     held = ', '.join(f'{name} {gib(size)} GiB' for name, size in arrays.items())
-    log.info('memory of a device, %s GiB: %s', gib(limit), held)
+    tell(f'memory of a device, {gib(limit)} GiB: {held}')
     if sum(arrays.values()) > limit:
         raise ValueError(refusal(f'{held}, together {gib(sum(arrays.values()))} GiB', limit))
     if how == 'programs':
@@ -39,7 +37,7 @@ def check_programs(setting: Setting, limit: int) -> None:
     """Compiles all programs for their largest batches; ValueError for those that do not fit."""
     chip, devices = Chip(limit, *CPU_RATES), setting.mesh.devices.ravel().tolist()
     plan = make_plan(setting, Topology('here', devices, chip), 'largest')
-    log.info('%s', memory_table(plan))
+    tell(memory_table(plan))
     if refused := too_large(plan, chip):
         peaks = ', '.join(f'{name} {gib(plan[name].memory.peak)} GiB' for name in refused)
         keys = '\n'.join(f'    {hint}' for hint in hints(setting, refused))
@@ -54,6 +52,12 @@ def memory_table(plan: dict[str, Planned]) -> str:
         sizes = held.arguments, held.temporaries, held.beside, held.peak
         rows.append((name, *map(gib, sizes)))
     return table(rows)
+
+
+def tell(text: str) -> None:
+    """Prints a text on standard error, once for all processes."""
+    if jax.process_index() == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def memory_of_device(device: jax.Device) -> int:

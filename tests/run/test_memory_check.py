@@ -1,7 +1,5 @@
 """The memory of a run: told before its first step, and refused where a device cannot hold it."""
 
-import logging
-
 import jax
 import pytest
 from small_plan import shrunk
@@ -18,14 +16,13 @@ def setting():
     return planned_setting(shrunk(mer_r1()), '', jax.devices()[:1])
 
 
-def told_by(setting, caplog) -> str:
-    with caplog.at_level(logging.INFO):
-        check_memory(setting)
-    return caplog.text
+def told_by(setting, capsys) -> str:
+    check_memory(setting)
+    return capsys.readouterr().err
 
 
-def test_weights_moments_and_reference_are_told(setting, caplog):
-    told = told_by(setting, caplog)
+def test_weights_moments_and_reference_are_told(setting, capsys):
+    told = told_by(setting, capsys)
     assert 'memory of a device' in told and 'weights' in told
     assert 'moments' in told and 'reference' in told and 'temporaries' not in told
 
@@ -44,11 +41,11 @@ def test_arrays_that_a_device_cannot_hold_are_refused_with_sizes_and_a_way_out(
 
 @pytest.mark.slow
 def test_programs_are_compiled_told_and_refused_where_their_peak_is_too_large(
-    setting, caplog, monkeypatch
+    setting, capsys, monkeypatch
 ):
     with setting.config.unlocked():
         setting.config.memory_check = 'programs'
-    told = told_by(setting, caplog)
+    told = told_by(setting, capsys)
     assert 'update' in told and 'roll_out' in told and 'temporaries' in told
     arrays = sum(
         memory_check.bytes_of(tree) for tree in memory_check.lasting_arrays(setting).values()
