@@ -10,6 +10,7 @@ import optax
 import pytest
 import tiny
 from tiny_rl import PROMPTS, SAMPLING, SEEING, experience_of, rolled_out, seen_prompts
+from traced_collectives import bytes_by_kind, collectives
 
 from mer_jax.group import TrainState
 from mer_jax.models.omni import make_omni, perceive
@@ -18,7 +19,6 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import trained_part
 from mer_jax.rl.score import Sampling
 from mer_jax.run.cold_start import imitate_step
-from mer_jax.run.collectives import bytes_by_kind, collectives
 from mer_jax.sharding import is_weight, make_mesh, named, state_shardings, to_devices
 
 # No two sizes of an activation or a weight are the same, so that a shape tells which one it is.

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced_collectives import collectives
 
 from mer_jax.group import Keys
 from mer_jax.models import attention, attention_blocks
 from mer_jax.models.attention import attend_branches, attend_prompts, attend_within, chosen_kind
 from mer_jax.models.attention_splash import PAIRS, TreeMask
-from mer_jax.run.collectives import collectives
 from mer_jax.sharding import make_mesh, named, to_devices
 
 SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}

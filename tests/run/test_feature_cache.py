@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+from traced_collectives import collectives
 
 from mer_jax.data.clips import read_manifest
 from mer_jax.data.stage import stage
 from mer_jax.models.omni import perceive, read_prompts
-from mer_jax.run.collectives import collectives
 from mer_jax.run.feature_cache import fingerprint, keep_features, open_cache, weight_sum
 from mer_jax.run.setting import Setting
 from mer_jax.sharding import make_mesh, named

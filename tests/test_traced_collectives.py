@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced_collectives import bytes_by_kind, collectives
 
-from mer_jax.run.collectives import bytes_by_kind, collectives
 from mer_jax.sharding import make_mesh, named
 
 # Layers in a loop over tokens, of which only the run knows the number; a gather before it.
