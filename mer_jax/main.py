@@ -20,6 +20,7 @@ from mer_jax.data.media.container import MediaError
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.run import command_line, defaults
 from mer_jax.run.checkpoints import DamagedCheckpoints
+from mer_jax.run.cluster import SWITCH, join
 from mer_jax.run.command_line import leave
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
@@ -30,8 +31,16 @@ from mer_jax.storage.paths import StorageError, naming, path_of
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same folder resumes it.')
-DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', False, 'One of many processes, of which each host runs one (TPU pods, clusters).'
+DISTRIBUTED = flags.DEFINE_flag(
+    flags.Flag(  # also without a value, like a flag of bool
+        flags.EnumParser((*SWITCH, 'true', 'false')),
+        flags.ArgumentSerializer(),
+        'distributed',
+        'auto',
+        'Whether this is one of many processes that train together (TPU pods, clusters). auto: '
+        'where a launcher that JAX knows has started several.',
+        boolean=True,
+    )
 )
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
@@ -52,9 +61,9 @@ def main(_) -> None:
     logging.set_verbosity(logging.WARNING)
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
-    if DISTRIBUTED.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    switch = {'true': 'on', 'false': 'off'}.get(DISTRIBUTED.value, DISTRIBUTED.value)
     try:
+        join(switch, COORDINATOR.value, PROCESSES.value, PROCESS.value, os.environ)
         workdir = path_of(WORKDIR.value)
         with naming(workdir):
             setting, policy, changes = prepare(CONFIG.value, workdir)
@@ -62,7 +71,7 @@ def main(_) -> None:
         leave(str(error))
     for change in changes:
         print(f'{workdir}: continues with {change}', file=sys.stderr)
-    if not DISTRIBUTED.value:  # else JAX itself handles the signals, for all processes
+    if jax.process_count() == 1:  # else JAX itself handles the signals, for all processes
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop_between_stages)
     try:

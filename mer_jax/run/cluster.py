@@ -1,0 +1,104 @@
+"""The processes of one run: which launcher has started several, and how they join each other."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping
+
+import jax
+
+SWITCH = ('auto', 'on', 'off')  # the values of --distributed
+SEPARATE = 'for separate runs set --distributed=off'
+NAME_THEM = f'set --coordinator=HOST:PORT --processes=N --process=I in each; {SEPARATE}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Launched:
+    """A launcher that has started several processes; `processes` is 0 where it does not say."""
+
+    launcher: str
+    processes: int
+
+    def __str__(self) -> str:
+        return f'{self.launcher} has started {self.processes or "several"} processes'
+
+
+def launched_by(environment: Mapping[str, str]) -> Launched | None:
+    """The launcher that has started this process as one of several, by its variables.
+
+    A slice of TPU VMs sets none: `check_alone` finds it.
+    """
+    hosts = environment.get('TPU_PROCESS_ADDRESSES') or environment.get('TPU_WORKER_HOSTNAMES', '')
+    slices = number(environment, 'MEGASCALE_NUM_SLICES')
+    counts = {
+        # Of a step: in a batch script, SLURM_NTASKS counts tasks that srun would start.
+        'Slurm': number(environment, 'SLURM_STEP_NUM_TASKS'),
+        'Open MPI': number(environment, 'OMPI_COMM_WORLD_SIZE'),
+        'MPI': number(environment, 'PMI_SIZE'),
+        'A TPU slice': math.prod([max(slices, 1), len(hosts.split(','))]),
+    }
+    for launcher, processes in counts.items():
+        if processes > 1:
+            return Launched(launcher, processes)
+    if {'JOB_COMPLETION_INDEX', 'JOBSET_NAME'} <= environment.keys():
+        return Launched('A JobSet', 0)
+    return None
+
+
+def number(environment: Mapping[str, str], name: str) -> int:
+    """The number in a variable; 0 without one."""
+    value = environment.get(name, '')
+    return int(value) if value.isdecimal() else 0
+
+
+def join(
+    switch: str,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    environment: Mapping[str, str],
+) -> None:
+    """Joins the other processes of the run, where there are any, before JAX is used.
+
+    `auto` joins where a launcher has started several, or flags name them. ValueError where that is
+    not possible, and where processes would train separately without being told to.
+    """
+    named = (coordinator, processes, process) != (None, None, None)
+    launched = launched_by(environment)
+    if switch == 'off':
+        if named:
+            raise ValueError(
+                '--distributed=off: does not join other processes, and --coordinator, --processes '
+                'or --process name some; leave them out, or take --distributed'
+            )
+    elif switch == 'on' or named:
+        connect(
+            launched or 'several processes are to train together', coordinator, processes, process
+        )
+    elif launched:
+        print(f'mer_jax: {launched}, which train together; {SEPARATE}', file=sys.stderr)
+        connect(launched)
+        found = jax.process_count()
+        if launched.processes and found != launched.processes:
+            raise ValueError(f'--distributed=auto: {launched}, but JAX finds {found}; {NAME_THEM}')
+    if not jax.distributed.is_initialized():
+        check_alone(jax.process_count())
+
+
+def connect(told: Launched | str, *named) -> None:
+    """Joins processes as flags name them or JAX finds them; ValueError if it cannot."""
+    try:
+        jax.distributed.initialize(*named)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f'--distributed: {told}, but JAX cannot join them ({error}); {NAME_THEM}'
+        ) from error
+
+
+def check_alone(processes: int) -> None:
+    """Raises ValueError if JAX, without having joined any, sees devices of other processes."""
+    if processes > 1:
+        raise ValueError(
+            f'--distributed: must be given, for the devices of this machine are part of a slice '
+            f'of {processes} hosts; start the same command with --distributed on each of them'
+        )
