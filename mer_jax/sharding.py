@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 from flax import nnx
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXES = ('data', 'fsdp', 'tensor')
@@ -29,10 +29,46 @@ DECODING = {
 
 
 def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.Mesh:
-    """A mesh over the devices (default: all); an axis of −1 takes what the others leave."""
+    """A mesh over the devices (default: all); an axis of −1 takes what the others leave.
+
+    Neighbours on the mesh are neighbours on the machine. Only `data` spans several slices.
+    """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(data, fsdp, tensor, len(devices))
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    types = (AxisType.Auto,) * 3
+    if count_slices(devices) == 1:
+        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    return jax.sharding.Mesh(over_slices(shape, devices), AXES, axis_types=types)
+
+
+def count_slices(devices) -> int:
+    """How many slices the devices belong to; CPU devices and those of one host belong to one."""
+    return len({device.slice_index for device in devices if hasattr(device, 'slice_index')}) or 1
+
+
+def over_slices(shape: tuple[int, int, int], devices) -> np.ndarray:
+    """Devices of several slices in the shape of a mesh, whose `data` leads from slice to slice.
+
+    GPUs of several hosts count as slices too. There `fsdp` may span hosts. ValueError if `data` is
+    no multiple of the slices.
+    """
+    data, fsdp, tensor = shape
+    slices = count_slices(devices)
+    split = devices[0].device_kind in ('TPU v5 lite', 'TPU v5e')  # as in jax.make_mesh
+    if data % slices == 0:
+        return mesh_utils.create_hybrid_device_mesh(
+            (data // slices, fsdp, tensor),
+            (slices, 1, 1),
+            devices,
+            allow_split_physical_axes=split,
+        )
+    if devices[0].platform == 'gpu':
+        ordered = sorted(devices, key=lambda device: (device.slice_index, device.id))
+        return np.array(ordered).reshape(shape)
+    raise ValueError(
+        f'mesh.data={data}: must be a multiple of the {slices} slices of these devices, for only '
+        f'sums of gradients travel between them; set mesh.data={slices} and mesh.fsdp=-1'
+    )
 
 
 def mesh_shape(data: int, fsdp: int, tensor: int, devices: int) -> tuple[int, int, int]:
