@@ -1,6 +1,5 @@
 """The mesh, and one table from the logical axes of arrays to the axes of the mesh."""
 
-import json
 import math
 
 import jax
@@ -371,13 +370,13 @@ def _spread(x, axis: int):
 
 
 def to_devices(mesh, tree):
-    """Host arrays whose first axis is this process's share of the batch, as global arrays."""
+    """Host arrays of this process's rows of a batch (`run.shares.rows_here`), as global arrays."""
     sharding = named(mesh, 'batch')
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
 def to_host(tree):
-    """This process's share of arrays that are sharded along their first axis, as numpy."""
+    """This process's rows of arrays that are sharded along their first axis, as numpy."""
 
     def local(x):
         if x.is_fully_addressable:
@@ -394,15 +393,3 @@ def largest_of_all(numbers) -> list[int]:
     if jax.process_count() > 1:
         numbers = multihost_utils.process_allgather(numbers).max(0)
     return numbers.tolist()
-
-
-def gather_rows(rows: list) -> list:
-    """The JSON values of all processes, those of process 0 first."""
-    if jax.process_count() == 1:
-        return rows
-    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
-    (size,) = largest_of_all([len(text)])
-    padded = np.full(size, ord(' '), np.uint8)
-    padded[: len(text)] = text
-    all_texts = multihost_utils.process_allgather(padded)
-    return [row for text in all_texts for row in json.loads(text.tobytes())]

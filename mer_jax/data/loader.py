@@ -5,7 +5,8 @@ import dataclasses
 import json
 import logging
 import pathlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 
@@ -88,6 +89,37 @@ def prepare_or_name(prepare: Callable[[Clip], Example], clip: Clip) -> Example |
         return Damaged(clip.id, str(error))
 
 
+class Batches:
+    """An endless iterator over a process's shares of the batches of a run.
+
+    `read` counts the places in the order of clips that batches before the next one take, in all
+    processes. Setting it moves the iterator there, whatever the number of processes was before.
+    """
+
+    def __init__(self, open_at: Callable[[int], Iterator[list[Example]]], numbers: Sequence, size):
+        self.numbers, self.size = numbers, size  # of this process's prompts in a batch of so many
+        self._open_at, self._read = open_at, 0
+        self._stream = None
+
+    @property
+    def read(self) -> int:
+        return self._read
+
+    @read.setter
+    def read(self, places: int) -> None:
+        self._read, self._stream = places, None
+
+    def __iter__(self) -> 'Batches':
+        return self
+
+    def __next__(self) -> list[Example]:
+        if self._stream is None:
+            self._stream = self._open_at(self._read)
+        batch = next(self._stream)
+        self._read += self.size
+        return batch
+
+
 def training_batches(
     clips: Sequence[Clip],
     prepare: Callable[[Clip], Example],
@@ -95,30 +127,44 @@ def training_batches(
     *,
     seed: int,
     size: int,
-    process: int,
-    processes: int,
-):
-    """An endless iterator over lists of `size` examples of this process; Orbax can save it.
+    numbers: Sequence[int],
+) -> Batches:
+    """Of each batch of `size` examples those with these numbers, the share of this process.
 
-    Every epoch is a new permutation of all clips, of which a process takes every `processes`-th.
+    Every epoch is a new permutation of all clips. In place of a damaged clip comes the one that has
+    its place in the next epoch, so a batch depends on nothing that another process has read.
     MediaError if no clip at all can be used, whatever data.max_bad_clips says.
     """
+    order = grain.MapDataset.source(clips).seed(seed).shuffle().repeat()
     damaged = set()
 
-    def accept(example):
-        if damages.accept(example):
-            return True
-        damaged.add(example.id)
-        if len(damaged) == len(clips):
-            raise MediaError(
-                f'none of the {len(clips)} clips can be used; all are named, with the reason, in '
-                f'{damages.path}. Mend them, or name other clips'
-            )
-        return False
+    def try_place(place: int) -> list[Example | Damaged]:
+        """The damaged clips at a place and the first usable one; none if all clips are damaged."""
+        tried = []
+        for attempt in range(place, sys.maxsize, len(clips)):
+            tried.append(prepare_or_name(prepare, order[attempt]))
+            if isinstance(tried[-1], Example) or len({one.id for one in tried}) == len(clips):
+                return tried
 
-    dataset = grain.MapDataset.source(clips).seed(seed).shuffle().repeat()[process::processes]
-    dataset = dataset.map(lambda clip: prepare_or_name(prepare, clip))
-    stream = dataset.to_iter_dataset(
-        grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * size)
-    )
-    return iter(stream.filter(accept).batch(size, drop_remainder=True, batch_fn=list))
+    def accept(tried: list[Example | Damaged]) -> Example:
+        for one in tried:
+            if damages.accept(one):
+                return one
+            damaged.add(one.id)
+            if len(damaged) == len(clips):
+                raise MediaError(
+                    f'none of the {len(clips)} clips can be used; all are named, with the reason, '
+                    f'in {damages.path}. Mend them, or name other clips'
+                )
+
+    def open_at(read: int) -> Iterator[list[Example]]:
+        def place_of(index: int) -> int:
+            batch, own = divmod(index, len(numbers))
+            return read + batch * size + int(numbers[own])
+
+        places = grain.MapDataset.range(sys.maxsize).map(lambda index: try_place(place_of(index)))
+        options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * len(numbers))
+        stream = places.to_iter_dataset(options).map(accept)
+        return iter(stream.batch(len(numbers), drop_remainder=True, batch_fn=list))
+
+    return Batches(open_at, numbers, size)

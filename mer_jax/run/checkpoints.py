@@ -1,4 +1,4 @@
-"""Orbax checkpoints of {state, data iterator}: save, restore the last one that can be read."""
+"""Orbax checkpoints of a state and of the clips read: save, restore the last that can be read."""
 
 import dataclasses
 import itertools
@@ -7,7 +7,6 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-import grain
 import jax
 import orbax.checkpoint as ocp
 
@@ -15,6 +14,8 @@ from mer_jax.errors import one_line
 from mer_jax.sharding import largest_of_all
 from mer_jax.storage.objects import move_folder
 from mer_jax.storage.paths import StorageError, absolute, naming
+
+READ = 'read'  # the item of a checkpoint that says which clips were read
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Checkpoints:
         self.folder = absolute(folder)
         handlers = {
             'state': ocp.PyTreeCheckpointHandler(),
-            'data': grain.checkpoint.CheckpointHandler(),
+            READ: ocp.JsonCheckpointHandler(),
         }
         with naming(self.folder):
             self.manager = ocp.CheckpointManager(
@@ -76,20 +77,34 @@ class Checkpoints:
             self.manager.close()
 
     def save(self, step: int, state, batches=None):
-        """Save the state and the position of the data iterator, once for each step."""
+        """Save the state and how much of the clips `batches` have read, once for each step."""
         items = {'state': ocp.args.PyTreeSave(by_path(state))}
         if batches is not None:
-            items['data'] = grain.checkpoint.CheckpointSave(batches)
+            items[READ] = ocp.args.JsonSave({'places': batches.read})
         with naming(self.folder):
             self.manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, step: int, like, batches=None):
         """The state of `step` with the shapes, types and shardings of `like`.
 
-        Leaves that `like` lacks are not read. ValueError if a leaf is missing or of another shape.
+        It may have been saved on another mesh, by any number of processes. `batches` then read on
+        behind the clips of that state. Leaves that `like` lacks are not read. ValueError if a leaf
+        is missing or of another shape.
         """
-        more = {} if batches is None else {'data': grain.checkpoint.CheckpointRestore(batches)}
-        return read_leaves(self.manager, step, by_path(like), like, more)
+        state = read_leaves(self.manager, step, by_path(like), like)
+        if batches is not None:
+            batches.read = self.places_read(step, batches.size)
+        return state
+
+    def places_read(self, step: int, size: int) -> int:
+        """How many places of the order of clips were read at a step.
+
+        Runs of earlier versions do not say it: they read a batch, of this size, an update.
+        """
+        if not (self.folder / str(step) / READ).exists():
+            return step * size
+        items = ocp.args.Composite(**{READ: ocp.args.JsonRestore()})
+        return int(self.manager.restore(step, args=items)[READ]['places'])
 
     def restore_last(self, like, batches=None) -> tuple[int, object]:
         """The last step that can be read, and its state; (0, like) if nothing was saved.
@@ -199,11 +214,11 @@ def evaluated_best(run: pathlib.Path) -> int | None:
         return None
 
 
-def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like, more=None):
+def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like):
     """The leaves that a checkpoint stores under the paths of `wanted`, as a tree like `like`.
 
-    Shapes, types and shardings are those of `wanted`; `more` are other items to restore. Raises
-    ValueError if a leaf is missing or of another shape.
+    Shapes, types and shardings are those of `wanted`. Raises ValueError if a leaf is missing or of
+    another shape.
     """
     wanted = {
         path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
@@ -212,8 +227,7 @@ def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like, m
     arguments = ocp.args.PyTreeRestore(
         wanted, ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
     )
-    items = ocp.args.Composite(state=arguments, **(more or {}))
-    stored = manager.restore(step, args=items)['state']
+    stored = manager.restore(step, args=ocp.args.Composite(state=arguments))['state']
     # In place of a leaf that is not stored, a partial restore returns the request itself.
     missing = [path for path in wanted if stored[path] is wanted[path]]
     if missing:

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import jax
 import tqdm
 
 from mer_jax.data.clips import Clip
@@ -18,7 +17,7 @@ from mer_jax.models.omni import Omni
 from mer_jax.run.feature_cache import open_cache
 from mer_jax.run.gain import label_counts, scores_of
 from mer_jax.run.setting import Setting
-from mer_jax.sharding import gather_rows
+from mer_jax.run.shares import gather_rows, rows_here
 
 THREADS = 2  # that prepare media, as in training
 
@@ -62,14 +61,13 @@ def answer_blocks(
     on the clip, the seed and the policy only. Threads prepare the media of the next block while the
     devices answer a block. `cached`: features of media are kept in data.cache.
     """
-    size, processes = setting.config.evaluate.batch, jax.process_count()
-    share, cache = size // processes, open_cache(setting, policy) if cached else None
+    size = setting.config.evaluate.batch
+    rows, cache = rows_here(setting.mesh, size), open_cache(setting, policy) if cached else None
     answer_clips = answerer(setting, policy, cache)
     prepare = functools.partial(prepare, cache=cache)
     firsts = range(start * size, len(clips), size)
     # Every process takes part in every block, though its own clips may be damaged or none.
-    owns = [first + jax.process_index() * share for first in firsts]
-    numbers = [range(min(own, len(clips)), min(own + share, len(clips))) for own in owns]
+    numbers = [[first + int(row) for row in rows if first + row < len(clips)] for first in firsts]
 
     def prepared(number: int) -> Example | Damaged:
         return prepare_or_name(prepare, clips[number])
@@ -80,13 +78,21 @@ def answer_blocks(
         ) as bar,
         contextlib.closing(prepared_ahead(prepared, numbers)) as blocks,
     ):
-        for first, examples in zip(firsts, blocks, strict=True):
-            usable = [example for example in examples if setting.damages.accept(example)]
-            damaged = [
-                dataclasses.asdict(example) for example in examples if isinstance(example, Damaged)
-            ]
-            yield gather_rows(answer_clips(usable, share)), gather_rows(damaged)
-            bar.update(min(size, len(clips) - first))
+        for own, examples in zip(numbers, blocks, strict=True):
+            pairs = list(zip(own, examples, strict=True))
+            usable = {n: example for n, example in pairs if setting.damages.accept(example)}
+            damaged = {n: dataclasses.asdict(one) for n, one in pairs if isinstance(one, Damaged)}
+            answers = answer_clips(list(usable.values()), len(rows))
+            answers = in_order(dict(zip(usable, answers, strict=True)))
+            damaged = in_order(damaged)
+            yield answers, damaged
+            bar.update(len(answers) + len(damaged))
+
+
+def in_order(values: dict[int, dict]) -> list[dict]:
+    """The values of all processes in the order of their numbers, each number once."""
+    gathered = dict(gather_rows(list(values.items())))
+    return [gathered[number] for number in sorted(gathered)]
 
 
 def prepared_ahead(prepare: Callable, blocks: Iterable[Iterable]) -> Iterator[list]:

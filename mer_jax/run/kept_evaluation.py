@@ -10,7 +10,7 @@ from mer_jax.models.omni import Omni
 from mer_jax.run.config_rules import flat
 from mer_jax.run.held_out import evaluate
 from mer_jax.run.setting import Setting
-from mer_jax.sharding import gather_rows
+from mer_jax.run.shares import gather_rows
 from mer_jax.storage.objects import contents, write_whole
 
 NOT_ASKED = ('data.validation', 'evaluate.policy')  # keys of those sections that decide no answer

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mer_jax.data.chat import chat_ids
 from mer_jax.data.clips import Clip
-from mer_jax.data.loader import Damages, Example, training_batches
+from mer_jax.data.loader import Batches, Damages, Example, training_batches
 from mer_jax.data.texts import TextReader
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.methods import METHODS
@@ -21,6 +21,7 @@ from mer_jax.run.batching import Batcher
 from mer_jax.run.config_rules import check_config
 from mer_jax.run.examples import Encoder, ExampleWriter
 from mer_jax.run.origin import Origin, config_of, first_policy, open_origin
+from mer_jax.run.shares import numbers_of_rows, rows_here
 from mer_jax.sharding import make_mesh
 from mer_jax.storage.paths import naming
 
@@ -88,17 +89,26 @@ class Setting:
         longest = max(map(len, branches))
         return np.array([ids + [-1] * (longest - len(ids)) for ids in branches], np.int32)
 
-    def batches(self, clips, prompts_per_step: int, salt: int, prepare: Callable[[Clip], Example]):
-        """An endless, resumable iterator of lists of this process's share of examples of clips."""
-        processes = jax.process_count()
+    def batches(
+        self,
+        clips,
+        size: int,
+        salt: int,
+        prepare: Callable[[Clip], Example],
+        minibatches: int = 1,
+    ) -> Batches:
+        """Batches of so many examples of clips, of which this process reads its devices' rows.
+
+        The clips of a batch, their numbers in it and those of each minibatch are the same on every
+        mesh and at any number of processes.
+        """
         return training_batches(
             clips,
             prepare,
             self.damages,
             seed=self.config.seed * 2 + salt,
-            size=prompts_per_step // processes,
-            process=jax.process_index(),
-            processes=processes,
+            size=size,
+            numbers=numbers_of_rows(self.mesh, size, minibatches)[rows_here(self.mesh, size)],
         )
 
 

@@ -71,10 +71,13 @@ def train(
     programs = compile_programs(setting, learn, optimizer, shardings)
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     opening = setting.openings(*['slow'] * c.rollout.group)
-    share = c.prompts_per_step // jax.process_count()
-    numbers = np.arange(share, dtype=np.uint32) + jax.process_index() * share
     seed = np.uint32(c.seed)
     cache = open_cache(setting, policy) if learn.train == 'decoder' else None
+    prepare = functools.partial(setting.writer.example, cache=cache)
+    batches = setting.batches(
+        setting.train_clips, c.prompts_per_step, 1, prepare, learn.minibatches
+    )
+    numbers = np.array(batches.numbers, np.uint32)
 
     def update(state, examples, step):
         timer, clips = Timer(), [example.clip for example in examples]
@@ -106,8 +109,6 @@ def train(
         rate = mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
-    prepare = functools.partial(setting.writer.example, cache=cache)
-    batches = setting.batches(setting.train_clips, c.prompts_per_step, 1, prepare)
     loop = workdir, c.steps, state, batches, update, c.every
     return run_stage('train', *loop, method.plotted, validation).policy
 

@@ -20,7 +20,7 @@ from mer_jax.run.checkpoints import DamagedCheckpoints, open_to_read, read_polic
 from mer_jax.run.held_out import answer_all, summary
 from mer_jax.run.records import TIMINGS, Scalars, append_line, cut_lines, read_lines
 from mer_jax.run.setting import Setting
-from mer_jax.sharding import gather_rows
+from mer_jax.run.shares import gather_rows
 
 FILE = 'validation.jsonl'
 STAGE = 'train'

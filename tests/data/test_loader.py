@@ -30,9 +30,10 @@ def prepare(clip):
 
 
 def batches(clips, damages, size=3, process=0, processes=1, seed=7):
-    return training_batches(
-        clips, prepare, damages, seed=seed, size=size, process=process, processes=processes
-    )
+    """The batches of a process that takes equal, consecutive shares."""
+    share = size // processes
+    numbers = range(process * share, (process + 1) * share)
+    return training_batches(clips, prepare, damages, seed=seed, size=size, numbers=numbers)
 
 
 def take(stream, count):
@@ -58,14 +59,32 @@ def test_the_order_follows_from_the_seed_alone(damages):
     assert first != other
 
 
-def test_processes_share_each_epoch_without_overlap(damages):
-    one, two = (
-        take(batches(clips_of(12), damages, size=2, process=p, processes=2), 6) for p in (0, 1)
+@pytest.mark.parametrize('bad', [(), (2, 5)])
+def test_a_batch_has_the_same_clips_at_any_number_of_processes(tmp_path, bad):
+    alone, *shares = (
+        batches(clips_of(12, bad), Damages(tmp_path / f'{i}.jsonl', 2), 4, p, count)
+        for i, (p, count) in enumerate([(0, 1), (0, 2), (1, 2)])
     )
-    for epoch in range(2):
-        mine, theirs = (set(x[6 * epoch : 6 * epoch + 6]) for x in (one, two))
-        assert not mine & theirs
-        assert len(mine | theirs) == 12
+    for _ in range(7):  # across epochs
+        assert take(alone, 1) == [name for share in shares for name in take(share, 1)]
+
+
+def test_a_process_reads_the_numbers_of_a_batch_that_it_asks_for(damages):
+    clips = clips_of(12)
+    whole = take(batches(clips, damages, 4), 3)
+    some = training_batches(clips, prepare, damages, seed=7, size=4, numbers=[1, 3])
+    assert take(some, 3) == [whole[i] for i in (1, 3, 5, 7, 9, 11)]
+
+
+def test_batches_of_another_size_begin_behind_the_clips_that_were_read(damages):
+    clips = clips_of(12)
+    order, stream, other = (
+        take(batches(clips, damages, 1), 12),
+        *(batches(clips, damages, n) for n in (3, 2)),
+    )
+    take(stream, 2)
+    other.read = stream.read
+    assert take(other, 3) == order[6:]
 
 
 def test_a_saved_iterator_continues_with_the_next_batch(tmp_path, damages):
@@ -107,7 +126,7 @@ def test_a_budget_of_zero_allows_no_damage(tmp_path):
 @pytest.mark.parametrize('processes', [1, 2])
 def test_without_a_good_clip_the_run_ends_at_any_budget(tmp_path, processes):
     damages = Damages(tmp_path / 'bad.jsonl', 1000)
-    stream = batches(clips_of(4, bad=range(4)), damages, processes=processes)
+    stream = batches(clips_of(4, bad=range(4)), damages, size=4, processes=processes)
     with pytest.raises(MediaError, match='none of the 4 clips') as raised:
         next(stream)
     assert str(damages.path) in str(raised.value)

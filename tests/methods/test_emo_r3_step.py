@@ -15,6 +15,7 @@ from mer_jax.methods.method import Words
 from mer_jax.rl.optimizer import start_state
 from mer_jax.rl.step import Learn
 from mer_jax.run.second_look import look_again
+from mer_jax.run.shares import numbers_of_rows
 from mer_jax.run.train import compile_programs, judge, learn_from, make_reference
 from mer_jax.sharding import make_mesh, state_shardings, to_devices, to_host
 
@@ -25,8 +26,6 @@ LEARN = Learn(train='all', kl=0.1, clip_high=0.3, clip_dual=3.0, minibatches=2)
 SGD = optax.sgd(0.1, momentum=0.9)
 T, SIZE = 12, 10  # room of the questions
 SEED, STEP = np.uint32(5), np.uint32(2)
-# A minibatch takes a block of every device's share. These orders give all meshes the same ones.
-ORDERS = {(2, 2, 2): np.arange(B), (1, 1, 1): np.array([0, 2, 4, 6, 1, 3, 5, 7])}
 
 
 def method(by):
@@ -72,7 +71,7 @@ def setting_of(mesh, by):
 def step_on(shape, by):
     """A step on a mesh: tokens, rewards of the reflection, state after it, figures; on the host."""
     mesh = make_mesh(*shape, jax.devices()[: np.prod(shape)])
-    order, setting = ORDERS[shape], setting_of(mesh, by)
+    order, setting = numbers_of_rows(mesh, B, LEARN.minibatches), setting_of(mesh, by)
     with jax.set_mesh(mesh):
         policy = tiny.policy(spec=SEEING)
         policy = jax.device_put(policy, state_shardings(mesh, policy))

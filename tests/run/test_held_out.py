@@ -14,6 +14,7 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run import held_out
 from mer_jax.run.held_out import answer_blocks, evaluate, prepared_ahead, summary
+from mer_jax.sharding import make_mesh
 
 CLIPS = [Clip(f'c{i}', words=('sad',)) for i in range(7)]
 
@@ -34,6 +35,7 @@ def setting(config, tmp_path, monkeypatch):
     monkeypatch.setattr(held_out, 'answerer', answerer)
     return types.SimpleNamespace(
         config=config,
+        mesh=make_mesh(1, 1, -1),
         damages=Damages(tmp_path / 'bad_clips.jsonl', 9),
         test_clips=CLIPS,
         writer=types.SimpleNamespace(example=preparing()),
