@@ -1,6 +1,7 @@
-"""One run of two processes: they stop together, resume together, and one of them writes."""
+"""One run of two processes: they stop together, resume together or alone, and one writes."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,8 +54,14 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     saved = len(records(workdir))
     assert (workdir / 'cold_start' / str(saved)).is_dir()
 
+    shutil.copytree(workdir, tmp_path / 'alone')
+    alone = command(tmp_path / 'alone', *SMALL, f'cold_start.steps={saved + 1}', 'steps=0')
+    done = subprocess.run(alone, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
     changes = (
         f'cold_start.steps={saved + 1}',
+        'mesh.tensor=2',  # both processes read all prompts, each computes half of the heads
         'steps=2',
         'evaluate.clips=5',
         'export=True',
@@ -65,6 +72,10 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     assert 'Slow F' in said[0][0] and 'Slow F' not in said[1][0]
     steps = [(record['stage'], record['step']) for record in records(workdir)]
     assert steps == [('cold_start', s + 1) for s in range(saved + 1)] + [('train', 1), ('train', 2)]
+    assert records(tmp_path / 'alone')[:saved] == records(workdir)[:saved]
+    one, two = records(tmp_path / 'alone')[saved], records(workdir)[saved]
+    for name in one.keys() - {'stage'}:
+        assert one[name] == pytest.approx(two[name], rel=1e-5), name
     end = json.loads((workdir / 'evaluation_end.json').read_text())
     assert [answer['id'] for answer in end['answers']] == [f'test-0-00000{i}' for i in range(5)]
     results = json.loads((workdir / 'results.json').read_text())
