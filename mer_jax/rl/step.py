@@ -14,8 +14,9 @@ from mer_jax.rl import objective
 from mer_jax.rl.group_relative import varies
 from mer_jax.rl.grow import grow
 from mer_jax.rl.optimizer import apply_gradient, trained_part, with_part
+from mer_jax.rl.pieces import count_pieces, in_pieces, whole_of_pieces
 from mer_jax.rl.score import Sampling, score_hidden
-from mer_jax.sharding import constrain, count_pieces, in_pieces, whole_of_pieces
+from mer_jax.sharding import constrain
 
 FIGURES = (  # of a step, whatever the method: those of `assess`, then those of `update`
     *('advantage_std', 'silent_groups', 'tokens', 'ended', 'overlong', 'entropy'),

@@ -18,13 +18,14 @@ from mer_jax.rl.optimizer import (
     trained_part,
     with_part,
 )
+from mer_jax.rl.pieces import count_pieces, in_pieces
 from mer_jax.rl.score import Sampling
 from mer_jax.rl.step import branch_logp, summed_gradient
 from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import run_stage
-from mer_jax.sharding import constrain, count_pieces, in_pieces, named, to_devices
+from mer_jax.sharding import constrain, named, to_devices
 
 
 def imitate_step(

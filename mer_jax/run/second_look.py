@@ -8,15 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.methods.method import Method
+from mer_jax.rl.pieces import count_pieces, piece_at, whole_of_pieces
 from mer_jax.rl.score import Sampling
-from mer_jax.sharding import (
-    count_pieces,
-    named,
-    piece_at,
-    to_devices,
-    to_host,
-    whole_of_pieces,
-)
+from mer_jax.sharding import named, to_devices, to_host
 
 
 def look(policy, prompts, rollout, reading, number_b, seed, step, *, asks, sampling, microbatch):

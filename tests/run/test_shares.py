@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from mer_jax.rl.pieces import in_pieces
 from mer_jax.run.held_out import in_order
 from mer_jax.run.shares import numbers_of_rows, rows_here
-from mer_jax.sharding import in_pieces, make_mesh, to_devices
+from mer_jax.sharding import make_mesh, to_devices
 
 
 @pytest.mark.parametrize('axes', [(2, 2, 2), (8, 1, 1), (1, 1, 8)])
