@@ -9,7 +9,7 @@ from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXES = ('data', 'fsdp', 'tensor')
-RULES = {
+RULES = {  # config.mesh.rules may name others: `use_rules`
     'batch': ('data', 'fsdp'),  # prompts; the branches of a prompt stay together
     'embed': 'fsdp',
     'heads': 'tensor',
@@ -25,6 +25,18 @@ DECODING = {
     'mlp': ('tensor', 'fsdp'),
     'vocab': ('tensor', 'fsdp'),
 }
+# jax.jit traces anew what it has traced under another table.
+_IN_USE = jax.make_user_context(tuple(RULES.items()))
+
+
+def use_rules(rules: dict):
+    """A context in which this table takes the place of RULES, in this thread."""
+    return _IN_USE(tuple(rules.items()))
+
+
+def rules_in_use() -> dict:
+    """The mesh axis, or axes, of each logical axis; None where it is not split."""
+    return dict(_IN_USE.value)
 
 
 def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.Mesh:
@@ -88,7 +100,8 @@ def mesh_shape(data: int, fsdp: int, tensor: int, devices: int) -> tuple[int, in
 
 def named(mesh, *axes: str | None) -> NamedSharding:
     """The sharding of an array whose dimensions carry these logical names."""
-    return NamedSharding(mesh, PartitionSpec(*[RULES.get(axis) for axis in axes]))
+    rules = rules_in_use()
+    return NamedSharding(mesh, PartitionSpec(*[rules.get(axis) for axis in axes]))
 
 
 def state_shardings(mesh, tree):
@@ -98,8 +111,10 @@ def state_shardings(mesh, tree):
     optimizer's moments are trees of the same weights and shard like them.
     """
 
+    rules = rules_in_use()
+
     def of_weight(node):
-        spec = weight_spec(mesh, node, RULES) if is_weight(node) else PartitionSpec()
+        spec = weight_spec(mesh, node, rules) if is_weight(node) else PartitionSpec()
         return jax.tree.map(lambda _: NamedSharding(mesh, spec), node)
 
     return jax.tree.map(of_weight, tree, is_leaf=is_weight)
@@ -124,16 +139,17 @@ def spec_by_name(mesh, shape, names, rules: dict) -> PartitionSpec:
     return PartitionSpec(*[a if fit else None for a, fit in zip(axes, fits, strict=True)])
 
 
-def axis_size(mesh, axes: str | tuple[str, ...]) -> int:
-    """The number of devices along one axis of a mesh, or along several together."""
-    return math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes))
+def axis_size(mesh, axes: str | tuple[str, ...] | None) -> int:
+    """The number of devices along one axis of a mesh, or along several together; None: 1."""
+    named = (axes,) if isinstance(axes, str) else axes or ()
+    return math.prod(mesh.shape[axis] for axis in named)
 
 
 def constrain(tree, axis: str = 'batch'):
     """Every leaf's first dimension on `axis`, if a mesh is in use (jax.set_mesh)."""
     if jax.sharding.get_abstract_mesh().empty:
         return tree
-    spec = PartitionSpec(RULES[axis])
+    spec = PartitionSpec(rules_in_use()[axis])
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)
 
 
@@ -148,7 +164,7 @@ def pin(x):
     if count == 1 or x.shape[0] % count:
         return x
     free = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(RULES['batch'], *free))
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(rules_in_use()['batch'], *free))
 
 
 def pin_rows(x_brd):
@@ -157,10 +173,11 @@ def pin_rows(x_brd):
     Where several devices share the heads of a prompt, each then keeps its share of what the
     backward pass needs of a layer, not all of it. Rows that do not divide stay whole.
     """
-    count = several_devices() and axis_size(jax.sharding.get_abstract_mesh(), RULES['heads'])
+    rules = rules_in_use()
+    count = several_devices() and axis_size(jax.sharding.get_abstract_mesh(), rules['heads'])
     if count < 2 or x_brd.shape[0] % batch_devices() or x_brd.shape[1] % count:
         return pin(x_brd)
-    return jax.lax.with_sharding_constraint(x_brd, PartitionSpec(RULES['batch'], RULES['heads']))
+    return jax.lax.with_sharding_constraint(x_brd, PartitionSpec(rules['batch'], rules['heads']))
 
 
 def pin_whole(x_brd):
@@ -184,7 +201,7 @@ def _pin_as(x, *names: str | None):
     if count == 1 or x.shape[0] % count:
         return x
     mesh = jax.sharding.get_abstract_mesh()
-    return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, RULES))
+    return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, rules_in_use()))
 
 
 def pin_decoding(x, *names: str | None):
@@ -223,9 +240,11 @@ def gathered(tree, dtype):
         return tree
     mesh = jax.sharding.get_abstract_mesh()
 
+    rules = rules_in_use()
+
     def of_weight(node):
-        own = weight_spec(mesh, node, RULES)
-        whole = weight_spec(mesh, node, RULES | {'embed': None})
+        own = weight_spec(mesh, node, rules)
+        whole = weight_spec(mesh, node, rules | {'embed': None})
         if own == whole:
             return node
         return jax.tree.map(lambda leaf: _gather(leaf, dtype, own, whole), node)
@@ -255,7 +274,7 @@ def summed_as(x, *names: str | None):
     """
     if not several_devices():
         return x
-    spec = spec_by_name(jax.sharding.get_abstract_mesh(), x.shape, names, RULES)
+    spec = spec_by_name(jax.sharding.get_abstract_mesh(), x.shape, names, rules_in_use())
 
     @jax.custom_vjp
     def same(x):
@@ -298,7 +317,7 @@ def vocabulary_shards(v: int) -> int:
 def batch_devices() -> int:
     """How many ways the mesh in use (jax.set_mesh) splits a batch; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else axis_size(mesh, RULES['batch'])
+    return 1 if mesh.empty else axis_size(mesh, rules_in_use()['batch'])
 
 
 def share_of_batch(b: int) -> int:
@@ -310,7 +329,7 @@ def share_of_batch(b: int) -> int:
 def share_of_heads(n: int) -> int:
     """How many of n heads a device of the mesh in use has; all, if they do not divide."""
     mesh = jax.sharding.get_abstract_mesh()
-    count = 1 if mesh.empty else axis_size(mesh, RULES['heads'])
+    count = 1 if mesh.empty else axis_size(mesh, rules_in_use()['heads'])
     return n if n % count else n // count
 
 

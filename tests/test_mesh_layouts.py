@@ -19,7 +19,15 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import trained_part
 from mer_jax.rl.score import Sampling
 from mer_jax.run.cold_start import imitate_step
-from mer_jax.sharding import is_weight, make_mesh, named, state_shardings, to_devices
+from mer_jax.sharding import (
+    RULES,
+    is_weight,
+    make_mesh,
+    named,
+    state_shardings,
+    to_devices,
+    use_rules,
+)
 
 # No two sizes of an activation or a weight are the same, so that a shape tells which one it is.
 TEXT = TextSpec(
@@ -37,6 +45,8 @@ LONG = Sampling(tokens=S, end=63, banned=(60,), temperature=0.7, top_p=0.9)
 NUCLEUS = dataclasses.replace(SAMPLING, top_p=0.9)
 WHOLE_MESH = 1, 8, 1
 SGD = optax.sgd(1.0, momentum=0.9)
+# Weights over data too, prompts over data alone, columns over the devices that this leaves.
+OTHER_RULES = RULES | {'batch': 'data', 'embed': 'data', 'mlp': ('fsdp', 'tensor'), 'vocab': None}
 MESHES = [(2, 2, 2), (8, 1, 1), (1, 8, 1), (1, 2, 4)]
 
 
@@ -190,14 +200,15 @@ def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes):
 
 
 @pytest.mark.parametrize(
-    ('axes', 'spec'),
+    ('axes', 'spec', 'rules'),
     [
-        *((axes, tiny.SPEC) for axes in MESHES),
-        pytest.param((2, 2, 2), SEEING, marks=pytest.mark.slow),
+        *((axes, tiny.SPEC, RULES) for axes in MESHES),
+        ((2, 2, 2), tiny.SPEC, OTHER_RULES),
+        pytest.param((2, 2, 2), SEEING, RULES, marks=pytest.mark.slow),
     ],
     ids=lambda value: str(value) if isinstance(value, tuple) else '',
 )
-def test_an_update_on_a_mesh_equals_that_on_one_device(axes, spec):
+def test_an_update_on_a_mesh_equals_that_on_one_device(axes, spec, rules):
     mesh, policy = make_mesh(*axes), tiny.policy(spec=spec)
     part, prompts = ('all', seen_prompts()) if spec is SEEING else ('decoder', PROMPTS)
     learn = rl.Learn(train=part, chunk=5)
@@ -205,8 +216,8 @@ def test_an_update_on_a_mesh_equals_that_on_one_device(axes, spec):
     state = TrainState(policy=policy, moments=SGD.init(trained_part(policy, part)))
     run = functools.partial(rl.update, learn=learn, sampling=SAMPLING, optimizer=SGD)
     alone, figures = jax.jit(run)(state, experience, np.int32(0))
-    shardings = state_shardings(mesh, state)
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), use_rules(rules):
+        shardings = state_shardings(mesh, state)
         placed = jax.device_put(state, shardings), to_devices(mesh, experience)
         found, figures_8 = jax.jit(run, out_shardings=(shardings, None))(*placed, np.int32(0))
     gradients = jax.tree.leaves(alone.moments)  # after one update, for the next as well

@@ -14,6 +14,7 @@ from tiny_state import shapes_of_state
 from mer_jax.models.layers import constant, weight
 from mer_jax.run.checkpoints import by_path
 from mer_jax.sharding import (
+    RULES,
     batch_devices,
     constrain,
     decoding_layout,
@@ -21,9 +22,11 @@ from mer_jax.sharding import (
     named,
     pin,
     pin_decoding,
+    rules_in_use,
     state_shardings,
     to_devices,
     to_host,
+    use_rules,
     vocabulary_shards,
 )
 
@@ -132,6 +135,21 @@ def test_an_update_keeps_weights_and_moments_where_they_are(mesh):
 
     updated = jax.jit(update, out_shardings=shardings)(weights, moments)
     assert jax.tree.map(lambda x: x.sharding, updated) == shardings
+
+
+def test_another_table_places_arrays_elsewhere_and_programs_are_traced_anew(mesh):
+    value = weight(nnx.Rngs(params=0), (4, 6), 'embed mlp')
+    x = np.ones((8, 4), np.float32)
+    run = jax.jit(lambda x: pin(x * 1))
+    with jax.set_mesh(mesh):
+        shares = [run(x).sharding.shard_shape(x.shape)]
+        with use_rules(RULES | {'batch': 'data', 'embed': ('data', 'fsdp'), 'mlp': None}):
+            shares.append(run(x).sharding.shard_shape(x.shape))
+            assert spec_of(mesh, value) == PartitionSpec(('data', 'fsdp'), None)
+            assert batch_devices() == 2
+        shares.append(run(x).sharding.shard_shape(x.shape))
+    assert [share[0] for share in shares] == [2, 4, 2]
+    assert spec_of(mesh, value) == PartitionSpec('fsdp', 'tensor') and rules_in_use() == RULES
 
 
 def test_named_places_axes_by_their_names(mesh):

@@ -7,8 +7,6 @@ files.
 import json
 import pathlib
 
-import jax
-
 from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation.answer_files import answer_set
@@ -115,7 +113,7 @@ def run(c, workdir: pathlib.Path) -> dict:
     results = {'protocol': protocol, 'absent': absent, 'sets': {}}
     results['shared_with_training'] = 'unknown' if seen is None else shared
     results['trained_on'] = trained
-    with jax.set_mesh(setting.mesh):
+    with setting.in_use():
         for test in tests:
             of_set = settings[test.key]
             path = workdir / 'predictions' / f'{test.key}.jsonl'

@@ -6,6 +6,7 @@ mer_jax.evaluate reads this file itself where `--config` is not given.
 from ml_collections import ConfigDict
 
 from mer_jax.data.benchmarks import EMOTION_IMAGES, MER_UNIBENCH
+from mer_jax.run.defaults import mesh_rules
 
 
 def mer_unibench() -> ConfigDict:
@@ -24,6 +25,7 @@ def mer_unibench() -> ConfigDict:
     c.clips = 0  # the first clips of each set; 0 = all
     c.evaluate = ConfigDict(dict(batch=32, temperature=0.9, top_p=0.9))
     c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
+    c.mesh.rules = mesh_rules()
     c.judge = ConfigDict()  # of the reasoning in sets of MME-Emotion; needs an endpoint
     c.judge.endpoint = ''  # OpenAI-compatible, e.g. https://host/v1; '' = no judge
     c.judge.model = ''

@@ -9,8 +9,6 @@ import collections
 import dataclasses
 import pathlib
 
-import jax
-
 from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import kind_of_file
 from mer_jax.evaluation.answers import MODES, describe, grow_answers
@@ -52,7 +50,7 @@ def predict(
     sampled as config.evaluate says.
     """
     repeated = [mode for mode in modes for _ in range(samples)]
-    with jax.set_mesh(setting.mesh):
+    with setting.in_use():
         example = setting.writer.bare_example(clip)
         grown = grow_answers(setting, policy, [example], 1, repeated, seed)
     (described,) = describe(setting, grown)

@@ -13,7 +13,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 import tqdm
 
@@ -80,7 +79,7 @@ def sample(
         for first in range(0, len(clips), batch):
             block = range(first, min(first + batch, len(clips)))
             examples = [setting.writer.example(clips[i]) for i in block]
-            with jax.set_mesh(setting.mesh):
+            with setting.in_use():
                 grown = grow_answers(setting, policy, examples, batch, repeated, seed)
             parts.append([values[: len(examples)] for values in _by_mode(setting, grown, size)])
             bar.update(len(examples))

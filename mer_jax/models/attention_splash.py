@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 
 from mer_jax.group import Keys
 from mer_jax.models.attention_blocks import best_block
-from mer_jax.sharding import RULES, platform_in_use, spec_by_name
+from mer_jax.sharding import platform_in_use, rules_in_use, spec_by_name
 
 BLOCKS = 512, 256, 128  # tokens
 PAIRS = 'pairs_computed_'  # of slots by a kernel, as its name says
@@ -98,7 +98,7 @@ def _attend(tree: TreeMask, query_bqnh, key_bukh, value_bukh, segment_bq, segmen
     run = functools.partial(_run_kernel, tree)
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.empty:
-        by_head = spec_by_name(mesh, arrays[1].shape, ('batch', 'heads'), RULES)
+        by_head = spec_by_name(mesh, arrays[1].shape, ('batch', 'heads'), rules_in_use())
         by_row = PartitionSpec(by_head[0])
         specs = (by_head, by_head, by_head, by_row, by_row)
         run = jax.shard_map(run, in_specs=specs, out_specs=by_head, check_vma=False)

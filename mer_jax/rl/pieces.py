@@ -5,7 +5,7 @@ import math
 import jax
 from jax.sharding import PartitionSpec
 
-from mer_jax.sharding import RULES, batch_devices
+from mer_jax.sharding import batch_devices, rules_in_use
 
 
 def count_pieces(b: int, microbatch: int) -> int:
@@ -59,5 +59,5 @@ def _spread(x, axis: int):
     """x with the prompts along `axis` spread over all devices, if a mesh is in use."""
     if jax.sharding.get_abstract_mesh().empty:
         return x
-    spec = PartitionSpec(*[None] * axis, RULES['batch'])
+    spec = PartitionSpec(*[None] * axis, rules_in_use()['batch'])
     return jax.lax.with_sharding_constraint(x, spec)

@@ -18,7 +18,8 @@ from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
 from mer_jax.run.all_defaults import DEFAULTS
-from mer_jax.sharding import mesh_shape
+from mer_jax.run.mesh_rules import count_shards, read_rules
+from mer_jax.sharding import AXES, mesh_shape
 
 MEMORY_CHECKS = ('auto', 'arrays', 'programs', 'off')
 DTYPES = ('float32', 'bfloat16')
@@ -248,17 +249,18 @@ def check_validation(c) -> None:
 
 def check_batches(c, devices: int) -> None:
     """Checks that batches divide over the mesh."""
-    data, fsdp, _ = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
-    shards = data * fsdp
+    shape = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
+    sizes = dict(zip(AXES, shape, strict=True))
+    shards, computed = count_shards(read_rules(c.mesh.rules), sizes)
     values = flat(c)
     for key in BATCHES:
         size = values[key]
         if size % shards:
             raise ValueError(
-                f'{key}={size}: must be a multiple of mesh.data * mesh.fsdp = {shards}, '
+                f'{key}={size}: must be a multiple of {computed} = {shards}, '
                 f'e.g. {-(-size // shards) * shards}'
             )
-    check_parts(c, shards)
+    check_parts(c, shards, computed)
 
 
 def check_tensor(mesh, text: TextSpec) -> None:
@@ -293,12 +295,12 @@ def check_platform(mesh, attention: str, dtype: str) -> None:
         )
 
 
-def check_parts(c, shards: int) -> None:
+def check_parts(c, shards: int, computed: str) -> None:
     """Checks that minibatches and microbatches divide the prompts of a step."""
     size, minibatches, microbatch = c.prompts_per_step, c.learn.minibatches, c.learn.microbatch
     if size % (minibatches * shards):
         raise ValueError(
-            f'learn.minibatches={minibatches}: times mesh.data * mesh.fsdp = {shards} it must '
+            f'learn.minibatches={minibatches}: times {computed} = {shards} it must '
             f'divide prompts_per_step={size}; e.g. prompts_per_step='
             f'{-(-size // (minibatches * shards)) * minibatches * shards}'
         )
@@ -307,7 +309,7 @@ def check_parts(c, shards: int) -> None:
         fitting = ', '.join(str(n) for n in range(1, share + 1) if share % n == 0)
         raise ValueError(
             f'learn.microbatch={microbatch}: must divide the prompts of a minibatch on a device, '
-            f'prompts_per_step / learn.minibatches / (mesh.data * mesh.fsdp) = {share}; one of '
+            f'prompts_per_step / learn.minibatches / ({computed}) = {share}; one of '
             f'{fitting}, or 0 for all at a time'
         )
 

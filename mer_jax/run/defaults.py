@@ -177,6 +177,7 @@ def small_run() -> ConfigDict:
     c.early_stop = 0  # validations without a better score after which training stops; 0: never
 
     c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))  # -1: all devices that the others leave
+    c.mesh.rules = mesh_rules()
     c.every = ConfigDict()
     c.every.save = 25  # updates
     c.every.keep = 2  # saves kept
@@ -184,6 +185,17 @@ def small_run() -> ConfigDict:
     c.memory_check = 'auto'  # auto | arrays | programs | off: see run/memory_check.py
     c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
     return c
+
+
+def mesh_rules() -> ConfigDict:
+    """The axes of the mesh, joined by commas, over which training splits arrays; '' none."""
+    rules = ConfigDict()
+    rules.batch = 'data,fsdp'  # prompts
+    rules.embed = 'fsdp'  # weights and moments, along the width; gathered layer by layer
+    rules.heads = 'tensor'
+    rules.mlp = 'tensor'
+    rules.vocab = 'tensor'
+    return rules
 
 
 def published(family: str) -> ConfigDict:
@@ -230,7 +242,7 @@ def published(family: str) -> ConfigDict:
     c.evaluate.policy = 'best'
     c.every.validate = 50
     c.validation.clips = 256
-    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # weights and moments over all devices
+    c.mesh.update(data=1, fsdp=-1)  # weights and moments over all devices
     c.export = True
     return c
 

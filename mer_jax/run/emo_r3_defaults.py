@@ -138,7 +138,7 @@ def published(family: str) -> ConfigDict:
     c.every.validate = 10
     c.validation.clips = 256
     c.evaluate.policy = 'best'
-    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))
+    c.mesh.update(data=1, fsdp=-1)
     c.export = True
     return c
 

@@ -14,6 +14,7 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import make_optimizer, start_state
 from mer_jax.run.cold_start import compile_imitation, trained_by_imitation
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor
+from mer_jax.run.mesh_rules import check_rules
 from mer_jax.run.origin import (
     STAGE_IDS,
     Origin,
@@ -68,6 +69,7 @@ def planned_setting(c, variant: str, devices) -> Setting:
         origin = Origin(None, spec, ids, make_layout(spec, ids))
     setting = Setting(c, origin=origin, devices=devices)
     check_tensor(setting.mesh, setting.spec.text)
+    check_rules(setting.mesh, setting.rules, setting.spec.text)
     check_platform(setting.mesh, c.model.attention, c.model.dtype)
     return setting
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import jax
 
 from mer_jax.run.hlo import read_module
+from mer_jax.run.mesh_rules import count_shards
 from mer_jax.run.plan_buffers import Buffer, largest_buffers
 from mer_jax.run.plan_collectives import bytes_by_kind
 from mer_jax.run.plan_cost import Cost, cost_of
@@ -65,7 +66,7 @@ def make_plan(
         )
         return compiled.output_shardings
 
-    with jax.set_mesh(setting.mesh):
+    with setting.in_use():
         plan_run(setting, media, compile_)
     return plan
 
@@ -209,7 +210,7 @@ def hints(setting: Setting, refused: list[str]) -> list[str]:
     """Changes of a config that lower the memory of programs, those without a price first."""
     c, found = setting.config, []
     trains = {'update', 'cold_start'} & set(refused)
-    shards = setting.mesh.shape['data'] * setting.mesh.shape['fsdp']
+    shards, _ = count_shards(setting.rules, setting.mesh.shape)
     share = c.prompts_per_step // c.learn.minibatches // shards
     if 'update' in trains and c.learn.microbatch != 1 and share > 1:
         found.append('--config.learn.microbatch=1: one prompt a device at a time')

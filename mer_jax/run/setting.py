@@ -1,5 +1,6 @@
 """Everything that a run builds once from its config: model sizes, words, method, mesh, batches."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -19,10 +20,12 @@ from mer_jax.rl.score import Sampling
 from mer_jax.rl.step import Learn
 from mer_jax.run.batching import Batcher
 from mer_jax.run.config_rules import check_config
+from mer_jax.run.defaults import mesh_rules
 from mer_jax.run.examples import Encoder, ExampleWriter
+from mer_jax.run.mesh_rules import read_rules
 from mer_jax.run.origin import Origin, config_of, first_policy, open_origin
 from mer_jax.run.shares import numbers_of_rows, rows_here
-from mer_jax.sharding import make_mesh
+from mer_jax.sharding import make_mesh, use_rules
 from mer_jax.storage.paths import naming
 
 END = '<|im_end|>'  # ends a turn; it belongs to a branch and is learnt
@@ -47,6 +50,7 @@ class Setting:
     ):
         self.config = c
         self.mesh = make_mesh(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
+        self.rules = read_rules(c.mesh.rules)
         self.origin = origin or open_origin(c.model, c.data.stage)
         self.spec = self.origin.spec
         self.tokenizer = self.origin.tokenizer()
@@ -61,6 +65,12 @@ class Setting:
         self.batcher = Batcher(self.writer, self.spec)
         self.train_clips, self.test_clips = train_clips, test_clips
         self.validation_clips, self.damages = validation_clips, damages
+
+    @contextlib.contextmanager
+    def in_use(self):
+        """A context in which programs run on the mesh of this setting, by its rules."""
+        with jax.set_mesh(self.mesh), use_rules(self.rules):
+            yield
 
     def ask(self, text: str, pictured: bool) -> list[int]:
         """Token ids of a chat in which the user says a text, as far as the answer.
@@ -145,6 +155,7 @@ def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
     with naming(checkpoint):
         c = config_of(checkpoint)
     c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
+    c.mesh.rules = mesh_rules()
     try:
         check_config(c)
     except ValueError as error:
@@ -160,5 +171,5 @@ def answering(c, damages: Damages | None = None) -> tuple[Setting, Omni]:
     c.model.weights, c.model.attention = c.model.dtype, 'auto'
     c.cold_start.steps = 0
     setting = Setting(c, damages=damages)
-    with jax.set_mesh(setting.mesh), naming(c.model.checkpoint):
+    with setting.in_use(), naming(c.model.checkpoint):
         return setting, first_policy(setting.origin, c, setting.mesh)

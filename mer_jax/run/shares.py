@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mer_jax.sharding import RULES, axis_size, largest_of_all, named
+from mer_jax.sharding import axis_size, largest_of_all, named, rules_in_use
 
 
 def rows_here(mesh, b: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def numbers_of_rows(mesh, b: int, minibatches: int = 1) -> np.ndarray:
     `in_pieces` takes a minibatch from the share of every device. Prompts are numbered so that
     minibatch i has the same ones, the i-th part of all numbers, on every mesh.
     """
-    shards = axis_size(mesh, RULES['batch'])
+    shards = axis_size(mesh, rules_in_use()['batch'])
     return np.arange(b).reshape(minibatches, shards, -1).swapaxes(0, 1).ravel()
 
 

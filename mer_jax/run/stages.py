@@ -17,6 +17,7 @@ from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
 from mer_jax.run.kept_evaluation import evaluate_once
 from mer_jax.run.memory_check import check_memory
+from mer_jax.run.mesh_rules import check_rules
 from mer_jax.run.origin import first_policy
 from mer_jax.run.records import read_records, stage_seconds
 from mer_jax.run.report import write_report
@@ -45,16 +46,18 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
     check_tensor(setting.mesh, setting.spec.text)
+    check_rules(setting.mesh, setting.rules, setting.spec.text)
     check_platform(setting.mesh, c.model.attention, c.model.dtype)
     check_rewards(setting)
     leading_score(setting)
-    check_memory(setting)
+    with setting.in_use():
+        check_memory(setting)
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
     clips = [*setting.train_clips, *setting.test_clips] if c.data.manifest else []
     claim_workdir(workdir, c, setting.spec, clips, write=False)
-    with jax.set_mesh(setting.mesh):
+    with setting.in_use():
         policy = first_policy(setting.origin, c, setting.mesh)
     return setting, policy, claim_workdir(workdir, c, setting.spec, clips)
 
@@ -74,7 +77,7 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
     """
     c, validation = setting.config, make_validation(setting, workdir)
     shared = look_for_shared(setting, workdir)
-    with jax.set_mesh(setting.mesh):
+    with setting.in_use():
         policy = cold_start(setting, policy, workdir)
         before = evaluate_once(setting, policy, workdir, 'cold_start', c.cold_start.steps)
         policy = train(setting, policy, workdir, validation)
