@@ -12,6 +12,7 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
+from mer_jax.run.compiled import keep_compiled
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor, flat
 from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
@@ -51,7 +52,8 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
     check_rewards(setting)
     leading_score(setting)
     with setting.in_use():
-        check_memory(setting)
+        keep_compiled(workdir)
+    check_memory(setting)
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
