@@ -18,7 +18,7 @@ def check_memory(setting: Setting) -> None:
     every program for its largest batch, as `mer_jax.plan` does; 'auto' takes 'programs' on TPUs and
     GPUs, whose compilations are long and kept, and 'arrays' on CPUs; 'off' checks nothing.
     """
-    how, device = setting.config.memory_check, setting.mesh.devices.flat[0]
+    how, device = setting.config.memory_check, setting.mesh.local_devices[0]
     if how == 'off':
         return
     if how == 'auto':
