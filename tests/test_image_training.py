@@ -1,13 +1,14 @@
 """EMO-R3 on a VL checkpoint and a folder of EmoSet: train, be killed, resume, export."""
 
 import json
-import subprocess
+import signal
 import time
 
+import forks
 import jax
 import numpy as np
 import pytest
-from programs import ROOT, command, environment
+from programs import environment, flags
 
 torch = pytest.importorskip('torch')
 
@@ -62,20 +63,17 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def program(checkpoint, pictures, workdir, *changes):
-    """The command line of a small run of the published settings."""
+def given(checkpoint, pictures, workdir, *changes):
+    """The flags of a small run of the published settings."""
     changes = (f'model.checkpoint={checkpoint}', *CHANGES, *changes)
     if not any(change.startswith('data.manifest') for change in changes):
         changes += (f'data.manifest=emoset:{pictures}',)
-    return command(workdir, *changes, config='configs/emo_r3.py:qwen2_5_vl_3b')
+    return flags(workdir, *changes, config='configs/emo_r3.py:qwen2_5_vl_3b')
 
 
 def run(*arguments):
-    said = subprocess.run(
-        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900
-    )
+    said = forks.run('mer_jax.main', *arguments, variables=environment())
     assert said.returncode == 0, said.stderr
-    return said
 
 
 def records(workdir):
@@ -87,7 +85,7 @@ def records(workdir):
 def whole(checkpoint, pictures, tmp_path_factory):
     """The workdir of a run that nothing interrupted."""
     workdir = tmp_path_factory.mktemp('runs') / 'whole'
-    run(*program(checkpoint, pictures, workdir))
+    run(*given(checkpoint, pictures, workdir))
     return workdir
 
 
@@ -115,19 +113,14 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(
     checkpoint, pictures, whole, tmp_path
 ):
     killed = tmp_path / 'killed'
-    process = subprocess.Popen(
-        program(checkpoint, pictures, killed),
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    arguments = given(checkpoint, pictures, killed)
+    process = forks.Fork('mer_jax.main', *arguments, variables=environment())
     while process.poll() is None and len(records(killed)) < 2:
         time.sleep(0.02)
-    process.kill()
-    process.wait()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stderr
     assert 2 <= len(records(killed)) < STEPS
-    run(*program(checkpoint, pictures, killed))
+    run(*arguments)
     for file in ('records.jsonl', 'validation.jsonl', 'export/model.safetensors'):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
     results = [json.loads((workdir / 'results.json').read_text()) for workdir in (whole, killed)]
@@ -164,10 +157,10 @@ def test_transformers_reads_the_export_with_its_trained_towers(checkpoint, whole
 def test_sampled_reflections_are_repeated_by_a_resumed_run(checkpoint, pictures, tmp_path):
     by = 'learn.reflection.by=sample'
     once, twice = tmp_path / 'once', tmp_path / 'twice'
-    run(*program(checkpoint, pictures, once, by, 'steps=2'))
-    run(*program(checkpoint, pictures, twice, by, 'steps=1'))
+    run(*given(checkpoint, pictures, once, by, 'steps=2'))
+    run(*given(checkpoint, pictures, twice, by, 'steps=1'))
     assert len(records(twice)) == 1
-    run(*program(checkpoint, pictures, twice, by, 'steps=2'))
+    run(*given(checkpoint, pictures, twice, by, 'steps=2'))
     for file in ('records.jsonl', 'validation.jsonl'):
         assert (once / file).read_bytes() == (twice / file).read_bytes(), file
     figures = [json.loads(line) for line in records(once)]
@@ -191,7 +184,7 @@ def test_a_set_that_cannot_be_trained_on_ends_a_run_before_it_starts(
     for path in lists if left_out == 'all' else [folder / left_out] * bool(left_out):
         path.unlink()
     workdir = tmp_path / 'run'
-    arguments = program(checkpoint, tmp_path / 'sets', workdir, f'data.labels={labels}')
-    said = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    arguments = given(checkpoint, tmp_path / 'sets', workdir, f'data.labels={labels}')
+    said = forks.run('mer_jax.main', *arguments, variables=environment())
     assert said.returncode and rule in said.stderr and 'Traceback' not in said.stderr
     assert not workdir.exists()
