@@ -6,6 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny
 import tiny_hf
 import torch
 import transformers
@@ -18,7 +19,7 @@ from mer_jax.data.collate import batch_prompts
 from mer_jax.data.positions import Layout
 from mer_jax.data.prompts import Prompt, write_prompt
 from mer_jax.models.checkpoint.load import load_omni
-from mer_jax.models.omni import Omni, make_omni, perceive, read_prompts
+from mer_jax.models.omni import Omni, perceive, read_prompts
 from mer_jax.models.spec import Spec, read_spec, read_token_ids
 from mer_jax.rl.grow import grow
 from mer_jax.rl.score import Sampling, branch_hidden, score
@@ -113,7 +114,7 @@ def make_pair(name: str, folder: pathlib.Path) -> Pair:
     # Since 5.3 `transformers` lets text overlap a long video in Qwen2.5-VL: see the test of that.
     layout = make_layout(spec, read_token_ids(folder))
     layout = dataclasses.replace(layout, max_rule=False)
-    policy = load_omni(folder, jax.eval_shape(lambda: make_omni(jax.random.key(0), spec)))
+    policy = load_omni(folder, tiny.shapes(spec))
     shown = [show(clip, layout) for clip in SEEN + (HEARD if spec.audio else [])]
     if spec.audio:
         shown += [show(clip, layout, inside=True) for clip in HEARD_INSIDE]

@@ -14,6 +14,7 @@ torch = pytest.importorskip('torch')
 
 import parity  # noqa: E402, after torch is known to be there
 import phrases  # noqa: E402
+import tiny  # noqa: E402
 import transformers  # noqa: E402
 
 from mer_jax.data.clips import Clip  # noqa: E402
@@ -22,7 +23,6 @@ from mer_jax.data.stage.gallery import EMOSET, write_emoset  # noqa: E402
 from mer_jax.data.tokenizer import read_tokenizer  # noqa: E402
 from mer_jax.models.checkpoint.load import load_omni  # noqa: E402
 from mer_jax.models.checkpoint.safetensors import scan, view  # noqa: E402
-from mer_jax.models.omni import make_omni  # noqa: E402
 from mer_jax.models.spec import read_spec, read_token_ids  # noqa: E402
 from mer_jax.run.origin import make_layout  # noqa: E402
 
@@ -138,7 +138,7 @@ def test_transformers_reads_the_export_with_its_trained_towers(checkpoint, whole
 
     spec, ids = read_spec(export), read_token_ids(export)
     layout, tokenizer = make_layout(spec, ids), read_tokenizer(export, ids)
-    policy = load_omni(export, jax.eval_shape(lambda: make_omni(jax.random.key(0), spec)))
+    policy = load_omni(export, tiny.shapes(spec))
     model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(export).eval()
     monkeypatch.setattr(parity, 'TOKENS', phrases.media_ids(tokenizer))
     clips = [Clip('one', image=parity.picture(4, 3)), Clip('other', image=parity.picture(2, 5))]

@@ -13,7 +13,7 @@ from tiny_rl import PROMPTS, SAMPLING, SEEING, experience_of, rolled_out, seen_p
 from traced_collectives import bytes_by_kind, collectives
 
 from mer_jax.group import TrainState
-from mer_jax.models.omni import make_omni, perceive
+from mer_jax.models.omni import perceive
 from mer_jax.models.spec import Spec, TextSpec
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import trained_part
@@ -47,7 +47,10 @@ WHOLE_MESH = 1, 8, 1
 SGD = optax.sgd(1.0, momentum=0.9)
 # Weights over data too, prompts over data alone, columns over the devices that this leaves.
 OTHER_RULES = RULES | {'batch': 'data', 'embed': 'data', 'mlp': ('fsdp', 'tensor'), 'vocab': None}
-MESHES = [(2, 2, 2), (8, 1, 1), (1, 8, 1), (1, 2, 4)]
+# Quick tests of rl/ have a mesh of 2 x 2 x 2.
+SLOW = (2, 2, 2), (8, 1, 1), (1, 8, 1)
+MESHES = [(1, 2, 4), *(pytest.param(axes, marks=pytest.mark.slow) for axes in SLOW)]
+PROGRAMS = ['update', pytest.param('cold start', marks=pytest.mark.slow)]
 
 
 def shapes_on(mesh, tree, sharding=None):
@@ -80,7 +83,7 @@ def compiled(program: str):
     """The collectives of a program, the token loop counted S − 1 times, and the policy's shapes."""
     mesh, prompts = make_mesh(*WHOLE_MESH), tiny.prompts([T] * B, T)
     spec = Spec(text=TEXT, vision=None, audio=None, remat=True)
-    policy = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+    policy = tiny.shapes(spec)
     state = TrainState(policy, jax.eval_shape(SGD.init, policy.decoder))
     learnt = dict(sampling=LONG, optimizer=SGD)
     lesson = functools.partial(imitate_step, modes=('slow',) * G, chunk=5, **learnt)
@@ -113,7 +116,7 @@ def dimensions(shape) -> tuple[int, ...]:
     return tuple(sorted(n for n in shape if n > 1))
 
 
-@pytest.mark.parametrize('program', ['update', 'cold start'])
+@pytest.mark.parametrize('program', PROGRAMS)
 def test_only_weights_and_their_gradients_travel_inside_the_layers_of_an_update(program):
     found, policy = compiled(program)
     layers = jax.tree.leaves(policy.decoder.model.layers)
@@ -130,7 +133,7 @@ def test_only_weights_and_their_gradients_travel_inside_the_layers_of_an_update(
     assert not strangers
 
 
-@pytest.mark.parametrize('program', ['update', 'cold start'])
+@pytest.mark.parametrize('program', PROGRAMS)
 def test_an_update_moves_few_times_the_bytes_of_its_weights(program):
     found, policy = compiled(program)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(policy.decoder))
@@ -144,7 +147,7 @@ def test_an_update_moves_few_times_the_bytes_of_its_weights(program):
 
 def test_only_weights_and_their_gradients_travel_while_towers_perceive_and_learn():
     mesh, spec = make_mesh(*WHOLE_MESH), dataclasses.replace(SEEING, remat=True)
-    policy = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+    policy = tiny.shapes(spec)
     media = jax.tree.map(lambda x: np.repeat(x, 2, 0), seen_prompts().media)
 
     def total(policy, media):
@@ -159,7 +162,7 @@ def test_only_weights_and_their_gradients_travel_while_towers_perceive_and_learn
     assert len(found) > 20 and not strangers
 
 
-@pytest.mark.parametrize('program', ['update', 'cold start', 'rollout'])
+@pytest.mark.parametrize('program', [*PROGRAMS, 'rollout'])
 def test_nothing_travels_inside_a_conditional(program):
     found, _ = compiled(program)
     assert not [one.place for one in found if '/branch_' in one.place]
@@ -199,23 +202,34 @@ def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes):
     np.testing.assert_allclose(np.exp(found.watched), np.exp(alone.watched), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ('axes', 'spec', 'rules'),
-    [
-        *((axes, tiny.SPEC, RULES) for axes in MESHES),
-        ((2, 2, 2), tiny.SPEC, OTHER_RULES),
-        pytest.param((2, 2, 2), SEEING, RULES, marks=pytest.mark.slow),
-    ],
-    ids=lambda value: str(value) if isinstance(value, tuple) else '',
-)
-def test_an_update_on_a_mesh_equals_that_on_one_device(axes, spec, rules):
-    mesh, policy = make_mesh(*axes), tiny.policy(spec=spec)
-    part, prompts = ('all', seen_prompts()) if spec is SEEING else ('decoder', PROMPTS)
-    learn = rl.Learn(train=part, chunk=5)
-    experience = experience_of(policy, prompts)
+@functools.cache
+def update_alone(part):
+    """An update of this part on one device: the program, what it takes, and what it gives."""
+    spec, prompts = (SEEING, seen_prompts()) if part == 'all' else (tiny.SPEC, PROMPTS)
+    policy, learn = tiny.policy(spec=spec), rl.Learn(train=part, chunk=5)
     state = TrainState(policy=policy, moments=SGD.init(trained_part(policy, part)))
+    given = state, experience_of(policy, prompts)
     run = functools.partial(rl.update, learn=learn, sampling=SAMPLING, optimizer=SGD)
-    alone, figures = jax.jit(run)(state, experience, np.int32(0))
+    return run, given, jax.jit(run)(*given, np.int32(0))
+
+
+@pytest.mark.parametrize('axes', MESHES, ids=str)
+def test_an_update_on_a_mesh_equals_that_on_one_device(axes):
+    compare_update(make_mesh(*axes), 'decoder')
+
+
+def test_an_update_with_other_rules_of_sharding_equals_that_on_one_device():
+    compare_update(make_mesh(2, 2, 2), 'decoder', OTHER_RULES)
+
+
+@pytest.mark.slow
+def test_an_update_of_towers_on_a_mesh_equals_that_on_one_device():
+    compare_update(make_mesh(2, 2, 2), 'all')
+
+
+def compare_update(mesh, part, rules=RULES):
+    """Asserts that an update of this part on a mesh is that on one device."""
+    run, (state, experience), (alone, figures) = update_alone(part)
     with jax.set_mesh(mesh), use_rules(rules):
         shardings = state_shardings(mesh, state)
         placed = jax.device_put(state, shardings), to_devices(mesh, experience)

@@ -1,9 +1,12 @@
 """One tiny Thinker and its prompts, shared by the tests of models and of reinforcement learning."""
 
+import functools
+
 import jax
 import numpy as np
 
 from mer_jax.group import Media, Prompts
+from mer_jax.models.checkpoint.load import is_stacked, parts, weights
 from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import Spec, TextSpec
 
@@ -21,12 +24,37 @@ TEXT = TextSpec(
 SPEC = Spec(text=TEXT, vision=None, audio=None)
 
 
-MAKE = jax.jit(lambda seed, spec: make_omni(jax.random.key(seed), spec), static_argnames='spec')
-
-
 def policy(seed: int = 0, spec: Spec = SPEC):
     """A policy with random weights."""
-    return MAKE(seed, spec=spec)
+    return drawn(shapes(spec), seed)
+
+
+@functools.cache
+def shapes(spec: Spec):
+    """A policy without values."""
+    return jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+
+
+def drawn(omni, seed: int = 0):
+    """A policy of these shapes with weights of the sizes that `make_omni` gives them.
+
+    NumPy draws them, because compiling `make_omni` takes seconds.
+    """
+    rng = np.random.default_rng(seed)
+    return omni.replace(**{name: _drawn(module, rng) for name, module, _ in parts(omni)})
+
+
+def _drawn(module, rng):
+    found = []
+    for path, weight in weights(module):
+        shape = weight.shape[is_stacked(path) :]
+        if len(shape) == 1 or path[-1] == 'bias':
+            value = np.full(weight.shape, path[-1] != 'bias')
+        else:
+            inputs = shape[: weight.inputs] or shape[-1:]
+            value = rng.normal(0, np.prod(inputs) ** -0.5, weight.shape)
+        found.append(jax.device_put(value.astype(weight.dtype)))
+    return jax.tree.unflatten(jax.tree.structure(module), found)
 
 
 def silence(b: int, t: int) -> Media:

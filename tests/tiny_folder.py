@@ -4,11 +4,10 @@ import dataclasses
 
 import jax
 import numpy as np
-from tiny import TEXT
+from tiny import TEXT, shapes
 
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.checkpoint.safetensors import scan, view
-from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import AudioSpec, Spec, VisionSpec, read_spec
 from mer_jax.sharding import state_shardings
 
@@ -45,8 +44,7 @@ TOKENS = {
 
 def like(spec: Spec = SPEC, dtype: str = 'float32', mesh=None):
     """An abstract Thinker, sharded if a mesh is given."""
-    omni = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
-    omni = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), omni)
+    omni = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes(spec))
     if mesh is None:
         return omni
     return jax.tree.map(

@@ -1,11 +1,9 @@
-"""A tiny workload of the timings in experiments/, and policies without values."""
+"""A tiny workload of the timings in experiments/."""
 
-import jax
 import numpy as np
 import tiny
 
 from experiments import workloads
-from mer_jax.models.omni import make_omni
 
 
 def text_prompts(b, t, vocabulary):
@@ -18,8 +16,3 @@ def work_of(spec=tiny.SPEC, b=2, t=5, g=3, s=4):
     """A workload of text prompts."""
     prompts = text_prompts(b, t, spec.text.vocab_size)
     return workloads.random_workload(spec, prompts, g, s - 1, echo=3, anchors=2)
-
-
-def abstract(spec):
-    """A policy without values."""
-    return jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))

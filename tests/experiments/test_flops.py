@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from flax import nnx
 from tiny import policy
-from tiny_workload import abstract, text_prompts, work_of
+from tiny_workload import text_prompts, work_of
 
 from experiments import flops
 from mer_jax.group import Keys
@@ -89,7 +90,7 @@ def scoring(text, remat=False):
     """A sum of scores as a function of policy and keys, and those."""
     shown = text_prompts(B, T, text.vocab_size)
     token_bgs = np.zeros((B, G, S), np.int32)
-    policy = abstract(Spec(text=text, vision=None, audio=None, remat=remat))
+    policy = tiny.shapes(Spec(text=text, vision=None, audio=None, remat=remat))
     shape = text.num_hidden_layers, B, T, text.num_key_value_heads, text.head_dim
     keys = Keys(k=jnp.ones(shape), v=jnp.ones(shape))
     sampling = Sampling(tokens=S, end=0, banned=())
@@ -200,7 +201,7 @@ def test_decoding_reads_weights_prompt_keys_and_what_was_written():
     weights = 3 * (42 + 8 + 2 * 2) + 2 * 11  # layers with biases (4 + 2 + 2) and norms, head
     token = 2 * 3 * 1 * 2  # key and value of a token in 3 layers
     numbers = 3 * (weights + 2 * 5 * token) + 2 * 3 * token * (1 + 2 + 3)
-    decoder = abstract(work.spec).decoder
+    decoder = tiny.shapes(work.spec).decoder
     assert flops.grow_bytes(work, decoder) == 4 * numbers
 
 

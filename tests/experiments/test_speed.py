@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 import pytest
+import tiny
 from tiny import SPEC
-from tiny_workload import abstract, work_of
+from tiny_workload import work_of
 
 from experiments import flops, speed
 from mer_jax.models.spec import Spec
@@ -35,7 +36,7 @@ def test_figures_take_the_median_and_leave_the_rest_of_learning_to_the_update():
         'step': np.array([12.0, 14.0, 13.0]),
     }
     peaks = {'matmul_gflop_per_second': 1e-6, 'bandwidth_gbyte_per_second': 1e-6}
-    rows = speed.figures(work, abstract(SPEC).decoder, seconds, (18, 10), peaks)
+    rows = speed.figures(work, tiny.shapes(SPEC).decoder, seconds, (18, 10), peaks)
     assert list(rows) == PARTS
     assert rows['prefill']['seconds'] == 2 and rows['prefill']['tokens_per_second'] == 5
     assert rows['update']['seconds'] == 4 and rows['update']['tokens_per_second'] == 4.5

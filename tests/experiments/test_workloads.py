@@ -4,7 +4,8 @@ import dataclasses
 
 import jax
 import numpy as np
-from tiny_workload import abstract, work_of
+import tiny
+from tiny_workload import work_of
 
 from experiments import workloads
 
@@ -48,7 +49,7 @@ def test_a_copied_reading_has_each_branch_as_a_group_of_its_own():
 def test_the_text_preset_has_twelve_million_weights_and_prompts_of_512_tokens():
     work = workloads.text_workload(0, None, None, None)
     assert work.prompts.token.shape == (4, 512) and (work.g, work.s) == (8, 65)
-    assert sum(leaf.size for leaf in jax.tree.leaves(abstract(work.spec))) == 12_067_072
+    assert sum(leaf.size for leaf in jax.tree.leaves(tiny.shapes(work.spec))) == 12_067_072
     assert (work.prompts.next_position == 512).all()
 
 

@@ -114,6 +114,16 @@ def full_prompts(prompts, rows):
     return Prompts(token, mask, position, start, following, media.replace(place=place))
 
 
+def after_full_prompts(policy, prompts, rows):
+    """log π f[n, v] of the token after each full prompt, by one program for some at a time."""
+    found, some = [], 32
+    for first in range(0, len(rows), some):
+        part = rows[first : first + some]
+        filled = part + part[:1] * (some - len(part))
+        found.append(np.asarray(next_logp(policy, full_prompts(prompts, filled)))[: len(part)])
+    return np.concatenate(found)
+
+
 def by_hand(policy, prompts, of, question_bgt, length_bg, answers):
     """The log-probability of each answer f[b, g, k], every token by a full prompt of its own."""
     rows, places = [], []
@@ -124,25 +134,29 @@ def by_hand(policy, prompts, of, question_bgt, length_bg, answers):
                 said = [*question_bgt[b, g, : length_bg[b, g]].tolist(), *ids[:i]]
                 rows.append((b if of == 'view' else -1, said))
                 places.append((b, g, k, ids[i]))
-    logp = np.asarray(next_logp(policy, full_prompts(prompts, rows)), np.float64)
+    logp = after_full_prompts(policy, prompts, rows).astype(np.float64)
     found = np.zeros((B, G, len(answers)))
     for row, (b, g, k, token) in zip(logp, places, strict=True):
         found[b, g, k] += row[token]
     return found
 
 
-def looked(policy, prompts, rollout, reading, yes_no):
-    look = functools.partial(look_by_scoring, labels=LABELS, yes_no=yes_no)
-    return jax.jit(look, static_argnums=5)(
-        policy, prompts, rollout, reading, keys_of(prompts), SAMPLING
-    )
+@functools.cache
+def scoring(tokens):
+    """The reflection by scoring, compiled, with answers yes and no of so many tokens."""
+    look = functools.partial(look_by_scoring, labels=LABELS, yes_no=YES_NO[tokens])
+    return jax.jit(look, static_argnums=5)
 
 
-@pytest.mark.parametrize('tokens', [1, 2])
+def looked(policy, prompts, rollout, reading, tokens):
+    return scoring(tokens)(policy, prompts, rollout, reading, keys_of(prompts), SAMPLING)
+
+
+@pytest.mark.parametrize('tokens', [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_reflection_by_scoring_is_that_of_separate_full_prompts(
     policy, prompts, rollout, reading, tokens
 ):
-    found = looked(policy, prompts, rollout, reading, YES_NO[tokens])
+    found = looked(policy, prompts, rollout, reading, tokens)
     asked = reading.story_length > 0
     label = by_hand(policy, prompts, 'story', reading.story, reading.story_length, LABELS)
     np.testing.assert_allclose(np.asarray(found.label)[asked], label[asked], atol=1e-5)
@@ -157,8 +171,8 @@ def test_a_shared_picture_gives_what_a_copy_for_each_branch_gives(policy, prompt
     copies = jax.tree.map(lambda x: np.asarray(x)[rows], prompts)
     apart = jax.tree.map(lambda x: x.reshape(B * G, 1, *x.shape[2:]) if x.ndim > 1 else x, reading)
     numbers = np.arange(B * G)
-    shared = looked(policy, prompts, rolled_out(policy, prompts), reading, YES_NO[1])
-    alone = looked(policy, copies, rolled_out(policy, copies, numbers=numbers), apart, YES_NO[1])
+    shared = looked(policy, prompts, rolled_out(policy, prompts), reading, 2)
+    alone = looked(policy, copies, rolled_out(policy, copies, numbers=numbers), apart, 2)
     asked = reading.view_length > 0
     alone = np.asarray(alone.yes_no).reshape(B, G, 2)
     np.testing.assert_allclose(np.asarray(shared.yes_no)[asked], alone[asked], atol=1e-5)
@@ -171,12 +185,16 @@ def test_the_tokens_of_the_question_itself_are_not_seen(policy, prompts, rollout
         assert (np.asarray(seen.mask[b]) == (prompts.mask[b] & (np.arange(6) <= last))).all()
 
 
+@functools.cache
+def sampling(tokens, temperature, top_p):
+    """The reflection by sampling, compiled."""
+    known = dict(tokens=tokens, temperature=temperature, top_p=top_p)
+    return jax.jit(functools.partial(look_by_sampling, **known), static_argnums=5)
+
+
 def sampled(policy, prompts, rollout, reading, seed=0):
-    look = functools.partial(look_by_sampling, tokens=5, temperature=0.6, top_p=0.95)
-    program = jax.jit(look, static_argnums=5)
-    return jax.device_get(
-        program(policy, prompts, rollout, reading, keys_of(prompts, seed), SAMPLING)
-    )
+    given = policy, prompts, rollout, reading, keys_of(prompts, seed), SAMPLING
+    return jax.device_get(sampling(5, 0.6, 0.95)(*given))
 
 
 def test_reflection_by_sampling_repeats_with_its_key_and_differs_with_another(
@@ -218,17 +236,15 @@ def test_a_sampled_answer_has_its_most_tokens_however_long_other_questions_are(
 def test_a_cold_sample_is_the_most_probable_answer_of_a_full_prompt(
     policy, prompts, rollout, reading
 ):
-    look = functools.partial(look_by_sampling, tokens=1, temperature=1e-4, top_p=1.0)
-    said = jax.jit(look, static_argnums=5)(
-        policy, prompts, rollout, reading, keys_of(prompts), SAMPLING
-    )
+    look = sampling(1, 1e-4, 1.0)
+    said = look(policy, prompts, rollout, reading, keys_of(prompts), SAMPLING)
     for of, token, question, length in (
         ('story', said.story, reading.story, reading.story_length),
         ('view', said.view, reading.view, reading.view_length),
     ):
         places = np.argwhere(length > 0)
         rows = [(b if of == 'view' else -1, question[b, g, : length[b, g]]) for b, g in places]
-        logp = np.asarray(next_logp(policy, full_prompts(prompts, rows)))
+        logp = after_full_prompts(policy, prompts, rows)
         found = [int(token[b, g, length[b, g]]) for b, g in places]
         assert found == logp.argmax(-1).tolist()
 

@@ -12,7 +12,10 @@ from mer_jax.models.checkpoint.load import fill, names
 from mer_jax.models.decoder import Decoder, extend, prefill
 from mer_jax.models.omni import read_prompts
 
+READ = jax.jit(read_prompts, static_argnums=3)
 
+
+@jax.jit
 def whole_logits(decoder, token_bt, position_b3t, mask_bt):
     """Logits f[b, v] of the last token as a branch; the tokens before it are the prompt."""
     x = decoder.embed(token_bt[:, :-1], 'float32')
@@ -115,7 +118,7 @@ def test_a_key_does_not_depend_on_later_tokens_of_its_prompt():
 
 def test_rematerialised_layers_give_the_same_gradients():
     policy, prompts = tiny.policy(), tiny.prompts([5, 3], 6)
-    features = jnp.zeros((2, 0, 32))
+    features = np.zeros((2, 0, 32), np.float32)
 
     def loss(decoder, remat):
         return (read_prompts(decoder, prompts, features, remat).v ** 2).sum()
@@ -130,9 +133,9 @@ def test_rematerialised_layers_give_the_same_gradients():
 
 def test_bfloat16_activations_stay_near_float32():
     policy, prompts = tiny.policy(), tiny.prompts([6, 6], 6)
-    features = jnp.zeros((2, 0, 32))
-    wide = read_prompts(policy.decoder, prompts, features)
-    narrow = read_prompts(policy.decoder, prompts, features.astype(jnp.bfloat16))
+    features = np.zeros((2, 0, 32), np.float32)
+    wide = READ(policy.decoder, prompts, features)
+    narrow = READ(policy.decoder, prompts, features.astype(jnp.bfloat16))
     assert narrow.k.dtype == jnp.bfloat16
     error = np.abs(np.asarray(narrow.v, np.float32) - wide.v).max() / np.abs(wide.v).max()
     assert 0 < error < 0.05

@@ -9,11 +9,11 @@ import tiny
 from tiny_state import SPEC
 
 from mer_jax.models.decoder import prefill
-from mer_jax.models.omni import make_omni, perceive, read_prompts
+from mer_jax.models.omni import perceive, read_prompts
 
 
 def test_a_policy_has_sixty_leaves_and_each_is_a_weight():
-    policy = jax.eval_shape(lambda: make_omni(jax.random.key(0), SPEC))
+    policy = tiny.shapes(SPEC)
     assert len(jax.tree.leaves(policy.decoder)) == 15
     assert len(jax.tree.leaves(policy.visual)) == 22
     assert len(jax.tree.leaves(policy.audio_tower)) == 23
@@ -26,12 +26,12 @@ def test_a_media_token_is_replaced_by_the_feature_of_its_place_and_others_are_no
     features = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 32)), jnp.float32)
     place = np.array([[-1, 3, 0, -1, 4, -1], [-1, -1, -1, 2, 2, -1]], np.int32)
     prompts = prompts.replace(media=prompts.media.replace(place=place))
-    shown = read_prompts(policy.decoder, prompts, features)
+    shown = jax.jit(read_prompts)(policy.decoder, prompts, features)
 
     x = np.array(policy.decoder.embed(prompts.token, 'float32'))
     for row, slot in zip(*np.nonzero(place >= 0), strict=True):
         x[row, slot] = features[row, place[row, slot]]
-    wanted = prefill(policy.decoder, jnp.asarray(x), jnp.asarray(prompts.position), prompts.mask)
+    wanted = jax.jit(prefill)(policy.decoder, x, prompts.position, prompts.mask)
     np.testing.assert_allclose(shown.k, wanted.k, atol=1e-6)
     np.testing.assert_allclose(shown.v, wanted.v, atol=1e-6)
 
@@ -49,8 +49,8 @@ def test_a_spec_is_static_to_every_transformation():
         traced.append(policy.spec)
         return policy.decoder.embed(jnp.arange(2), policy.spec.dtype)
 
-    abstract = jax.eval_shape(lambda: make_omni(jax.random.key(0), SPEC))
-    one, other = (make_omni(jax.random.key(seed), SPEC) for seed in (0, 1))
+    abstract = tiny.shapes(SPEC)
+    one, other = (tiny.policy(seed, SPEC) for seed in (0, 1))
     for policy in (one, other, jax.jit(lambda: one)(), jax.tree.map(jnp.zeros_like, one)):
         widths(policy)
         assert policy.spec == SPEC and policy.decoder.spec == SPEC.text

@@ -187,7 +187,7 @@ def test_a_shorter_patience_stops_a_resumed_training_where_it_is(answers, tmp_pa
 
 
 @pytest.mark.parametrize('place', ['update', 'validation', 'save'])
-@pytest.mark.parametrize('at', [2, 4, 6, 8])
+@pytest.mark.parametrize('at', [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6, 8))])
 def test_a_training_that_is_cut_off_anywhere_ends_like_a_whole_one(
     answers, tmp_path, monkeypatch, place, at
 ):

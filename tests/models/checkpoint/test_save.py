@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from safetensors.numpy import load_file
 from tiny_folder import SPEC, TOKENS, assert_same, load, tensors
 
 from mer_jax.models.checkpoint.save import export, hf_config, save_omni
-from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import read_spec, read_token_ids
 from mer_jax.sharding import make_mesh
 
@@ -21,7 +21,7 @@ UNREAD = 'audio_tower.audio_bos_eos_token.weight'
 @pytest.fixture(scope='module')
 def omni(tmp_path_factory):
     """A random Thinker, its spec, and the folder that it was saved to."""
-    made = jax.jit(lambda: make_omni(jax.random.key(1), SPEC))()
+    made = tiny.policy(1, SPEC)
     folder = tmp_path_factory.mktemp('saved') / 'omni'
     save_omni(folder, made, hf_config(SPEC, TOKENS))
     return made, SPEC, folder
