@@ -188,6 +188,7 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(whole_and_kill
 
 
 VALIDATED = (
+    'cold_start.steps=0',
     'every.validate=2',
     'every.save=3',
     'every.keep=1',

@@ -137,8 +137,13 @@ def test_an_update_is_that_of_the_whole_loss_by_hand(state, experience, which, l
 @pytest.mark.parametrize('aggregate', AGGREGATES)
 @pytest.mark.parametrize('ratio', RATIOS)
 @pytest.mark.parametrize(('clip', 'dual'), [('ppo', 0.0), ('ppo', 1.2), ('cispo', 0.0)])
-def test_every_combination_of_switches_is_by_hand(state, experience, ratio, clip, aggregate, dual):
+def test_every_combination_of_switches_is_by_hand(
+    policy, experience, monkeypatch, ratio, clip, aggregate, dual
+):
+    """The log-probabilities themselves take the place of the policy: no model is compiled."""
+    monkeypatch.setattr(rl, 'branch_logp', lambda logp, prompts, *_: logp[prompts.start])
     learn = rl.Learn(
+        train='all',
         kl=0.1,
         ratio=ratio,
         clip=clip,
@@ -148,7 +153,17 @@ def test_every_combination_of_switches_is_by_hand(state, experience, ratio, clip
         clip_dual=dual,
         microbatch=2,
     )
-    check_by_hand(state, experience.replace(kept=kept_of('ended')), learn)
+    logp = scored(policy, PROMPTS, experience.token)
+    experience = experience.replace(kept=kept_of('ended'))
+    numbered = experience.replace(prompts=PROMPTS.replace(start=np.arange(B, dtype=np.int32)))
+    state = TrainState(policy=logp, moments=SGD.init(logp))
+    after, figures = program(learn)(state, numbered, np.int32(0))
+    wanted, slope = loss_by_hand(logp, experience, learn)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(figures[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert wanted['clipped'] > 0.05 and wanted['ratio_spread'] > 0.05
+    assert_near(after.moments, slope, 1e-5)
+    assert_near(logp - after.policy, slope, 1e-4)
 
 
 # Quick tests compare updates in pieces with the loss by hand (CISPO), and on a mesh.
