@@ -25,12 +25,17 @@ def made_of(decoder, visual=None):
     return Omni(decoder=decoder, visual=visual, audio_tower=None, spec=None)
 
 
+def applied(part, optimizer):
+    """The update by a gradient, compiled."""
+    return jax.jit(functools.partial(apply_gradient, part=part, optimizer=optimizer))
+
+
 def after(optimizer, weights, gradients, moments='float32'):
     """The state after one update by each gradient of the decoder's weights, and the norms."""
     state, _ = start_state(single(), made_of(weights), 'decoder', optimizer, moments)
-    found = []
+    update, found = applied('decoder', optimizer), []
     for gradient in gradients:
-        state, norms = apply_gradient(state, gradient, 'decoder', optimizer)
+        state, norms = update(state, gradient)
         found.append(host_figures(norms))
     return state, found
 
@@ -54,7 +59,7 @@ def test_updates_are_those_of_adamw_by_hand(config):
     cosine = rate * (0.1 + 0.9 * (1 + np.cos(np.pi * 1 / 10)) / 2)
     rates = [rate / 3, (rate / 3 + rate) / 2, rate, cosine]
     weights = {'w': jnp.array([1.0, 2.0])}
-    state, norms = after(optimizer, weights, [{'w': jnp.asarray(g)} for g in gradients])
+    state, norms = after(optimizer, weights, [{'w': np.float32(g)} for g in gradients])
 
     w, m, v = np.array([1.0, 2.0]), np.zeros(2), np.zeros(2)
     for n, (gradient, now) in enumerate(zip(gradients, rates, strict=True), 1):
@@ -78,7 +83,7 @@ def test_the_first_update_already_moves_by_a_share_of_the_learning_rate(config):
 def test_the_rate_ends_at_a_tenth(config):
     config.optim.warmup = 1
     optimizer = make_optimizer(config.optim, 0.1, 10)
-    update = jax.jit(functools.partial(apply_gradient, part='decoder', optimizer=optimizer))
+    update = applied('decoder', optimizer)
     state, _ = start_state(single(), made_of(jnp.zeros(1)), 'decoder', optimizer)
     for _ in range(200):
         state, norms = update(state, jnp.ones(1))
@@ -114,7 +119,7 @@ def test_an_update_moves_the_trained_part_and_nothing_else(config, part):
     state, _ = start_state(single(), policy, part, optimizer)
     assert len(floats(state.moments)) == {'decoder': 2, 'all': 4}[part]
     gradient = jax.tree.map(jnp.ones_like, policy if part == 'all' else policy.decoder)
-    state, _ = apply_gradient(state, gradient, part, optimizer)
+    state, _ = applied(part, optimizer)(state, gradient)
     assert (state.policy.decoder['w'] < 1).all()
     assert (state.policy.visual['w'] < 1).all() == (part == 'all')
     assert (state.policy.visual['w'] == 1).all() == (part == 'decoder')
@@ -143,18 +148,18 @@ def test_moments_lie_on_the_mesh_as_their_weights_do(config):
 def test_the_cold_start_and_reinforcement_learning_take_and_give_the_same_state(config):
     config.optim.moments = 'float32'
     optimizer = make_optimizer(config.optim, 0.1, 10)
-    policy = jax.tree.map(lambda leaf: leaf.astype('bfloat16'), tiny.policy())
+    policy = jax.tree.map(lambda leaf: np.asarray(leaf).astype(jnp.bfloat16), tiny.policy())
     state, _ = start_state(single(), policy, 'decoder', optimizer)
-    token, blind = random_branches(), jnp.zeros((B, 0, 32))
-    flat, mask = jnp.zeros((B, G, S)), jnp.ones((B, G, S), bool)
+    token, blind = random_branches(), np.zeros((B, 0, 32), np.float32)
+    flat, mask = np.zeros((B, G, S), np.float32), np.ones((B, G, S), bool)
     experience = rl.Experience(
         prompts=PROMPTS,
         features=blind,
         token=token,
         mask=mask,
-        kept=jnp.ones((B, G), bool),
+        kept=np.ones((B, G), bool),
         sampled=flat,
-        advantage=jnp.zeros((B, G)),
+        advantage=np.zeros((B, G), np.float32),
         reference=None,
     )
     common = dict(sampling=SAMPLING, optimizer=optimizer)

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -52,7 +51,7 @@ def copied(policy):
 
 @pytest.fixture(scope='module')
 def keys(policy):
-    return jax.jit(read_prompts)(policy.decoder, PROMPTS, jnp.zeros((B, 0, 32)))
+    return jax.jit(read_prompts)(policy.decoder, PROMPTS, np.zeros((B, 0, 32), np.float32))
 
 
 def test_the_shared_prompt_gives_the_log_probabilities_of_g_copies(shared, copied):
@@ -62,6 +61,7 @@ def test_the_shared_prompt_gives_the_log_probabilities_of_g_copies(shared, copie
 
 def test_the_shared_prompt_gives_the_gradients_of_g_copies(shared, copied):
     for a, b in zip(jax.tree.leaves(shared[1]), jax.tree.leaves(copied[1]), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
         assert np.abs(a - b).max() <= 1e-5 * max(1, np.abs(b).max())
 
 
@@ -86,17 +86,19 @@ def test_towers_prompts_and_branches_have_the_attention_of_the_spec(monkeypatch)
 
 def test_the_distribution_is_that_of_the_temperature_without_banned_tokens(policy):
     hidden = np.random.default_rng(1).normal(size=(2, 32)).astype(np.float32)
-    logit = np.asarray(policy.decoder.logits(hidden), np.float64)
+    logits = jax.jit(lambda decoder, hidden: decoder.logits(hidden))
+    logit = np.asarray(logits(policy.decoder, hidden), np.float64)
     chance = np.exp(logit / 0.7)
     chance[:, list(BANNED)] = 0
-    found = np.exp(distribution(policy.decoder, hidden, SAMPLING))
+    found = np.exp(jax.jit(distribution, static_argnums=2)(policy.decoder, hidden, SAMPLING))
     np.testing.assert_allclose(found, chance / chance.sum(-1, keepdims=True), rtol=1e-5)
 
 
 def test_a_score_is_read_from_the_distribution_before_its_token(policy, keys, shared):
-    hidden = branch_hidden(policy, PROMPTS, keys, TOKEN)
+    hidden = jax.jit(branch_hidden)(policy, PROMPTS, keys, TOKEN)
     index = np.broadcast_to(np.arange(1, S), (B, G, S - 1))
-    before = distribution_before(policy.decoder, hidden, index, SAMPLING)
+    read = jax.jit(distribution_before, static_argnums=3)
+    before = read(policy.decoder, hidden, index, SAMPLING)
     np.testing.assert_allclose(np.exp(before).sum(-1), 1, rtol=1e-5)
     found = np.take_along_axis(np.asarray(before), TOKEN[:, :, 1:, None], -1)[..., 0]
     np.testing.assert_allclose(found, shared[0][:, :, 1:], atol=1e-5)
@@ -124,7 +126,7 @@ def test_a_branch_sees_its_prompt_and_its_own_past_and_nothing_else(policy, keys
 
     branch_x = policy.decoder.embed(TOKEN, 'float32')
     for at in range(S):
-        by_branch, by_keys = by_branch_and_keys(branch_x, keys, at)
+        by_branch, by_keys = jax.device_get(by_branch_and_keys(branch_x, keys, at))
         seen = np.abs(by_branch).sum(-1) > 0
         assert not seen[1:].any() and not seen[0, [0, 2, 3]].any()
         assert seen[0, 1].tolist() == [slot <= at for slot in range(S)]

@@ -181,4 +181,4 @@ def test_trained_weights_and_frozen_towers_have_dtypes_of_their_own(published):
     later = first_policy(setting.origin, published, setting.mesh)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(later.visual)} == {'float32'}
     for a, b in zip(jax.tree.leaves(frozen), jax.tree.leaves(trained), strict=True):
-        np.testing.assert_array_equal(a, b.astype(a.dtype))
+        np.testing.assert_array_equal(a, np.asarray(b).astype(a.dtype))
