@@ -45,6 +45,9 @@ DISTRIBUTED = flags.DEFINE_flag(
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
 PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
+HEARTBEAT = flags.DEFINE_integer(
+    'heartbeat', 100, 'Seconds without a sign of life after which a process counts as failed.', 1
+)
 # Errors of a run whose message is enough.
 MESSAGES = (
     MediaError,
@@ -62,8 +65,9 @@ def main(_) -> None:
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
     switch = {'true': 'on', 'false': 'off'}.get(DISTRIBUTED.value, DISTRIBUTED.value)
+    named = COORDINATOR.value, PROCESSES.value, PROCESS.value
     try:
-        join(switch, COORDINATOR.value, PROCESSES.value, PROCESS.value, os.environ)
+        join(switch, *named, HEARTBEAT.value, os.environ)
         workdir = path_of(WORKDIR.value)
         with naming(workdir):
             setting, policy, changes = prepare(CONFIG.value, workdir)

@@ -4,11 +4,11 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
-from programs import ROOT, SMALL, command, environment
+from forks import Fork
+from programs import SMALL, environment, flags
 
 
 def start(workdir, *changes):
@@ -16,23 +16,17 @@ def start(workdir, *changes):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    flags = ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2']
+    given = flags(workdir, *SMALL, 'cold_start.towers=False', *changes)
+    given += ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2', '--heartbeat=10']
     return [
-        subprocess.Popen(
-            [*command(workdir, *SMALL, *changes), *flags, f'--process={number}'],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        Fork('mer_jax.main', *given, f'--process={number}', variables=environment())
         for number in range(2)
     ]
 
 
 def finish(processes):
-    said = [process.communicate(timeout=300) for process in processes]
-    return [process.returncode for process in processes], said
+    status = [process.wait(timeout=300) for process in processes]
+    return status, [(process.stdout, process.stderr) for process in processes]
 
 
 def records(workdir):
@@ -96,7 +90,7 @@ def test_a_process_that_fails_takes_the_other_with_it(tmp_path):
     while len(records(tmp_path / 'run')) < 2:
         assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.05)
-    processes[1].kill()
+    processes[1].send_signal(signal.SIGKILL)
     status, said = finish(processes)
     # By its own decision, not by the abort with which JAX ends what hangs.
     assert status[0] == 1 and 'cannot continue alone' in said[0][1], said

@@ -56,12 +56,14 @@ def join(
     coordinator: str | None,
     processes: int | None,
     process: int | None,
+    heartbeat: int,
     environment: Mapping[str, str],
 ) -> None:
     """Joins the other processes of the run, where there are any, before JAX is used.
 
     `auto` joins where a launcher has started several, or flags name them. ValueError where that is
-    not possible, and where processes would train separately without being told to.
+    not possible, and where processes would train separately without being told to. A process
+    without a sign of life for `heartbeat` seconds counts as failed.
     """
     named = (coordinator, processes, process) != (None, None, None)
     launched = launched_by(environment)
@@ -72,12 +74,11 @@ def join(
                 'or --process name some; leave them out, or take --distributed'
             )
     elif switch == 'on' or named:
-        connect(
-            launched or 'several processes are to train together', coordinator, processes, process
-        )
+        told = launched or 'several processes are to train together'
+        connect(told, heartbeat, coordinator, processes, process)
     elif launched:
         print(f'mer_jax: {launched}, which train together; {SEPARATE}', file=sys.stderr)
-        connect(launched)
+        connect(launched, heartbeat)
         found = jax.process_count()
         if launched.processes and found != launched.processes:
             raise ValueError(f'--distributed=auto: {launched}, but JAX finds {found}; {NAME_THEM}')
@@ -85,10 +86,10 @@ def join(
         check_alone(jax.process_count())
 
 
-def connect(told: Launched | str, *named) -> None:
+def connect(told: Launched | str, heartbeat: int, *named) -> None:
     """Joins processes as flags name them or JAX finds them; ValueError if it cannot."""
     try:
-        jax.distributed.initialize(*named)
+        jax.distributed.initialize(*named, heartbeat_timeout_seconds=heartbeat)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f'--distributed: {told}, but JAX cannot join them ({error}); {NAME_THEM}'
