@@ -5,6 +5,7 @@ A server process imports the package once and is forked for each command, which 
 server has one thread and no JAX backend (tests/test_forks.py).
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -72,7 +73,8 @@ class Fork:
         return self.poll()
 
     def send_signal(self, number):
-        os.kill(self._process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # has ended
+            os.kill(self._process.pid, number)
 
 
 def run(module, *arguments, variables, cwd=ROOT):

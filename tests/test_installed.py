@@ -10,6 +10,8 @@ from programs import ROOT, SMALL, environment
 
 from mer_jax.data.stage import stage
 
+SHORT = 'steps=1', 'cold_start.steps=1', 'cold_start.towers=False'
+
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
@@ -43,7 +45,7 @@ def test_each_command_of_an_installed_package_works_from_another_folder(installe
     assert run('-c', 'import mer_jax; print(mer_jax.__file__)').startswith(str(installed))
     stage.write(tmp_path / 'films', clips=3, seed=5, split='test', sheet=False)
     film = next((tmp_path / 'films').rglob('*.mp4'))
-    changes = [f'--config.{change}' for change in (*SMALL, 'steps=1', 'cold_start.steps=1')]
+    changes = [f'--config.{change}' for change in (*SMALL, *SHORT)]
     assert 'Slow F' in run('-m', 'mer_jax.main', '--workdir=run', *changes)
     exported = run('-m', 'mer_jax.export', '--run=run', '--out=exported')
     assert 'exported holds the last policy of run' in exported

@@ -132,7 +132,13 @@ def test_an_argument_that_is_no_flag_is_named(tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-def test_no_workdir_is_named_by_a_process_that_is_not_forked():
+def test_a_workdir_that_is_missing_is_named():
+    outcome = forks.run('mer_jax.main', variables=environment())
+    assert outcome.returncode != 0 and '--workdir is missing' in outcome.stderr
+
+
+@pytest.mark.slow
+def test_a_workdir_that_is_missing_is_named_by_a_process_that_is_not_forked():
     outcome = subprocess.run(
         [sys.executable, '-m', 'mer_jax.main'], cwd=ROOT, capture_output=True, text=True
     )
