@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from media_files import noise, write_film, write_wave
 from PIL import Image
 from programs import SMALL, environment, flags, with_fused_loops
@@ -27,7 +28,6 @@ from mer_jax.data.media.video import read_video
 from mer_jax.data.stage import stage
 from mer_jax.data.tokenizer import read_tokenizer
 from mer_jax.models.checkpoint.save import export, hf_config, save_omni
-from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import read_token_ids
 from mer_jax.run.checkpoints import Checkpoints, DamagedCheckpoints
 from mer_jax.storage.objects import upload_folder, upload_lines, write_whole
@@ -119,7 +119,7 @@ def test_features_are_kept_in_a_bucket_until_the_media_change(bucket, tmp_path):
 
 
 def test_a_checkpoint_folder_is_written_to_a_bucket_and_read_from_it(bucket):
-    made = jax.jit(lambda: make_omni(jax.random.key(1), SPEC))()
+    made = tiny.policy(1, SPEC)
     save_omni(bucket / 'a', made, hf_config(SPEC, TOKENS), shard_bytes=20_000)
     written = file_system(bucket).find(str(bucket / 'a'), detail=True).values()
     assert max(written, key=lambda one: int(one['generation']))['name'].endswith('/config.json')

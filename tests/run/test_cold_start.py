@@ -15,13 +15,16 @@ from mer_jax.rl.score import Sampling, score
 from mer_jax.run.cold_start import imitate_step
 
 SAMPLING = Sampling(tokens=7, end=63, banned=(60, 61, 62))
-OPTIMIZER = optax.adam(1e-2)
+OPTIMIZER = optax.sgd(0.1)
 BLIND = np.zeros((3, 0, 32), np.float32)
-STEP = jax.jit(
-    functools.partial(
-        imitate_step, modes=('slow', 'fast'), sampling=SAMPLING, chunk=4, optimizer=OPTIMIZER
-    )
-)
+
+
+@functools.cache
+def program(aggregate, microbatch):
+    """A step of imitation, compiled."""
+    known = dict(modes=('slow', 'fast'), sampling=SAMPLING, chunk=4, optimizer=OPTIMIZER)
+    known |= dict(aggregate=aggregate, microbatch=microbatch)
+    return jax.jit(functools.partial(imitate_step, **known))
 
 
 @jax.jit
@@ -56,13 +59,8 @@ def state_of(policy):
 
 @pytest.mark.parametrize('aggregate', ['token', 'sequence'])
 def test_pieces_of_one_prompt_teach_what_the_whole_batch_does(policy, batch, aggregate):
-    sgd = optax.sgd(0.1)
-    state = TrainState(policy=policy, moments=sgd.init(policy.decoder))
-    step = functools.partial(imitate_step, modes=('slow', 'fast'), sampling=SAMPLING, chunk=4)
-    step = functools.partial(step, optimizer=sgd, aggregate=aggregate)
     (whole, wanted), (pieces, figures) = (
-        jax.jit(functools.partial(step, microbatch=size))(state, batch[0], BLIND, *batch[1:])
-        for size in (0, 1)
+        program(aggregate, size)(state_of(policy), batch[0], BLIND, *batch[1:]) for size in (0, 1)
     )
     for found, other in zip(jax.tree.leaves(pieces), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(found, other, atol=1e-6)
@@ -74,12 +72,13 @@ def test_pieces_of_one_prompt_teach_what_the_whole_batch_does(policy, batch, agg
 def test_imitation_is_the_token_mean_of_the_negative_log_probability_and_falls(policy, batch):
     prompts, token, mask = batch
     logp = np.asarray(logp_of(policy, prompts, token))
-    after, figures = STEP(state_of(policy), prompts, BLIND, token, mask)
+    step = program('token', 0)
+    after, figures = step(state_of(policy), prompts, BLIND, token, mask)
     np.testing.assert_allclose(figures['loss'], -logp[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['slow_loss'], -logp[:, 0][mask[:, 0]].mean(), rtol=1e-5)
     np.testing.assert_allclose(figures['fast_loss'], -logp[:, 1][mask[:, 1]].mean(), rtol=1e-5)
-    for _ in range(10):
-        after, later = STEP(after, prompts, BLIND, token, mask)
+    for _ in range(30):
+        after, later = step(after, prompts, BLIND, token, mask)
     assert later['loss'] < figures['loss'] - 0.5
 
 
@@ -87,9 +86,7 @@ def test_each_branch_may_count_alike_however_long_it_is(policy, batch):
     prompts, token, mask = batch
     mask = mask & (np.arange(7) < np.array([[7, 5, 6], [5, 7, 6]]).T[..., None])
     logp = np.asarray(logp_of(policy, prompts, token))
-    step = functools.partial(imitate_step, modes=('slow', 'fast'), chunk=4, aggregate='sequence')
-    step = functools.partial(step, sampling=SAMPLING, optimizer=OPTIMIZER)
-    _, figures = jax.jit(step)(state_of(policy), prompts, BLIND, token, mask)
+    _, figures = program('sequence', 0)(state_of(policy), prompts, BLIND, token, mask)
     means = [-logp[b, g][mask[b, g]].mean() for b, g in np.ndindex(3, 2) if mask[b, g].any()]
     assert len(means) == 5  # a clip without a gold trace has no slow branch to count
     np.testing.assert_allclose(figures['loss'], np.mean(means), rtol=1e-5)
@@ -118,7 +115,7 @@ def test_tokens_outside_the_mask_teach_nothing(policy, batch):
     other[:, 0, 6], other[:, 1, 5:] = 5, 5  # after the last learnt token
     other[1, 0, 1:] = 9  # of the clip without a gold trace
     (after, figures), (again, same) = (
-        STEP(state_of(policy), prompts, BLIND, said, mask) for said in (token, other)
+        program('token', 0)(state_of(policy), prompts, BLIND, said, mask) for said in (token, other)
     )
     np.testing.assert_allclose(figures['loss'], same['loss'], rtol=1e-6)
     for a, b in zip(jax.tree.leaves(after.policy), jax.tree.leaves(again.policy), strict=True):
@@ -127,7 +124,9 @@ def test_tokens_outside_the_mask_teach_nothing(policy, batch):
 
 def test_a_batch_without_any_gold_branch_changes_nothing(policy, batch):
     prompts, token, mask = batch
-    after, figures = STEP(state_of(policy), prompts, BLIND, token, np.zeros_like(mask))
+    after, figures = program('token', 0)(
+        state_of(policy), prompts, BLIND, token, np.zeros_like(mask)
+    )
     assert figures['loss'] == 0 and figures['gradient_norm'] == 0
     for a, b in zip(jax.tree.leaves(after.policy), jax.tree.leaves(policy), strict=True):
         np.testing.assert_array_equal(a, b)
