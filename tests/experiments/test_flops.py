@@ -150,7 +150,7 @@ def test_the_formula_of_a_layer_is_what_the_compiler_counts():
     def forward(layer, x):
         angles = [angle[:, 0] for angle in branch_rotary(WIDE, jnp.zeros(B), T, x.dtype)]
         mixed = jax.nn.dot_product_attention(*layer.project(x, angles, pin, pin))
-        return layer.finish(x, mixed, pin)
+        return layer.finish(x, mixed, pin, pin)
 
     counted = compiled_flops(forward, layer, jnp.ones((B, T, 128)))
     assert flops.layer(WIDE, B * T, T) <= counted < 1.03 * flops.layer(WIDE, B * T, T)

@@ -73,10 +73,16 @@ def value_and_gradients(attend, arguments, counts):
     return [jnp.where(counts, mixed, 0), *gradients], mixed
 
 
-def assert_equal_to_plain(kind: str, of):
+@functools.cache
+def plain(of, *sizes):
+    """Values and gradients of whole scores, computed once for all kinds."""
+    return value_and_gradients(*of('plain', *sizes))[0]
+
+
+def assert_equal_to_plain(kind: str, of, *sizes):
     """Checks values and gradients of a kind, and that all are finite."""
-    found, mixed = value_and_gradients(*of(kind))
-    wanted, _ = value_and_gradients(*of('plain'))
+    found, mixed = value_and_gradients(*of(kind, *sizes))
+    wanted = plain(of, *sizes)
     assert all(np.isfinite(x).all() for x in (*found, mixed))
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
@@ -86,20 +92,20 @@ def assert_equal_to_plain(kind: str, of):
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('t', [5, 8, 23])
 def test_attention_of_prompts_equals_whole_scores(kind, t):
-    assert_equal_to_plain(kind, lambda kind: over_prompts(kind, t))
+    assert_equal_to_plain(kind, over_prompts, t)
 
 
 @pytest.mark.usefixtures('small_blocks')
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize(('t', 'g', 's'), [(8, 3, 12), (13, 1, 9), (3, 2, 17)])
 def test_attention_of_branches_equals_whole_scores(kind, t, g, s):
-    assert_equal_to_plain(kind, lambda kind: over_branches(kind, t, g, s))
+    assert_equal_to_plain(kind, over_branches, t, g, s)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_attention_equals_whole_scores_in_the_blocks_of_a_run(kind):
-    assert_equal_to_plain(kind, lambda kind: over_prompts(kind, 300, b=2))
-    assert_equal_to_plain(kind, lambda kind: over_branches(kind, 150, 2, 140, b=2))
+    assert_equal_to_plain(kind, over_prompts, 300, 2)
+    assert_equal_to_plain(kind, over_branches, 150, 2, 140, 2)
 
 
 @pytest.mark.usefixtures('small_blocks')

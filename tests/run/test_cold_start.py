@@ -57,7 +57,7 @@ def state_of(policy):
     return TrainState(policy=policy, moments=OPTIMIZER.init(policy.decoder))
 
 
-@pytest.mark.parametrize('aggregate', ['token', 'sequence'])
+@pytest.mark.parametrize('aggregate', [pytest.param('token', marks=pytest.mark.slow), 'sequence'])
 def test_pieces_of_one_prompt_teach_what_the_whole_batch_does(policy, batch, aggregate):
     (whole, wanted), (pieces, figures) = (
         program(aggregate, size)(state_of(policy), batch[0], BLIND, *batch[1:]) for size in (0, 1)
