@@ -233,7 +233,8 @@ def compare_update(mesh, part, rules=RULES):
     with jax.set_mesh(mesh), use_rules(rules):
         shardings = state_shardings(mesh, state)
         placed = jax.device_put(state, shardings), to_devices(mesh, experience)
-        found, figures_8 = jax.jit(run, out_shardings=(shardings, None))(*placed, np.int32(0))
+        update = jax.jit(lambda *given: run(*given), out_shardings=(shardings, None))  # by `rules`
+        found, figures_8 = update(*placed, np.int32(0))
     gradients = jax.tree.leaves(alone.moments)  # after one update, for the next as well
     largest = max(np.abs(leaf).max() for leaf in gradients)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):

@@ -6,8 +6,8 @@ import signal
 import socket
 import time
 
+import forks
 import pytest
-from forks import Fork
 from programs import SMALL, environment, flags
 
 
@@ -16,10 +16,10 @@ def start(workdir, *changes):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    given = flags(workdir, *SMALL, 'cold_start.towers=False', *changes)
+    given = flags(workdir, *SMALL, *changes)
     given += ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2', '--heartbeat=10']
     return [
-        Fork('mer_jax.main', *given, f'--process={number}', variables=environment())
+        forks.Fork('mer_jax.main', *given, f'--process={number}', variables=environment())
         for number in range(2)
     ]
 
@@ -49,8 +49,8 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     assert (workdir / 'cold_start' / str(saved)).is_dir()
 
     shutil.copytree(workdir, tmp_path / 'alone')
-    alone = command(tmp_path / 'alone', *SMALL, f'cold_start.steps={saved + 1}', 'steps=0')
-    done = subprocess.run(alone, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    alone = flags(tmp_path / 'alone', *SMALL, f'cold_start.steps={saved + 1}', 'steps=0')
+    done = forks.run('mer_jax.main', *alone, variables=environment())
     assert done.returncode == 0, done.stderr
 
     changes = (
@@ -86,7 +86,7 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
 
 @pytest.mark.slow
 def test_a_process_that_fails_takes_the_other_with_it(tmp_path):
-    processes = start(tmp_path / 'run', 'cold_start.steps=4000')
+    processes = start(tmp_path / 'run', 'cold_start.steps=4000', 'cold_start.towers=False')
     while len(records(tmp_path / 'run')) < 2:
         assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.05)
