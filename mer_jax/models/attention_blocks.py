@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.group import Keys
-from mer_jax.models.attention_plain import MASKED, by_head, by_head_of_branches
+from mer_jax.models.attention_plain import MASKED, by_head, by_head_of_branches, raised
+from mer_jax.models.layers import narrowed
 from mer_jax.sharding import pin, share_of_batch, share_of_heads
 
 LARGEST_BLOCK = 64 * 2**20  # bytes of float32 scores that a device holds at a time
@@ -125,7 +126,7 @@ def _forward(blocks: Blocks, query_bkgmh, parts):
     highest, total, mixed = state
     seen = highest > MASKED / 2
     mixed = jnp.where(seen, 1 / total, 0.0)[..., None] * mixed
-    mixed = pin(mixed.astype(query_bkgmh.dtype))
+    mixed = pin(narrowed(mixed, query_bkgmh.dtype))
     log_sum = jnp.where(seen, highest + jnp.log(total), -MASKED)  # e^(score − log_sum) is 0
     return mixed, (query_bkgmh, parts, mixed, log_sum)
 
@@ -140,7 +141,7 @@ def _add_part(blocks: Blocks, number: int, query_bkgmh, part, state):
         score = _masked_scores(_beside(_block(query_bkgmh, i, rows), key), key, allowed)
         old = [_block(x, i, rows) for x in state]
         highest, total, mixed = [_beside(x, key) for x in old]
-        new = jnp.maximum(highest, score.max(-1))
+        new = jnp.maximum(highest, raised(score.max(-1), key.dtype))
         chance, shrink = jnp.exp(score - new[..., None]), jnp.exp(highest - new)
         total = total * shrink + chance.sum(-1)
         mixed = mixed * shrink[..., None] + _product('...mt,...th->...mh', chance, value)
@@ -232,4 +233,6 @@ def _masked_scores(query, key, allowed):
 
 def _product(equation: str, one, other):
     """A product in the dtype of the narrow operand `other`, summed in float32."""
-    return jnp.einsum(equation, one.astype(other.dtype), other, preferred_element_type=jnp.float32)
+    return jnp.einsum(
+        equation, narrowed(one, other.dtype), other, preferred_element_type=jnp.float32
+    )

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from mer_jax.group import Array, Keys
+from mer_jax.models.layers import narrowed
 
 MASKED = -1e30  # finite: a row without any key gives a mean, not NaN
+LOG_2 = 0.6931472
 SHORTEST_PIECE = 128  # prompt tokens whose attention is computed at a time
 
 
@@ -61,8 +63,8 @@ scores.defvjp(_scores_forward, _scores_backward)
 
 @jax.custom_vjp
 def mix(chance, value):
-    """Sums f[..., m, h] of values f[..., t, h], weighted by f[..., m, t]."""
-    return jnp.einsum('...mt,...th->...mh', chance, value)
+    """Sums f[..., m, h] in float32 of values f[..., t, h], weighted by f[..., m, t]."""
+    return jnp.einsum('...mt,...th->...mh', chance, value, preferred_element_type=jnp.float32)
 
 
 def _mix_forward(chance, value):
@@ -71,11 +73,24 @@ def _mix_forward(chance, value):
 
 def _mix_backward(kept, dy):
     chance, value = kept
+    dy = dy.astype(value.dtype)
     by_value = jnp.einsum('...mh,...mt->...ht', dy, chance)
     return jnp.einsum('...mh,...th->...mt', dy, value), by_value.swapaxes(-1, -2)
 
 
 mix.defvjp(_mix_forward, _mix_backward)
+
+
+def raised(highest, dtype):
+    """The largest scores of queries, raised to a multiple of log 2 unless `dtype` is float32.
+
+    Weights e^(score − multiple) round to bfloat16 alike for every multiple, since they differ by a
+    power of two. So they round alike relative to the largest score of some blocks of keys and to
+    that of all keys.
+    """
+    if dtype == jnp.float32:
+        return highest
+    return jnp.where(highest > MASKED / 2, jnp.ceil(highest / LOG_2) * LOG_2, highest)
 
 
 def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mask_su):
@@ -95,13 +110,13 @@ def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mas
     alone = scores(by_branch, own.k).reshape(sizes)
     alone = jnp.where(mask_su[:, None], alone, MASKED)
     highest = jnp.maximum(shared.max(-1, keepdims=True), alone.max(-1, keepdims=True))
-    highest = jax.lax.stop_gradient(highest)
+    highest = jax.lax.stop_gradient(raised(highest, query.dtype))
     shared, alone = jnp.exp(shared - highest), jnp.exp(alone - highest)
     total = shared.sum(-1, keepdims=True) + alone.sum(-1, keepdims=True)
-    shared, alone = shared.astype(query.dtype), alone.astype(query.dtype)
+    shared, alone = narrowed(shared, query.dtype), narrowed(alone, query.dtype)
     mixed = mix(shared.reshape(*by_prompt.shape[:3], -1), prompt.v).reshape(sizes)
     mixed += mix(alone.reshape(*by_branch.shape[:4], -1), own.v).reshape(sizes)
-    mixed = (mixed / total).astype(query.dtype)
+    mixed = narrowed(mixed / total, query.dtype)
     return mixed.transpose(0, 2, 3, 1, 4, 5).reshape(b, g, s, n, h)
 
 
@@ -137,11 +152,12 @@ def attend_masked(query_btnh, key_bukh, value_bukh, mask_btu):
     query = query.reshape(b, k, -1, h)
     score = scores(query, key_bukh.swapaxes(1, 2)).reshape(b, k, t, n // k, -1)
     score = jnp.where(mask_btu[:, None, :, None], score, MASKED)
-    chance = jnp.exp(score - jax.lax.stop_gradient(score.max(-1, keepdims=True)))
+    highest = raised(score.max(-1, keepdims=True), query.dtype)
+    chance = jnp.exp(score - jax.lax.stop_gradient(highest))
     total = chance.sum(-1, keepdims=True)
-    chance = chance.astype(query.dtype).reshape(b, k, t * (n // k), -1)
+    chance = narrowed(chance, query.dtype).reshape(b, k, t * (n // k), -1)
     mixed = mix(chance, value_bukh.swapaxes(1, 2)).reshape(b, k, t, n // k, h)
-    mixed = (mixed / total).astype(query.dtype)
+    mixed = narrowed(mixed / total, query.dtype)
     return mixed.transpose(0, 2, 1, 3, 4).reshape(b, t, n, h)
 
 

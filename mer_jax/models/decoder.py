@@ -15,7 +15,15 @@ from flax import nnx
 from mer_jax.group import Array, Keys
 from mer_jax.models.attention import attend_branches, attend_prompts
 from mer_jax.models.attention_plain import KeysByHead, attend_shared, by_head_of_branches
-from mer_jax.models.layers import Projection, RMSNorm, product, rotate, stack, weight
+from mer_jax.models.layers import (
+    Projection,
+    RMSNorm,
+    narrowed,
+    product,
+    rotate,
+    stack,
+    weight,
+)
 from mer_jax.models.spec import TextSpec
 from mer_jax.sharding import (
     gathered,
@@ -78,9 +86,14 @@ class Layer(nnx.Module):
 
     def finish(self, x, mixed, place, place_normed, place_columns=lambda columns: columns):
         """f[..., d]: x plus the outputs of attention (from mixed f[..., n, h]) and of the MLP."""
-        x = place(x + place(self.self_attn.o_proj(mixed)))
+        x = place(added(x, place(self.self_attn.o_proj(mixed))))
         normed = place_normed(self.post_attention_layernorm(x))
-        return place(x + place(self.mlp(normed, place_columns)))
+        return place(added(x, place(self.mlp(normed, place_columns))))
+
+
+def added(x, y):
+    """x + y, added in float32 and rounded once."""
+    return narrowed(x.astype(jnp.float32) + y.astype(jnp.float32), x.dtype)
 
 
 class Embedding(nnx.Module):
@@ -127,8 +140,8 @@ class Decoder(nnx.Module):
         return product(x, self.head(x.dtype), 1, jnp.float32)
 
 
-def _rotary(spec: TextSpec, position: Array, dtype):
-    """cos and sin f[..., h] of positions i[..., 3] (time, height, width), angles in float32.
+def _rotary(spec: TextSpec, position: Array):
+    """cos and sin f[..., h] in float32 of positions i[..., 3] (time, height, width).
 
     With `mrope_section` = (s_t, s_h, s_w), frequency j follows the time if j < s_t, the height if
     j < s_t + s_h, else the width.
@@ -138,7 +151,7 @@ def _rotary(spec: TextSpec, position: Array, dtype):
     axis = np.repeat(np.arange(3), spec.mrope_section)
     angle = position[..., axis].astype(jnp.float32) * frequency.astype(np.float32)
     angle = jnp.concatenate([angle, angle], -1)
-    return jnp.cos(angle).astype(dtype), jnp.sin(angle).astype(dtype)
+    return jnp.cos(angle), jnp.sin(angle)
 
 
 def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False, attention='auto') -> Keys:
@@ -147,7 +160,7 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False, attenti
     Where devices share the weights it computes all: gathering weights inside a conditional would
     keep XLA from doing so ahead of time.
     """
-    angles = prompt_rotary(decoder.spec, position_b3t, x_btd.dtype)
+    angles = prompt_rotary(decoder.spec, position_b3t)
 
     def body(x, scanned):
         layer, last = scanned
@@ -173,7 +186,7 @@ def extend(
     """Normalised hidden states f[b, g, s, d] of whole branches; token 0 is at position_b."""
     s = token_bgs.shape[2]
     x = pin(decoder.embed(token_bgs, keys.k.dtype))
-    angles = branch_rotary(decoder.spec, position_b, s, x.dtype)
+    angles = branch_rotary(decoder.spec, position_b, s)
 
     def body(x, scanned):
         layer, prompt = scanned
@@ -204,8 +217,8 @@ def prefill_and_extend(
     """
     (b, t, d), (_, g, s) = x_btd.shape, token_bgs.shape
     own = decoder.embed(token_bgs, x_btd.dtype).reshape(b, g * s, d)
-    of_prompt = prompt_rotary(decoder.spec, position_b3t, x_btd.dtype)
-    of_branch = branch_rotary(decoder.spec, position_b, s, x_btd.dtype)
+    of_prompt = prompt_rotary(decoder.spec, position_b3t)
+    of_branch = branch_rotary(decoder.spec, position_b, s)
     angles = [
         jnp.concatenate([whole, jnp.tile(part[:, 0], (1, g, 1, 1))], 1)
         for whole, part in zip(of_prompt, of_branch, strict=True)
@@ -237,7 +250,7 @@ def extend_one(
     weights lie.
     """
     x = _beside_weights(decoder.embed(_beside_weights(token_bg), keys.k.dtype)[:, :, None])
-    angles = branch_rotary(decoder.spec, position_b + at, 1, x.dtype)
+    angles = branch_rotary(decoder.spec, position_b + at, 1)
     mask_su = (jnp.arange(own.k.shape[4]) <= at)[None]
 
     def body(carry, scanned):
@@ -274,14 +287,14 @@ def _beside_keys(x_bgsnh):
     return pin(_by_weights(x_bgsnh))
 
 
-def prompt_rotary(spec: TextSpec, position_b3t, dtype):
+def prompt_rotary(spec: TextSpec, position_b3t):
     """cos and sin f[b, t, 1, h] of the tokens of prompts."""
-    cos, sin = _rotary(spec, jnp.moveaxis(position_b3t, 1, -1), dtype)
+    cos, sin = _rotary(spec, jnp.moveaxis(position_b3t, 1, -1))
     return cos[:, :, None], sin[:, :, None]
 
 
-def branch_rotary(spec: TextSpec, position_b, s, dtype):
+def branch_rotary(spec: TextSpec, position_b, s):
     """cos and sin f[b, 1, s, 1, h] of s text tokens, the first at position_b."""
     position_bs = position_b[:, None] + jnp.arange(s)
-    cos, sin = _rotary(spec, jnp.repeat(position_bs[..., None], 3, -1), dtype)
+    cos, sin = _rotary(spec, jnp.repeat(position_bs[..., None], 3, -1))
     return cos[:, None, :, None], sin[:, None, :, None]

@@ -30,6 +30,18 @@ def constant(value: float, shape: tuple[int, ...], axes: str):
     return nnx.Param(jnp.full(shape, value, jnp.float32), axes=names, inputs=0)
 
 
+def narrowed(x, dtype):
+    """x rounded to `dtype`, once and in every program alike.
+
+    XLA may leave out a cast to bfloat16 between two float32 operations. This rounding stays, so
+    that decoding and scoring do not differ by where XLA fuses operations.
+    """
+    if x.dtype == dtype:
+        return x
+    kind = jnp.finfo(dtype)
+    return jax.lax.reduce_precision(x, kind.nexp, kind.nmant).astype(dtype)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def product(x, w, inputs: int, dtype):
     """x f[..., in…] · w f[in…, out…] over the `inputs` leading dimensions of w, in `dtype`.
@@ -64,7 +76,8 @@ product.defvjp(_product_forward, _product_backward)
 class Projection(nnx.Module):
     """y = x·W + b, with W of `shape`: the (out, in) matrix of a checkpoint, transposed and split.
 
-    The `inputs` leading dimensions of W are contracted with the last dimensions of x.
+    The `inputs` leading dimensions of W are contracted with the last dimensions of x. Sums over
+    devices and the bias are added in float32, and the result is rounded once.
     """
 
     def __init__(self, rngs, shape, axes, bias=False, inputs=1):
@@ -74,12 +87,12 @@ class Projection(nnx.Module):
         self.bias = constant(0.0, shape[inputs:], outputs) if bias else None
 
     def __call__(self, x):
-        y = product(x, self.weight[...].astype(x.dtype), self.weight.inputs, x.dtype)
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+        y = product(x, self.weight[...].astype(x.dtype), self.weight.inputs, jnp.float32)
+        return narrowed(y if self.bias is None else y + narrowed(self.bias[...], x.dtype), x.dtype)
 
 
 class RMSNorm(nnx.Module):
-    """x / rms(x) in float32, cast back to the dtype of x before the scale, as in Qwen2."""
+    """weight · x / rms(x) in float32, rounded once; Qwen2 rounds before the product, too."""
 
     def __init__(self, width: int, eps: float):
         self.eps = eps
@@ -88,7 +101,7 @@ class RMSNorm(nnx.Module):
     def __call__(self, x):
         wide = x.astype(jnp.float32)
         wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.eps)
-        return wide.astype(x.dtype) * self.weight[...].astype(x.dtype)
+        return narrowed(wide * narrowed(self.weight[...], x.dtype), x.dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -107,10 +120,13 @@ class LayerNorm(nnx.Module):
 
 
 def rotate(x, cos, sin):
-    """x with its rotary embedding ('rotate half' layout); cos and sin broadcast against x."""
+    """x with its rotary embedding ('rotate half' layout); cos and sin broadcast against x.
+
+    It is computed in the dtype of cos and sin and rounded once to that of x.
+    """
     half = x.shape[-1] // 2
     turned = jnp.concatenate([-x[..., half:], x[..., :half]], -1)
-    return x * cos + turned * sin
+    return narrowed(x * cos + turned * sin, x.dtype)
 
 
 def stack(make, rngs: nnx.Rngs, depth: int):

@@ -148,7 +148,7 @@ def test_the_formula_of_a_layer_is_what_the_compiler_counts():
     layer = jax.tree.map(lambda leaf: leaf[0], decoder.model.layers)
 
     def forward(layer, x):
-        angles = [angle[:, 0] for angle in branch_rotary(WIDE, jnp.zeros(B), T, x.dtype)]
+        angles = [angle[:, 0] for angle in branch_rotary(WIDE, jnp.zeros(B), T)]
         mixed = jax.nn.dot_product_attention(*layer.project(x, angles, pin, pin))
         return layer.finish(x, mixed, pin, pin)
 
