@@ -38,6 +38,7 @@ def loss_by_hand(logp, e, learn):
         figures['loss'] += learn.kl * (weight * kl).sum()
         slope += learn.kl * weight * (1 - np.exp(apart))
     figures['drift'] = np.abs(logp - e.sampled)[mask].mean()
+    figures['drift_largest'] = np.abs(logp - e.sampled)[mask].max()
     figures['clipped'] = clipped[mask].mean()
     figures['ratio_spread'] = ratio[mask].std()
     return figures, slope.astype(np.float32)

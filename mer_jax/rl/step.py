@@ -20,9 +20,10 @@ from mer_jax.sharding import constrain
 
 FIGURES = (  # of a step, whatever the method: those of `assess`, then those of `update`
     *('advantage_std', 'silent_groups', 'tokens', 'ended', 'overlong', 'entropy'),
-    *('loss', 'surrogate', 'kl', 'drift', 'clipped', 'ratio_spread'),
+    *('loss', 'surrogate', 'kl', 'drift', 'drift_largest', 'clipped', 'ratio_spread'),
     *('gradient_norm', 'update_norm'),
 )
+LARGEST = ('drift_largest',)  # figures of which the largest counts; the others are averaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,13 +177,14 @@ def update(
 
     def loss_of(trained, piece):
         policy = with_part(state.policy, learn.train, trained)
-        loss, sums, means = token_sums(policy, *piece, learn=learn, sampling=sampling)
+        loss, sums, means, largest = token_sums(policy, *piece, learn=learn, sampling=sampling)
         sums = {name: x / total for name, x in sums.items()}
-        return loss / total, sums | {name: x / tokens for name, x in means.items()}
+        means = {name: x / tokens for name, x in means.items()}
+        return loss / total, sums | means | largest
 
     pieces = in_pieces((batch, weight), count)
     trained = trained_part(state.policy, learn.train)
-    gradient, sums = summed_gradient(loss_of, trained, pieces, count)
+    gradient, sums = summed_gradient(loss_of, trained, pieces, count, LARGEST)
     new, norms = apply_gradient(state, gradient, learn.train, optimizer)
     mean, square = sums.pop('beyond'), sums.pop('beyond_square')
     sums['ratio_spread'] = jnp.sqrt(jnp.maximum(square - mean**2, 0.0))
@@ -190,9 +192,10 @@ def update(
 
 
 def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sampling: Sampling):
-    """The loss of a piece of a minibatch and its figures, as sums over tokens: (loss, sums, means).
+    """The loss of a piece of a minibatch and its figures: (loss, sums, means, largest).
 
-    The first two are weighted as the loss is, `means` over all sampled tokens alike.
+    Loss and `sums` are sums over tokens, weighted as the loss is; `means` are sums over all sampled
+    tokens alike, and `largest` holds the largest value at a sampled token.
     """
     logp = branch_logp(policy, batch.prompts, batch.features, batch.token, sampling, learn.chunk)
     gap = objective.log_ratio(logp, batch.sampled, batch.mask, learn.ratio)
@@ -205,7 +208,8 @@ def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sam
         surrogate = objective.clipped_surrogate(ratio, batch.advantage, *bounds)
         clipped = objective.is_clipped(ratio, batch.advantage, *bounds)
     beyond = jnp.expm1(gap)  # the ratio − 1, exact where it is small
-    means = {'drift': jnp.abs(logp - batch.sampled), 'clipped': clipped}
+    drift = jnp.where(batch.mask, jnp.abs(logp - batch.sampled), 0.0)
+    means = {'drift': drift, 'clipped': clipped}
     means |= {'beyond': beyond, 'beyond_square': beyond**2}
     loss = -surrogate
     if batch.reference is not None:
@@ -213,26 +217,32 @@ def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sam
         loss = learn.kl * means['kl'] - surrogate
     loss = objective.weighted_sum(loss, weight_bgs)
     sums = {'loss': loss, 'surrogate': objective.weighted_sum(surrogate, weight_bgs)}
-    return loss, sums, {k: objective.weighted_sum(x, batch.mask) for k, x in means.items()}
+    means = {name: objective.weighted_sum(x, batch.mask) for name, x in means.items()}
+    return loss, sums, means, {'drift_largest': drift.max()}
 
 
-def summed_gradient(loss_of, trained, pieces, count: int):
-    """The gradient of the sum of loss_of(trained, piece) over `count` pieces, and summed figures.
+def summed_gradient(loss_of, trained, pieces, count: int, largest=()):
+    """The gradient of the sum of loss_of(trained, piece) over `count` pieces, and its figures.
 
+    Figures are summed, but for those with a name in `largest`: of these the largest is taken.
     Pieces are taken one after the other, so that memory does not grow with their number; the sum is
     kept in float32.
     """
 
     def of(piece):
-        (_, sums), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained, piece)
-        return gradient, sums
+        (_, figures), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained, piece)
+        return gradient, figures
 
     if count == 1:
         return of(jax.tree.map(lambda x: x[0], pieces))
 
     def add(total, piece):
-        return jax.tree.map(lambda all_, one: all_ + one.astype(all_.dtype), total, of(piece)), None
+        found = of(piece)
+        gradient, sums = jax.tree.map(lambda all_, one: all_ + one.astype(all_.dtype), total, found)
+        most = {name: jnp.maximum(total[1][name], found[1][name]) for name in largest}
+        return (gradient, sums | most), None
 
     like = jax.eval_shape(of, jax.tree.map(lambda x: x[0], pieces))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), like)
-    return jax.lax.scan(add, zeros, pieces)[0]
+    gradient, figures = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), like)
+    start = gradient, figures | dict.fromkeys(largest, jnp.float32(-jnp.inf))
+    return jax.lax.scan(add, start, pieces)[0]

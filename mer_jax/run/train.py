@@ -142,11 +142,18 @@ def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading
 
 
 def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, learn: rl.Learn):
-    """The state after every update on an experience, and their figures, fetched and averaged."""
+    """The state after every update on an experience, and their figures, fetched.
+
+    They are averaged over updates, but for those of which the largest counts.
+    """
     figures = []
     for _ in range(learn.epochs):
         for part in range(learn.minibatches):
             state, of_update = programs.update(state, experience, np.int32(part))
             figures.append(of_update)
     figures = [host_figures(of_update) for of_update in figures]
-    return state, {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+    values = {name: [of_update[name] for of_update in figures] for name in figures[0]}
+    return state, {
+        name: max(found) if name in rl.LARGEST else sum(found) / len(found)
+        for name, found in values.items()
+    }

@@ -168,6 +168,16 @@ def test_a_rollout_on_a_2x2x2_mesh_equals_that_on_one_device(policy):
     np.testing.assert_allclose(np.exp(found.watched), np.exp(alone.watched), atol=1e-5)
 
 
+@pytest.mark.parametrize('count', [1, 3])
+def test_of_the_figures_of_pieces_some_are_summed_and_of_others_the_largest_is_taken(count):
+    def loss_of(weight, piece):
+        return weight * piece.sum(), {'all': piece.sum(), 'most': piece.max()}
+
+    pieces = jnp.array([-4.0, -2.0, -3.0]).reshape(count, -1)
+    gradient, figures = rl.summed_gradient(loss_of, 1.0, pieces, count, ('most',))
+    assert gradient == figures['all'] == -9 and figures['most'] == -2
+
+
 def test_the_gradients_of_pieces_are_summed_in_float32():
     pieces = jnp.array([1.0] + [2.0**-9] * 15)  # 1 + 2^-9 is 1 in bfloat16
 

@@ -277,8 +277,9 @@ def test_each_minibatch_learns_from_its_prompts_with_the_policy_that_it_finds(st
     learnt, means = learn_from(programs, state, experience, CISPO)
     assert_near(learnt, found, 0)
     for name in figures[0]:
-        mean = np.mean([one[name] for one in figures])
-        np.testing.assert_allclose(means[name], mean, rtol=1e-6, err_msg=name)
+        combined = np.max if name == 'drift_largest' else np.mean
+        wanted = combined([one[name] for one in figures])
+        np.testing.assert_allclose(means[name], wanted, rtol=1e-6, err_msg=name)
     once = dataclasses.replace(CISPO, epochs=1)
     twice, _ = learn_from(programs, state, experience, once)
     twice, _ = learn_from(programs, twice, experience, once)

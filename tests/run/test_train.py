@@ -31,15 +31,17 @@ def programs(**named):
         (Learn(minibatches=2, epochs=2), [0, 1, 0, 1]),
     ],
 )
-def test_every_epoch_makes_an_update_on_each_minibatch_and_figures_are_averaged(learn, parts):
+def test_every_epoch_makes_an_update_on_each_minibatch_and_its_figures_count(learn, parts):
     def update(state, experience, part):
         assert experience == 'experience'
-        return [*state, int(part)], {'loss': np.float32(len(state)), 'drift': np.float32(part)}
+        drift = {'drift': np.float32(part), 'drift_largest': np.float32(part)}
+        return [*state, int(part)], {'loss': np.float32(len(state))} | drift
 
     made = programs(update=update)
     state, figures = learn_from(made, [], 'experience', learn)
     assert state == parts
-    assert figures == {'loss': (len(parts) - 1) / 2, 'drift': sum(parts) / len(parts)}
+    drift = {'drift': sum(parts) / len(parts), 'drift_largest': max(parts)}
+    assert figures == {'loss': (len(parts) - 1) / 2} | drift
 
 
 @pytest.mark.parametrize('part', ['decoder', 'all'])
