@@ -7,7 +7,8 @@ def loss_by_hand(logp, e, learn):
     """The figures of an update on an experience, and d loss / d log π f[b, g, s]."""
     logp, advantage = np.asarray(logp, np.float64), np.float64(e.advantage)[..., None]
     mask, weight = e.mask, weights_by_hand(e, learn.aggregate)
-    gap = np.where(mask, logp - e.sampled, 0)
+    before = e.scored if learn.ratio_cap else e.sampled
+    gap = np.where(mask, logp - before, 0)
     length = np.maximum(mask.sum(-1, keepdims=True), 1)
     if learn.ratio == 'sequence':
         gap = np.broadcast_to(gap.sum(-1, keepdims=True) / length, gap.shape)
@@ -26,6 +27,9 @@ def loss_by_hand(logp, e, learn):
             surrogate = np.where(advantage < 0, lowest, surrogate)
         clipped = surrogate != ratio * advantage
         slope = np.where(clipped, 0, ratio * advantage)
+    mismatch = np.exp(np.float64(before) - e.sampled)  # 1 without a cap
+    cap_weight = np.minimum(mismatch, learn.ratio_cap or np.inf)
+    surrogate, slope = cap_weight * surrogate, cap_weight * slope
     slope = slope * weight
     if learn.ratio == 'sequence' and learn.clip == 'ppo':  # one ratio, moved by all its tokens
         slope = np.where(mask, slope.sum(-1, keepdims=True) / length, 0)
@@ -41,6 +45,9 @@ def loss_by_hand(logp, e, learn):
     figures['drift_largest'] = np.abs(logp - e.sampled)[mask].max()
     figures['clipped'] = clipped[mask].mean()
     figures['ratio_spread'] = ratio[mask].std()
+    if learn.ratio_cap:
+        figures['cap_weight'] = cap_weight[mask].mean()
+        figures['capped'] = (mismatch > learn.ratio_cap)[mask].mean()
     return figures, slope.astype(np.float32)
 
 

@@ -54,6 +54,16 @@ def is_clipped(ratio_bgs, advantage_bg, low: float, high: float, dual: float = 0
     return jnp.where(advantage > 0, ratio_bgs > 1 + high, (advantage < 0) & falls)
 
 
+def sampler_ratio(scored_bgs, sampled_bgs):
+    """π / π_sampled of one policy, scored and while it was decoded: f[b, g, s], no gradient.
+
+    Bounded above it is the importance weight of a token for a sampler that rounds otherwise
+    (truncated importance sampling, Yao et al. 2025, "Your efficient RL framework secretly brings
+    you off-policy RL training").
+    """
+    return jax.lax.stop_gradient(jnp.exp(scored_bgs - sampled_bgs))
+
+
 def kl_to_reference(logp_bgs, reference_bgs):
     """The k3 estimate of KL(policy ‖ reference) at each token, in nats: f[b, g, s].
 

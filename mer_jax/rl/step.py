@@ -1,4 +1,4 @@
-"""The programs of a training step: roll out, judge, score the reference, update."""
+"""The programs of a training step: roll out, judge, score reference and policy, update."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ from mer_jax.sharding import constrain
 FIGURES = (  # of a step, whatever the method: those of `assess`, then those of `update`
     *('advantage_std', 'silent_groups', 'tokens', 'ended', 'overlong', 'entropy'),
     *('loss', 'surrogate', 'kl', 'drift', 'drift_largest', 'clipped', 'ratio_spread'),
-    *('gradient_norm', 'update_norm'),
+    *('gradient_norm', 'update_norm', 'cap_weight', 'capped'),
 )
 LARGEST = ('drift_largest',)  # figures of which the largest counts; the others are averaged
 
@@ -37,6 +37,7 @@ class Learn:
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float = 0.0  # 0: none
+    ratio_cap: float = 0.0  # 0: decoding and scoring count as one policy
     aggregate: str = 'token'
     drop_overlong: bool = False  # leave answers that were cut off by length out of the loss
     drop_silent: bool = False  # leave groups without spread out of the loss
@@ -58,6 +59,7 @@ class Experience:
     sampled: Array  # f[b, g, s], log π of the policy that sampled
     advantage: Array  # f[b, g]
     reference: Array | None  # f[b, g, s], log π of the reference; None without KL
+    scored: Array | None = None  # f[b, g, s], log π before the updates; None without ratio_cap
 
 
 def roll_out(
@@ -140,7 +142,19 @@ def score_reference(
     return whole_of_pieces(jax.lax.map(logp_of, in_pieces(batch, count)))
 
 
-def gather_experience(prompts, rollout: Rollout, advantage, kept, reference, learn) -> Experience:
+def score_policy(policy: Omni, prompts: Prompts, rollout: Rollout, *, learn: Learn, sampling):
+    """log π of the rollout's tokens f[b, g, s] as updates score it, 0 where none was sampled.
+
+    The policy is the one that sampled them: decoding has recorded the same, but for rounding.
+    """
+    part = trained_part(policy, learn.train)
+    logp = score_reference(part, policy, prompts, rollout, learn=learn, sampling=sampling)
+    return jnp.where(rollout.branches.mask, logp, 0.0)
+
+
+def gather_experience(
+    prompts, rollout: Rollout, advantage, kept, reference, scored, learn
+) -> Experience:
     """The Experience of a rollout; its keys can be freed."""
     branches = rollout.branches
     return Experience(
@@ -152,6 +166,7 @@ def gather_experience(prompts, rollout: Rollout, advantage, kept, reference, lea
         sampled=branches.logp,
         advantage=advantage,
         reference=reference,
+        scored=scored,
     )
 
 
@@ -198,7 +213,8 @@ def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sam
     tokens alike, and `largest` holds the largest value at a sampled token.
     """
     logp = branch_logp(policy, batch.prompts, batch.features, batch.token, sampling, learn.chunk)
-    gap = objective.log_ratio(logp, batch.sampled, batch.mask, learn.ratio)
+    before = batch.sampled if batch.scored is None else batch.scored
+    gap = objective.log_ratio(logp, before, batch.mask, learn.ratio)
     ratio, bounds = jnp.exp(gap), (learn.clip_low, learn.clip_high)
     if learn.clip == 'cispo':
         surrogate = objective.cispo_surrogate(logp, ratio, batch.advantage, *bounds)
@@ -211,6 +227,11 @@ def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sam
     drift = jnp.where(batch.mask, jnp.abs(logp - batch.sampled), 0.0)
     means = {'drift': drift, 'clipped': clipped}
     means |= {'beyond': beyond, 'beyond_square': beyond**2}
+    if batch.scored is not None:
+        mismatch = objective.sampler_ratio(batch.scored, batch.sampled)
+        weight = jnp.minimum(mismatch, learn.ratio_cap)
+        surrogate = weight * surrogate
+        means |= {'cap_weight': weight, 'capped': mismatch > learn.ratio_cap}
     loss = -surrogate
     if batch.reference is not None:
         means['kl'] = objective.kl_to_reference(logp, batch.reference)

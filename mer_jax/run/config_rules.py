@@ -171,6 +171,10 @@ def check_numbers(c) -> None:
         raise ValueError(
             f'learn.clip_dual={c.learn.clip_dual}: must be above 1, e.g. 3.0, or 0 for no dual clip'
         )
+    if c.learn.ratio_cap and c.learn.ratio_cap < 1:
+        raise ValueError(
+            f'learn.ratio_cap={c.learn.ratio_cap}: must be at least 1, e.g. 2.0, or 0 for no weight'
+        )
     if c.learn.clip_dual and c.learn.clip != 'ppo':
         raise ValueError(
             f'learn.clip_dual={c.learn.clip_dual}: acts with learn.clip=ppo alone, and learn.clip='

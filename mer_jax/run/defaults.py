@@ -147,6 +147,7 @@ def small_run() -> ConfigDict:
     c.learn.clip_low = 0.2
     c.learn.clip_high = 0.2
     c.learn.clip_dual = 0.0  # bound of the ratio where the advantage is negative; 0: none
+    c.learn.ratio_cap = 0.0  # bound of the weight for decoding's rounding, e.g. 2.0; 0: no weight
     c.learn.aggregate = 'token'  # token | sequence | constant
     c.learn.drop_overlong = False  # leave answers cut off by length out of the loss
     c.learn.drop_silent = False  # leave groups without spread out of the loss

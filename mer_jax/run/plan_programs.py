@@ -142,12 +142,14 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     planned('judge', programs.assess, arguments, moments + frozen)
     advantage, kept, _ = jax.eval_shape(programs.assess, *arguments)
     judged = like_batch(setting, (advantage, kept))
-    logp = None
+    logp = on_mesh(setting, b, 'float32', c.rollout.group, c.rollout.slow_tokens)
     if learn.kl:
         arguments = reference, policy, prompts, rollout
         planned('reference', programs.score_reference, arguments, moments)
-        logp = like_batch(setting, jax.eval_shape(programs.score_reference, *arguments))
-    experience = rl.gather_experience(prompts, rollout, *judged, logp, learn)
+    if learn.ratio_cap:
+        planned('scored', programs.score_policy, (policy, prompts, rollout), moments + frozen)
+    logp = logp if learn.kl else None, logp if learn.ratio_cap else None
+    experience = rl.gather_experience(prompts, rollout, *judged, *logp, learn)
     planned('update', programs.update, (state, experience, np.int32(0)), frozen)
     return moments + frozen
 

@@ -30,6 +30,7 @@ class Programs:
     roll_out: Callable
     assess: Callable
     score_reference: Callable
+    score_policy: Callable
     update: Callable
 
 
@@ -48,6 +49,7 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
         score_reference=jax.jit(
             functools.partial(rl.score_reference, **common), out_shardings=by_prompt
         ),
+        score_policy=jax.jit(functools.partial(rl.score_policy, **common), out_shardings=by_prompt),
         update=jax.jit(
             functools.partial(rl.update, optimizer=optimizer, **common),
             out_shardings=(shardings, everywhere),
@@ -135,10 +137,13 @@ def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):
 def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading, own, learn):
     """The experience of a rollout, for its updates, and the figures of the rollout."""
     advantage, kept, figures = programs.assess(policy, prompts, rollout, reading, own)
-    logp = None
+    of_reference = of_policy = None
     if reference is not None:
-        logp = programs.score_reference(reference, policy, prompts, rollout)
-    return rl.gather_experience(prompts, rollout, advantage, kept, logp, learn), figures
+        of_reference = programs.score_reference(reference, policy, prompts, rollout)
+    if learn.ratio_cap:
+        of_policy = programs.score_policy(policy, prompts, rollout)
+    logp = of_reference, of_policy
+    return rl.gather_experience(prompts, rollout, advantage, kept, *logp, learn), figures
 
 
 def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, learn: rl.Learn):

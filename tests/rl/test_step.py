@@ -118,7 +118,7 @@ def test_cut_off_answers_and_silent_groups_can_be_left_out(switches, kept):
 
 def test_an_experience_keeps_the_samples_of_the_rollout_and_features_of_frozen_towers():
     rollout = some_rollout().replace(features=np.zeros((4, 2, 32)))
-    arrays = np.ones((4, 3)), np.ones((4, 3), bool), None
+    arrays = np.ones((4, 3)), np.ones((4, 3), bool), None, None
     prompts = tiny.prompts([3] * 4, 3)
     frozen = rl.gather_experience(prompts, rollout, *arrays, rl.Learn(train='decoder'))
     assert frozen.sampled is rollout.branches.logp and frozen.token is rollout.branches.token
@@ -135,6 +135,14 @@ def test_the_reference_scores_with_its_own_weights_as_branches_were_sampled(poli
     wanted = scored(reference, PROMPTS, rollout.branches.token)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.abs(found - rollout.branches.logp)[rollout.branches.mask].mean() > 0.1
+
+
+@pytest.mark.parametrize('microbatch', [0, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_policy_is_scored_as_it_has_sampled(policy, microbatch):
+    rollout, learn = rolled_out(policy), rl.Learn(chunk=3, microbatch=microbatch)
+    score = functools.partial(rl.score_policy, learn=learn, sampling=SAMPLING)
+    found = jax.jit(score)(policy, PROMPTS, rollout)
+    np.testing.assert_allclose(found, rollout.branches.logp, atol=1e-5)
 
 
 @pytest.mark.slow

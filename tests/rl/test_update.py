@@ -30,6 +30,7 @@ from mer_jax.rl.optimizer import trained_part
 from mer_jax.run.train import Programs, learn_from
 from mer_jax.sharding import make_mesh, named, state_shardings, to_devices
 
+SLOW = pytest.mark.slow
 SGD = optax.sgd(1.0, momentum=0.9)  # after one update its moments are the gradient
 PPO = rl.Learn(kl=0.1, clip_low=0.1, clip_high=0.3, clip_dual=1.5)
 GSPO = rl.Learn(
@@ -166,6 +167,33 @@ def test_every_combination_of_switches_is_by_hand(
     assert_near(logp - after.policy, slope, 1e-4)
 
 
+def scored_apart(experience, seed=7):
+    """The experience with scores of its policy that differ from those of its sampler."""
+    apart = np.random.default_rng(seed).normal(0, 0.3, experience.mask.shape).astype(np.float32)
+    return experience.replace(scored=np.where(experience.mask, experience.sampled + apart, 0))
+
+
+@pytest.mark.parametrize(
+    ('learn', 'part'),
+    [(PPO, 0), pytest.param(GSPO, 0, marks=SLOW), pytest.param(CISPO, 1, marks=SLOW)],
+    ids=['ppo', 'gspo', 'cispo'],
+)
+def test_with_a_cap_tokens_are_weighted_for_their_sampler_by_hand(state, experience, learn, part):
+    learn = dataclasses.replace(learn, ratio_cap=1.25)
+    experience = scored_apart(experience).replace(kept=kept_of('ended'))
+    check_by_hand(state, experience, learn, part)
+    figures, _ = minibatch_by_hand(state.policy, experience, learn, part)
+    assert 0.1 < figures['capped'] < 0.4 and 0.8 < figures['cap_weight'] < 1
+
+
+def test_a_cap_changes_nothing_where_scoring_gives_what_decoding_has_recorded(state, experience):
+    alike = experience.replace(scored=experience.sampled)
+    wanted = program(PPO)(state, experience, np.int32(0))
+    after, figures = program(dataclasses.replace(PPO, ratio_cap=1.0))(state, alike, np.int32(0))
+    assert (figures.pop('cap_weight'), figures.pop('capped')) == (1, 0)
+    assert_near((after, figures), wanted, 1e-6)
+
+
 # Quick tests compare updates in pieces with the loss by hand (CISPO), and on a mesh.
 @pytest.mark.slow
 @pytest.mark.parametrize('which', ['all', 'ended', 'loud'])
@@ -273,7 +301,9 @@ def test_each_minibatch_learns_from_its_prompts_with_the_policy_that_it_finds(st
     assert figures[0]['clipped'] == 0 and figures[0]['ratio_spread'] < 1e-5
     assert all(one['clipped'] > 0.02 and one['ratio_spread'] > 0.05 for one in figures[1:])
 
-    programs = Programs(roll_out=None, assess=None, score_reference=None, update=update)
+    programs = Programs(
+        roll_out=None, assess=None, score_reference=None, score_policy=None, update=update
+    )
     learnt, means = learn_from(programs, state, experience, CISPO)
     assert_near(learnt, found, 0)
     for name in figures[0]:

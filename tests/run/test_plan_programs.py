@@ -78,6 +78,13 @@ def test_a_plan_holds_the_programs_of_the_run_alone(config):
     assert planned_names(setting) == names
 
 
+def test_with_a_cap_the_scores_of_the_policy_are_planned_before_the_update(config):
+    c = shrunk(config, cold_start__steps=0, learn__ratio_cap=2.0)
+    setting = planned_setting(c, '', jax.devices()[:2])
+    names = ['roll_out', 'judge', 'reference', 'scored', 'update', 'evaluate']
+    assert planned_names(setting) == names
+
+
 def test_a_second_look_is_planned_before_the_judge():
     c = shrunk(emo_r3(), cold_start__steps=0, prompts_per_step=4)
     setting = planned_setting(c, '', jax.devices()[:2])

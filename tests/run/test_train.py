@@ -70,7 +70,8 @@ def test_without_kl_no_reference_is_held_and_none_is_scored():
     assert make_reference(None, tiny.policy(), learn) is None
     given = 'policy', None, 'prompts', rollout(), 'reading', 'own', learn
     experience, figures = judge(programs(assess=assess), *given)
-    assert experience.reference is None and figures == {'recall': 0.5}
+    assert experience.reference is None and experience.scored is None
+    assert figures == {'recall': 0.5}
     assert (experience.advantage, experience.kept, experience.sampled) == (
         'advantage', 'kept', 'logp'
     )  # fmt: skip
@@ -85,6 +86,16 @@ def test_with_kl_the_reference_scores_and_features_are_kept_for_frozen_towers(pa
     given = 'policy', 'reference', 'prompts', rollout(), 'reading', 'own', Learn(train=part)
     experience, _ = judge(made, *given)
     assert experience.reference == 'reference of token' and experience.features == features
+
+
+def test_with_a_cap_the_policy_is_scored_before_its_updates():
+    def score_policy(policy, prompts, rolled):
+        return f'{policy} of {rolled.branches.token}'
+
+    made = programs(assess=assess, score_policy=score_policy)
+    given = 'policy', None, 'prompts', rollout(), 'reading', 'own', Learn(kl=0.0, ratio_cap=2.0)
+    experience, _ = judge(made, *given)
+    assert (experience.scored, experience.sampled) == ('policy of token', 'logp')
 
 
 def short(texts, clips):
