@@ -296,7 +296,9 @@ def test_each_minibatch_learns_from_its_prompts_with_the_policy_that_it_finds(st
         wanted, _ = minibatch_by_hand(found.policy, experience, CISPO, part)
         found, of_update = update(found, experience, np.int32(part))
         for name, value in wanted.items():
-            np.testing.assert_allclose(of_update[name], value, rtol=2e-4, atol=2e-6, err_msg=name)
+            # The largest of all tokens has the rounding of one, not that of their mean.
+            atol = 1e-5 if name == 'drift_largest' else 2e-6
+            np.testing.assert_allclose(of_update[name], value, rtol=2e-4, atol=atol, err_msg=name)
         figures.append(of_update)
     assert figures[0]['clipped'] == 0 and figures[0]['ratio_spread'] < 1e-5
     assert all(one['clipped'] > 0.02 and one['ratio_spread'] > 0.05 for one in figures[1:])
