@@ -57,6 +57,7 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
         f'cold_start.steps={saved + 1}',
         'mesh.tensor=2',  # both processes read all prompts, each computes half of the heads
         'steps=2',
+        'learn.kl=0.0',
         'evaluate.clips=5',
         'export=True',
     )
