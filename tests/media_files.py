@@ -85,3 +85,36 @@ def refusal(read, path):
         read(path)
     assert str(path) in str(caught.value)
     return str(caught.value)
+
+
+def numbered(number, height=64, width=128):
+    """A picture that shows a number from 0 to 255 as eight stripes, black or white."""
+    bits = number >> np.arange(8) & 1
+    stripes = np.repeat(bits, width // 8).astype(np.uint8) * 255
+    return np.broadcast_to(stripes[None, :, None], (height, width, 3)).copy()
+
+
+def numbers(frames):
+    """The numbers that frames of `numbered` show."""
+    stripes = frames.shape[2] // 8
+    lit = frames[:, :, stripes // 2 :: stripes].mean((1, 3)) > 127
+    return (lit << np.arange(8)).sum(1).tolist()
+
+
+def encode_numbered(container, codec, count, rate=25, options=None, first=0, size=(64, 128)):
+    """The stream of numbered frames in a container, and its packets."""
+    stream = container.add_stream(codec, rate=rate, options=options or {})
+    (stream.height, stream.width), stream.pix_fmt = size, 'yuv420p'
+    packets = []
+    for number in range(count):
+        frame = av.VideoFrame.from_ndarray(numbered(first + number, *size), format='rgb24')
+        frame.pts, frame.time_base = number, 1 / Fraction(rate)
+        packets += stream.encode(frame)
+    return stream, packets + stream.encode()
+
+
+def write_numbered(path, codec, count, **asked):
+    """A film of numbered frames."""
+    with av.open(str(path), 'w') as container:
+        container.mux(encode_numbered(container, codec, count, **asked)[1])
+    return path

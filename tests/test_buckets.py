@@ -21,7 +21,8 @@ from mer_jax.data.cache import FeatureCache
 from mer_jax.data.clips import Clip, read_manifest
 from mer_jax.data.fingerprint import file_content
 from mer_jax.data.loader import Damaged, Damages, prepare_or_name
-from mer_jax.data.media.container import MediaError, kind_of_file
+from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.kind import kind_of_file
 from mer_jax.data.media.pictures import read_image
 from mer_jax.data.media.sound import read_audio
 from mer_jax.data.media.video import read_video

@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.media.container import kind_of_file
+from mer_jax.data.media.kind import kind_of_file
 from mer_jax.evaluation.answers import MODES, describe, grow_answers
 from mer_jax.methods.method import SECOND_LOOK
 from mer_jax.models.omni import Omni

@@ -1,13 +1,17 @@
-"""Media files of any kind: errors that name the file, opening a container, the kind of a file."""
+"""Media files of any kind: errors that name the file, and opening a container."""
 
 import contextlib
+import functools
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import av
 from PIL import Image, UnidentifiedImageError
 
 from mer_jax.storage.objects import local_copy
+
+log = logging.getLogger(__name__)
 
 MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
 # No playlists: they can name other files, network addresses, or themselves.
@@ -69,18 +73,9 @@ def open_container(path: str | os.PathLike) -> av.container.InputContainer:
         'max_pixels': str(MOST_PIXELS),
     }
     try:
-        return av.open(os.fspath(path), options=options, metadata_errors='replace')
+        return av.open(os.path.abspath(path), options=options, metadata_errors='replace')
     except av.error.ArgumentError as error:
         raise MediaError(f'cannot be decoded, it is none of {CONTAINERS}') from error
-
-
-def first_track(streams: Sequence[av.stream.Stream]) -> av.stream.Stream | None:
-    """The first of these tracks, cover pictures aside; None if there is none."""
-    cover = av.stream.Disposition.attached_pic
-    stream = next((stream for stream in streams if not stream.disposition & cover), None)
-    if stream and stream.codec_context is None:
-        raise MediaError(f'the {stream.type} track has a codec that cannot be decoded')
-    return stream
 
 
 def check_pixels(height: int, width: int) -> None:
@@ -92,17 +87,7 @@ def check_pixels(height: int, width: int) -> None:
         raise MediaError(f'is empty or has more than {MOST_PIXELS} pixels a frame; make it smaller')
 
 
-def kind_of_file(path: str | os.PathLike) -> str:
-    """'image', 'video' or 'audio', by the content of a file and not by its name.
-
-    An animated picture is an image. MediaError for a file of no such kind.
-    """
-    with reading(path) as file:
-        with contextlib.suppress(UnidentifiedImageError), Image.open(file, formats=IMAGES):
-            return 'image'
-        with open_container(file) as container:
-            if first_track(container.streams.video):
-                return 'video'
-            if first_track(container.streams.audio):
-                return 'audio'
-        raise MediaError('holds neither a picture nor sound')
+@functools.cache
+def warn_of_loss(path: str, note: str) -> None:
+    """Warns, once a file, of what is missing in it."""
+    log.warning('%s: %s', path, note)

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import scipy.fft
 
-from mer_jax.data.media.container import MediaError, first_track, open_container, reading
+from mer_jax.data.media.container import MediaError, open_container, reading
+from mer_jax.data.media.tracks import sound_track
 
 RATE = 16_000  # samples a second of every sound
 LONGEST = 300 * RATE  # samples; later ones are dropped, as in Qwen2.5-Omni's extractor
@@ -26,7 +27,7 @@ def read_audio(path: str | os.PathLike) -> np.ndarray | None:
     long as its samples, which may be none. MediaError for a track that cannot be decoded.
     """
     with reading(path) as file, open_container(file) as container:
-        stream = first_track(container.streams.audio)
+        stream = sound_track(container)
         if stream is None:
             return None
         if stream.rate < SLOWEST:

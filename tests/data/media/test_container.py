@@ -8,7 +8,8 @@ import pytest
 from media_files import noise, read_at_two, refusal, write_bytes, write_film, write_wave
 from PIL import Image
 
-from mer_jax.data.media.container import MediaError, kind_of_file
+from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.kind import kind_of_file
 from mer_jax.data.media.pictures import read_image
 from mer_jax.data.media.sound import read_audio
 

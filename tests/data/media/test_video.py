@@ -16,7 +16,7 @@ from media_files import (
 )
 from PIL import Image
 
-from mer_jax.data.media import video
+from mer_jax.data.media import film_times, video
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.sound import read_audio
 from mer_jax.data.media.video import read_video, sample_frames
@@ -130,7 +130,7 @@ def test_films_beyond_the_bounds_are_refused_before_they_are_decoded(tmp_path, m
     with pytest.raises(MediaError, match='6 frames of 32 x 32 pixels are more than 18431 bytes'):
         read_video(path, 8.0, 6)
     assert len(read_video(path, 8.0, 6, (28 * 28, 28 * 28))[0]) == 6
-    monkeypatch.setattr(video, 'MOST_FRAMES', 8)
+    monkeypatch.setattr(film_times, 'MOST_FRAMES', 8)
     assert 'has more than 8 frames' in refusal(read_at_two, path)
 
 

@@ -1,0 +1,90 @@
+"""Decodes a film once and keeps some of its pictures, upright and of one size."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection
+
+import av
+import numpy as np
+
+from mer_jax.data.media.container import MediaError, check_pixels, open_container
+from mer_jax.data.media.display import UPRIGHT, shown_size, turned, turns_of
+from mer_jax.data.media.film_times import MOST_FRAMES, Packets
+from mer_jax.data.media.pictures import resize
+
+MOST_DAMAGED = 0.1  # share of the packets of a track that may be damaged
+FEW_DAMAGED = 2  # packets of a short track that may be
+
+
+@dataclasses.dataclass
+class Decoded:
+    """The pictures of a film that decode; damaged ones are left out."""
+
+    times: list[int | None]  # time stamp of each, in ticks
+    kept: dict[int, np.ndarray]  # u8[H, W, 3] by number
+    size: tuple[int, int] | None = None  # (height, width) of the first one as shown
+    damaged: int = 0
+    undecodable: int = 0  # damaged ones before the first picture
+    scaled: int = 0  # pictures of another size than the first
+    turned: bool = False
+
+
+def decode(
+    path: str | os.PathLike,
+    packets: Packets,
+    wanted: Collection[int],
+    size_for: Callable[[tuple[int, int]], tuple[int, int]],
+) -> Decoded:
+    """Decodes the whole film and keeps the pictures with the numbers `wanted`.
+
+    All get the size that `size_for` gives for that of the first picture. MediaError if nothing
+    decodes or more than MOST_DAMAGED of the packets are damaged.
+    """
+    found, last = Decoded([], {}), None
+    with open_container(path) as container:
+        stream = container.streams[packets.track]
+        stream.thread_type = 'AUTO'
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                last = error
+                found.damaged += 1
+                continue
+            for frame in frames:
+                _take(frame, found, wanted, size_for)
+    if not found.times:
+        if last is not None:
+            raise last
+        raise MediaError('none of its frames can be decoded')
+    check_damage('frames', found.damaged, len(packets.times))
+    return found
+
+
+def check_damage(what: str, damaged: int, total: int) -> None:
+    """Refuses a track with too many damaged packets."""
+    if damaged > max(FEW_DAMAGED, MOST_DAMAGED * total):
+        raise MediaError(
+            f'cannot be decoded: {damaged} of {total} {what} are damaged, more than '
+            f'{MOST_DAMAGED:.0%}; copy the file again or repair it'
+        )
+
+
+def _take(frame: av.VideoFrame, found: Decoded, wanted: Collection[int], size_for) -> None:
+    """Counts a frame, and keeps it if it is wanted."""
+    if frame.is_corrupt:
+        found.damaged += 1
+        return
+    if not found.times:
+        found.undecodable, found.damaged = found.damaged, 0
+    check_pixels(frame.height, frame.width)
+    number, turns, size = len(found.times), turns_of(frame), shown_size(frame)
+    found.times.append(frame.pts)
+    if number > MOST_FRAMES:
+        raise MediaError(f'has more than {MOST_FRAMES} frames; cut it into clips')
+    found.size = found.size or size
+    found.scaled += size != found.size
+    found.turned |= turns != UPRIGHT
+    if number in wanted:
+        pixels = turned(frame.to_ndarray(format='rgb24'), turns)
+        found.kept[number] = resize(pixels[None], *size_for(found.size))[0]

@@ -1,0 +1,99 @@
+"""Films whose packets are not their pictures: frames are picked by time among what decodes."""
+
+import av
+import pytest
+from media_files import encode_numbered, numbers, refusal, write_numbered
+
+from mer_jax.data.media.video import read_film, read_video, sample_frames
+
+SHOWN = 0x10  # the bit show_frame in the first byte of a VP8 frame
+
+
+def packets_of(path):
+    """The number of packets of a film."""
+    with av.open(str(path)) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def copy_times(packet, like, stream):
+    """Gives a packet the stream and the times of another."""
+    packet.stream, packet.time_base = stream, like.time_base
+    packet.pts, packet.dts, packet.duration = like.pts, like.dts, like.duration
+
+
+@pytest.mark.parametrize('kind', ['webm', 'mkv'])
+def test_hidden_frames_of_vp8_are_not_counted(tmp_path, kind):
+    path, options = tmp_path / f'a.{kind}', {'g': '15', 'deadline': 'realtime', 'cpu-used': '8'}
+    with av.open(str(path), 'w') as container:
+        stream, packets = encode_numbered(container, 'libvpx', 150, options=options)
+        for packet in packets:
+            if packet.is_keyframe and packet.pts:  # decoded before it is shown, as an alt-ref frame
+                data = bytes(packet)
+                hidden = av.Packet(bytes([data[0] & ~SHOWN]) + data[1:])
+                copy_times(hidden, packet, stream)
+                container.mux(hidden)
+            container.mux(packet)
+    assert packets_of(path) == 159
+    frames, rate = read_video(path, 2.0, 768)
+    assert (numbers(frames), rate) == ([0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125, 137], 2.0)
+    assert numbers(read_video(path, 25.0, 768)[0]) == list(range(150))
+    assert '9 of 159 packets hold no picture of their own' in read_film(path, 2.0).changed
+
+
+@pytest.mark.parametrize('kind', ['avi', 'mkv', 'mp4'])
+def test_before_a_frame_that_is_not_coded_the_last_one_is_held(tmp_path, kind):
+    path, empty = tmp_path / f'a.{kind}', {*range(11, 19), 30}
+    with av.open(str(path), 'w') as container:
+        stream, packets = encode_numbered(container, 'mpeg4', 60, rate=20, options={'g': '1'})
+        for number, packet in enumerate(packets):
+            if number in empty:  # a VOP header of type P and its tick, whose bit vop_coded is 0
+                header = 0x504F | number % 20 << 7
+                blank = av.Packet(b'\0\0\1\xb6' + header.to_bytes(2, 'big'))
+                copy_times(blank, packet, stream)
+                packet = blank
+            container.mux(packet)
+    assert packets_of(path) == 60
+    film = read_film(path, 4.0)
+    assert numbers(film.frames) == [0, 5, 10, 10, 20, 25, 29, 35, 40, 45, 50, 55]
+    assert (film.rate, film.seconds) == (4.0, 3.0)
+    assert film.times.tolist() == pytest.approx([n / 20 for n in numbers(film.frames)])
+
+
+@pytest.mark.parametrize('codec, kind', [('libx264', 'ts'), ('libx264', 'mkv'), ('libx265', 'ts')])
+def test_a_recording_that_begins_between_key_frames_starts_with_its_first_picture(
+    tmp_path, codec, kind
+):
+    path, options = tmp_path / f'a.{kind}', {'g': '48', 'bf': '2', 'preset': 'veryfast'}
+    if codec == 'libx265':
+        options |= {'x265-params': 'log-level=none:keyint=48:min-keyint=48:scenecut=0'}
+    else:
+        options |= {'sc_threshold': '0', 'x264-params': 'repeat-headers=1'}
+    with av.open(str(path), 'w') as container:
+        _, packets = encode_numbered(container, codec, 144, options=options)
+        container.mux(packets[26:])
+    film = read_film(path, 2.0)
+    assert numbers(film.frames)[0] == 48 and film.times[0] == 0
+    wanted = [48 + number for number in sample_frames(96, 25.0, 2.0)]
+    assert numbers(film.frames) == wanted
+    (note,) = film.lost
+    assert note.startswith('0.') and 'are missing at the start' in note
+
+
+def test_frames_after_a_leap_back_of_the_time_stamps_follow_the_film_before(tmp_path):
+    parts = [
+        write_numbered(tmp_path / f'{first}.ts', 'libx264', 75, first=first) for first in (0, 100)
+    ]
+    both = tmp_path / 'a.ts'
+    both.write_bytes(b''.join(part.read_bytes() for part in parts))
+    film = read_film(both, 2.0)
+    each = sample_frames(150, 25.0, 2.0)
+    assert numbers(film.frames) == [n if n < 75 else n + 25 for n in each]
+    assert film.seconds == 6.0
+
+
+def test_a_film_without_any_picture_is_refused(tmp_path):
+    path = tmp_path / 'a.ts'
+    options = {'g': '250', 'sc_threshold': '0', 'x264-params': 'repeat-headers=1'}
+    with av.open(str(path), 'w') as container:
+        container.mux(encode_numbered(container, 'libx264', 60, options=options)[1][5:])
+    refusal(lambda file: read_video(file, 2.0, 768), path)
