@@ -11,6 +11,8 @@ import pytest
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.video import read_video
 
+BEEP = 1.0  # seconds into a sound at which its tone begins
+
 
 def write_film(path, frames=40, fps=8, sound=False):
     """A film of 96 x 64 pixels, frame i of grey 10 + 5 i, black at the upper left; with a tone."""
@@ -117,4 +119,46 @@ def write_numbered(path, codec, count, **asked):
     """A film of numbered frames."""
     with av.open(str(path), 'w') as container:
         container.mux(encode_numbered(container, codec, count, **asked)[1])
+    return path
+
+
+def tone(rate, seconds=3.0, channels=1, beep=BEEP, hertz=440):
+    """Silence and then a tone: f[channels, samples]."""
+    time = np.arange(round(rate * seconds)) / rate
+    wave = np.where(time >= beep, 0.5 * np.sin(2 * np.pi * hertz * time), 0)
+    return np.tile(wave.astype(np.float32), (channels, 1))
+
+
+def sound_packets(stream, samples_cn, start=0.0):
+    """The packets of a sound that begins at `start` seconds."""
+    context, rate = stream.codec_context, stream.rate
+    layout = stream.layout.name
+    size = 1024 if context.frame_size in (0, None) else context.frame_size
+    resampler = av.AudioResampler(context.format.name, layout, rate, frame_size=size)
+    frame = av.AudioFrame.from_ndarray(samples_cn, 'fltp', layout)
+    frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
+    frames = resampler.resample(frame) + resampler.resample(None)
+    return [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+
+
+def write_both(
+    path, codec='aac', rate=16_000, late=0.0, film_late=0.0, film='libx264', drop=lambda at: False
+):
+    """A film of 3 s whose sound, with its beep, begins `late` seconds after time 0."""
+    with av.open(str(path), 'w') as container:
+        pictures = container.add_stream(film, rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 128, 64, 'yuv420p'
+        heard = container.add_stream(codec, rate=rate, layout='mono')
+        heard.bit_rate = 64_000
+        packets = []
+        for number in range(75):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format='rgb24')
+            frame.pts, frame.time_base = number + round(film_late * 25), Fraction(1, 25)
+            packets += pictures.encode(frame)
+        packets += pictures.encode()
+        for packet in sound_packets(heard, tone(rate), late):
+            if not drop(float(packet.pts * packet.time_base) - late):
+                packets.append(packet)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
     return path

@@ -52,6 +52,7 @@ def write_prompt(
     system: str = '',
     fps: float = 2.0,
     audio_in_video: bool = True,
+    sound_start: str = 'film',
     pixels: tuple[int, int] | None = None,
     max_frames: int = 768,
 ) -> Prompt:
@@ -61,13 +62,14 @@ def write_prompt(
     and subtitle, as far as it has them, and the question. `system` is the system message; if it is
     empty, the chat template's own is kept, if it has one. Frames of a video file are sampled at
     `fps`; a video array keeps its frames, at `clip.fps`. A video file gives its own sound if the
-    clip names no other and it is long enough for a token. A family that cannot hear gets no sound.
+    clip names no other and it is long enough for a token; it begins with the film, or with its own
+    first sample if `sound_start` is 'sound'. A family that cannot hear gets no sound.
     `pixels` (min, max) bounds the area of a frame; None keeps its size. MediaError for media that
     cannot be used.
     """
     try:
         pictures, seconds = _read_pictures(clip, layout, fps, pixels, max_frames)
-        sounds = _read_sound(clip, layout)
+        sounds = _read_sound(clip, layout, sound_start)
     except MediaError as error:
         raise MediaError(f'clip {clip.id}: {error}') from error
     together = audio_in_video and clip.video is not None and len(sounds) > 0
@@ -158,7 +160,7 @@ def _patches(
         raise MediaError(f'{name}: {error}') from error
 
 
-def _read_sound(clip: Clip, layout: Layout) -> list[np.ndarray]:
+def _read_sound(clip: Clip, layout: Layout, start: str) -> list[np.ndarray]:
     """The log-mel of the clip's sound in a list, which is empty without sound: [f[frames, m]]."""
     if layout.audio is None:
         others = clip.video is not None or clip.images or clip.subtitle
@@ -167,12 +169,12 @@ def _read_sound(clip: Clip, layout: Layout) -> list[np.ndarray]:
         return []
     name, sound = 'audio', clip.audio
     if sound is None and clip.video is not None and not isinstance(clip.video, np.ndarray):
-        sound = read_audio(clip.video)
+        sound = read_audio(clip.video, start)
         if sound is not None and len(sound) < SHORTEST:
             _warn_of_short_sound(clip.id, len(sound))
             return []
     elif sound is not None and not isinstance(sound, np.ndarray):
-        name, sound = clip.audio, read_audio(clip.audio)
+        name, sound = clip.audio, read_audio(clip.audio, start)
         if sound is None:
             raise MediaError(f'{name}: has no sound track')
     if sound is None:

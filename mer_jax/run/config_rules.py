@@ -11,6 +11,7 @@ import jax
 
 from mer_jax.data.clip_sources import STAGES
 from mer_jax.data.clips import label_of
+from mer_jax.data.media.sound import STARTS
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
 from mer_jax.models.attention import KINDS, PLATFORMS
@@ -36,6 +37,7 @@ CHOICES = {  # a method has more of its own
     'learn.aggregate': AGGREGATES,
     'cold_start.aggregate': ('token', 'sequence'),
     'data.stage': STAGES,
+    'data.sound_start': STARTS,
     'memory_check': MEMORY_CHECKS,
 }
 POLICIES = ('last', 'best')

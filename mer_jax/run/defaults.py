@@ -116,6 +116,7 @@ def small_run() -> ConfigDict:
     c.data.question = 'What does this person feel?'
     c.data.own_questions = True  # False: data.question is asked even where a clip has a question
     c.data.audio_in_video = True  # False: the sound of a video follows its frames
+    c.data.sound_start = 'film'  # film | sound: what the first sample of a film's sound belongs to
     c.data.fps = 2.0  # frames sampled from a video file
     c.data.max_frames = 4
     c.data.min_pixels = 56 * 56  # of a frame; smaller and larger ones are resized

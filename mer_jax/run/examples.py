@@ -15,6 +15,7 @@ PROMPT_KEYS = (  # of config.data: everything that a prompt depends on besides i
     'subtitle',
     'question',
     'audio_in_video',
+    'sound_start',
     'fps',
     'max_frames',
     'min_pixels',
@@ -69,6 +70,7 @@ class ExampleWriter:
             pixels=(data.min_pixels, data.max_pixels),
             max_frames=data.max_frames,
             audio_in_video=data.audio_in_video,
+            sound_start=data.sound_start,
         )
         return self.fitting(prompt)
 

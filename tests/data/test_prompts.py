@@ -5,7 +5,7 @@ import dataclasses
 import av
 import numpy as np
 import pytest
-from media_files import write_film, write_wave
+from media_files import write_both, write_film, write_wave
 from PIL import Image
 from tiny_prompts import (
     DRAW,
@@ -233,6 +233,16 @@ def test_the_tokens_of_the_sound_of_a_film_come_inside_the_video_or_after_it(tmp
         False: f'<|vision_bos|>V12<|vision_eos|><|audio_bos|>A{heard}<|audio_eos|>',
     }
     assert runs(prompt).startswith(f'<|im_start|>user\n{shown[together]}{QUESTION}')
+
+
+def test_the_sound_of_a_film_begins_with_the_film_or_with_its_own_first_sample(tmp_path):
+    path = str(write_both(tmp_path / 'a.mp4', late=0.6))
+    aligned, published = (
+        sum(prompt_of(video=path, pixels=(784, 784), sound_start=start).token == OMNI.audio)
+        for start in ('film', 'sound')
+    )
+    assert aligned - published == pytest.approx(0.6 * 25, abs=3)
+    assert (prompt_of(video=path, pixels=(784, 784)).token == OMNI.audio).sum() == aligned
 
 
 def test_a_family_without_audio_gets_no_sound_and_refuses_a_clip_of_sound_only():

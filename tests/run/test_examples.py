@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from media_files import write_both
 
+from mer_jax.data.clips import Clip
 from mer_jax.data.media.container import MediaError
 
 
@@ -117,6 +119,17 @@ def test_the_sound_of_a_video_is_inside_it_or_after_it(setting, writer, clip, mo
     )
     assert token.count(video) == 8 and token.count(audio) == 50
     assert (token.index(audio) < token.index(end)) == inside
+
+
+def test_the_sound_of_a_film_begins_where_the_config_says(setting, writer, tmp_path, monkeypatch):
+    clip = Clip('late', video=str(write_both(tmp_path / 'a.mp4', late=0.6)))
+    audio = setting.tokenizer.convert_tokens_to_ids('<|AUDIO|>')
+    count = {}
+    for start in ('film', 'sound'):
+        monkeypatch.setitem(setting.config.data, 'sound_start', start)
+        monkeypatch.setitem(setting.config.data, 'prompt_tokens', (300,))
+        count[start] = writer.prompt(clip).token.tolist().count(audio)
+    assert count['film'] - count['sound'] == pytest.approx(0.6 * 25, abs=3)
 
 
 def test_a_clip_whose_gold_words_no_wheel_knows_is_damaged(writer, clip):

@@ -14,6 +14,8 @@ from mer_jax.storage.objects import local_copy
 log = logging.getLogger(__name__)
 
 MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
+MOST_DAMAGED = 0.1  # share of the packets of a track that may be damaged
+FEW_DAMAGED = 2  # packets of a short track that may be
 # No playlists: they can name other files, network addresses, or themselves.
 CONTAINERS = (
     'aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,gif,ivf,matroska,mov,mp3,mpeg,mpegts,nut,ogg,'
@@ -85,6 +87,15 @@ def check_pixels(height: int, width: int) -> None:
     """
     if not 0 < height * width <= MOST_PIXELS:
         raise MediaError(f'is empty or has more than {MOST_PIXELS} pixels a frame; make it smaller')
+
+
+def check_damage(what: str, damaged: int, total: int) -> None:
+    """Refuses a track with too many damaged packets."""
+    if damaged > max(FEW_DAMAGED, MOST_DAMAGED * total):
+        raise MediaError(
+            f'cannot be decoded: {damaged} of {total} {what} are damaged, more than '
+            f'{MOST_DAMAGED:.0%}; copy the file again or repair it'
+        )
 
 
 @functools.cache

@@ -7,13 +7,10 @@ from collections.abc import Callable, Collection
 import av
 import numpy as np
 
-from mer_jax.data.media.container import MediaError, check_pixels, open_container
+from mer_jax.data.media.container import MediaError, check_damage, check_pixels, open_container
 from mer_jax.data.media.display import UPRIGHT, shown_size, turned, turns_of
 from mer_jax.data.media.film_times import MOST_FRAMES, Packets
 from mer_jax.data.media.pictures import resize
-
-MOST_DAMAGED = 0.1  # share of the packets of a track that may be damaged
-FEW_DAMAGED = 2  # packets of a short track that may be
 
 
 @dataclasses.dataclass
@@ -38,7 +35,7 @@ def decode(
     """Decodes the whole film and keeps the pictures with the numbers `wanted`.
 
     All get the size that `size_for` gives for that of the first picture. MediaError if nothing
-    decodes or more than MOST_DAMAGED of the packets are damaged.
+    decodes or too many packets are damaged.
     """
     found, last = Decoded([], {}), None
     with open_container(path) as container:
@@ -59,15 +56,6 @@ def decode(
         raise MediaError('none of its frames can be decoded')
     check_damage('frames', found.damaged, len(packets.times))
     return found
-
-
-def check_damage(what: str, damaged: int, total: int) -> None:
-    """Refuses a track with too many damaged packets."""
-    if damaged > max(FEW_DAMAGED, MOST_DAMAGED * total):
-        raise MediaError(
-            f'cannot be decoded: {damaged} of {total} {what} are damaged, more than '
-            f'{MOST_DAMAGED:.0%}; copy the file again or repair it'
-        )
 
 
 def _take(frame: av.VideoFrame, found: Decoded, wanted: Collection[int], size_for) -> None:

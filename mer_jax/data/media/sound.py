@@ -1,7 +1,7 @@
 """Sound files to samples, and samples to the log-mel that the audio tower reads."""
 
+import dataclasses
 import functools
-import itertools
 import math
 import os
 
@@ -9,45 +9,158 @@ import av
 import numpy as np
 import scipy.fft
 
-from mer_jax.data.media.container import MediaError, open_container, reading
-from mer_jax.data.media.tracks import sound_track
+from mer_jax.data.media.container import (
+    MediaError,
+    check_damage,
+    open_container,
+    reading,
+    warn_of_loss,
+)
+from mer_jax.data.media.sound_line import LONGEST, RATE, SLOWEST, SoundLine
+from mer_jax.data.media.tracks import film_track, passed_over, sound_track
 
-RATE = 16_000  # samples a second of every sound
-LONGEST = 300 * RATE  # samples; later ones are dropped, as in Qwen2.5-Omni's extractor
-SLOWEST = 1000  # samples a second of a sound file: resampling fewer would need too much memory
+STARTS = ('film', 'sound')
+HEARD = 0.02  # seconds between the starts of film and sound that a note mentions
+LOST = 0.1  # seconds of sound before the film; fewer are silence that the codec puts in front
 FFT, HOP = 400, 160  # samples: 25 ms windows every 10 ms
 HANN = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT) / FFT)).astype(np.float32)
 
 
-def read_audio(path: str | os.PathLike) -> np.ndarray | None:
-    """The first sound track of a file as f[samples], mono at 16 kHz; None if it has no track.
+@dataclasses.dataclass(frozen=True)
+class Sound:
+    """The sound of a file, and a record of how it was found."""
 
-    Each channel is resampled by itself, then they are averaged: FFmpeg's own down-mix would be √2
-    louder. Decoding stops after LONGEST samples. The length in a header is ignored: a sound is as
-    long as its samples, which may be none. MediaError for a track that cannot be decoded.
+    samples: np.ndarray  # f[samples], mono at 16 kHz
+    track: int
+    lost: tuple[str, ...]  # notes on what is missing
+    changed: tuple[str, ...]  # notes on what was chosen, moved or filled
+
+
+def read_audio(path: str | os.PathLike, start: str = 'film') -> np.ndarray | None:
+    """The sound of a file as f[samples], mono at 16 kHz; None if it has no sound track.
+
+    As `read_sound`; losses are logged, once a file.
     """
-    with reading(path) as file, open_container(file) as container:
-        stream = sound_track(container)
+    sound = read_sound(path, start)
+    if sound is None:
+        return None
+    for note in sound.lost:
+        warn_of_loss(os.fspath(path), note)
+    return sound.samples
+
+
+def read_sound(path: str | os.PathLike, start: str = 'film') -> Sound | None:
+    """The sound of a file; None if it has no sound track.
+
+    With start='film' samples begin when the film of the file begins, if it has one: silence comes
+    before a later sound and fills gaps, and an earlier sound is cut. With start='sound' samples
+    begin with the first one of the track and follow each other, as in the published pipelines.
+    Decoding stops after LONGEST samples. The length in a header is ignored: a sound is as long as
+    its samples, which may be none. MediaError for a track that cannot be decoded.
+    """
+    with reading(path) as file:
+        with open_container(file) as container:
+            stream = sound_track(container)
+            if stream is None:
+                return None
+            if stream.rate < SLOWEST:
+                raise MediaError(f'{stream.rate} samples a second; at least {SLOWEST} are needed')
+            track, others = stream.index, passed_over(container, stream)
+        begin = _begin_of_film(file) if start == 'film' else None
+        line, lost = _decode(file, track, begin)
+        changed = [others] if others else []
+        behind = line.late >= HEARD and begin + line.late >= _end_of_film(file)
+        if behind or line.skip and not line.count:
+            line, lost = _decode(file, track, None)
+            changed.append('the times of sound and film do not overlap: both begin together')
+    samples = line.samples()
+    if not np.isfinite(samples).all():
+        raise MediaError(f'{path}: the sound track holds values that are not finite')
+    if line.late < -LOST:
+        lost.append(f'{-line.late:.3f} s of sound before the first picture are cut')
+    return Sound(samples, track, tuple(lost), (*changed, *_changes(line)))
+
+
+def _begin_of_film(path: str | os.PathLike) -> float | None:
+    """When the film of a file shows its first picture, in seconds; None without one to decode."""
+    with open_container(path) as container:
+        try:
+            stream = film_track(container)
+        except MediaError:
+            return None
         if stream is None:
             return None
-        if stream.rate < SLOWEST:
-            raise MediaError(f'{stream.rate} samples a second; at least {SLOWEST} are needed')
-        # Packed, because PyAV makes arrays of at most eight planes.
-        resampler = av.AudioResampler(format='flt', layout=stream.layout, rate=RATE)
-        parts, count = [np.zeros(0, np.float32)], 0
-        for frame in itertools.chain(container.decode(stream), [None]):
-            mixed = [
-                part.to_ndarray().reshape(-1, part.layout.nb_channels).mean(1)
-                for part in resampler.resample(frame)
-            ]
-            parts += mixed
-            count += sum(map(len, mixed))
-            if count >= LONGEST:
+        # Presentation times of AVI are guesses; decoding begins with the first picture.
+        guessed, first = container.format.name == 'avi', None
+        for packet in container.demux(stream):
+            if first is None and packet.is_keyframe:
+                first = packet.dts
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            for frame in frames:
+                ticks = first if guessed else frame.pts
+                if not frame.is_corrupt and ticks is not None:
+                    return float(ticks * stream.time_base)
+        return None
+
+
+def _end_of_film(path: str | os.PathLike) -> float:
+    """When the last packet of the film of a file ends, in seconds."""
+    with open_container(path) as container:
+        return max(
+            float((packet.pts + (packet.duration or 1)) * packet.time_base)
+            for packet in container.demux(film_track(container))
+            if packet.pts is not None
+        )
+
+
+def _decode(
+    path: str | os.PathLike, track: int, begin: float | None
+) -> tuple[SoundLine, list[str]]:
+    """The sound of a track in line, and a note on damaged packets, which are skipped."""
+    line, total, damaged, seconds, cut, last = SoundLine(begin), 0, 0, 0.0, False, None
+    with open_container(path) as container:
+        stream = container.streams[track]
+        promised = float((stream.duration or 0) * stream.time_base)
+        for packet in container.demux(stream):
+            total += packet.size > 0
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError as error:
+                last, damaged, cut = error, damaged + 1, packet.is_corrupt
+                continue
+            for frame in frames:
+                line.add(frame)
+                seconds += frame.samples / frame.rate
+            if line.full:
                 break
-        sound = np.concatenate(parts)[:LONGEST]
-        if not np.isfinite(sound).all():
-            raise MediaError('the sound track holds values that are not finite')
-        return sound
+    line.flush()
+    if last is not None and not seconds:
+        raise last
+    if cut and seconds < 0.9 * promised:
+        held = f'{seconds:.2f} s of {promised:.2f} s'
+        raise MediaError(f'cannot be decoded: the sound is cut off, it holds {held}')
+    check_damage('packets of sound', damaged, total)
+    return line, [f'{damaged} of {total} packets of sound are damaged'] if damaged else []
+
+
+def _changes(line: SoundLine) -> tuple[str, ...]:
+    """Notes on silence and on changes of channels, rate or format."""
+    notes = []
+    if -LOST <= line.late <= -HEARD:
+        notes.append(f'the sound begins {-line.late:.3f} s before the film: its start is cut')
+    if line.late >= HEARD:
+        notes.append(f'the sound begins {line.late:.3f} s after the film: silence comes before it')
+    if line.gaps:
+        notes.append(
+            f'{line.gaps} gaps in the sound, {line.silent / RATE:.3f} s in all, are filled with '
+            'silence'
+        )
+    if line.changes:
+        notes.append(f'channels, rate or format of the sound change {line.changes} times')
+    return tuple(notes)
 
 
 @functools.cache
