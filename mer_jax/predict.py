@@ -12,6 +12,7 @@ import logging
 import sys
 
 from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.file_arguments import parse_files
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.prediction import Answer, clip_of_file, disagreement, predict
 from mer_jax.run.command_line import printable
@@ -32,7 +33,7 @@ def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
         '--prompt-tokens', type=int, help='of the longest prompt, if not as trained'
     )
     parser.add_argument('--json', action='store_true', help='one JSON object a clip and line')
-    asked = parser.parse_args(arguments)
+    asked = parse_files(parser, 'clips', arguments)
     if asked.samples < 1:
         parser.error(f'--samples={asked.samples}: must be at least 1')
     if asked.prompt_tokens is not None and asked.prompt_tokens < 1:

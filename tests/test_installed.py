@@ -56,5 +56,7 @@ def test_each_command_of_an_installed_package_works_from_another_folder(installe
     assert 'manifest  F' in run('-m', 'mer_jax.evaluate', '--workdir=evaluation', *asked)
     (tmp_path / 'gold.csv').write_text('name,openset\na,[happy]\n')
     (tmp_path / 'said.csv').write_text('name,answer\na,[happy]\n')
+    seen = json.loads(run('-m', 'mer_jax.data.media', '--json', '--png=sheet.png', str(film)))
+    assert seen['kind'] == 'film' and (tmp_path / 'sheet.png').stat().st_size
     scored = ('--task=open', '--labels=gold.csv', '--predictions=said.csv')
     assert '1 of 1 labels kept' in run('-m', 'mer_jax.score', *scored)

@@ -10,20 +10,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from mer_jax.errors import one_line
+from mer_jax.errors import one_line, printable
 
 NO_CONFIG = '--config={}: get_config() must return a ConfigDict, and returns {}; return the config'
 NO_KEYS = re.compile(  # said of a config that is a number or the like: its first key is missing
     r"Attribute <class '?(\w+)'?>\.(\w+) .* Attempting to lookup: \2\."
 )
-
-
-def printable(text: str) -> str:
-    """The text on one line; letters that cannot be printed are escaped.
-
-    Names of files may hold any bytes; those that are not UTF-8 reach Python as lone surrogates.
-    """
-    return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def leave(message: str, status: int = 1, at_once: bool = False) -> None:

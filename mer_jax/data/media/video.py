@@ -137,9 +137,13 @@ def _losses(packets: Packets, found: Decoded) -> tuple[str, ...]:
 def _changes(packets: Packets, found: Decoded) -> tuple[str, ...]:
     """Notes on a choice between tracks, and on frames that were turned or scaled."""
     notes = [packets.other_tracks] if packets.other_tracks else []
-    hidden = len(packets.times) - len(found.times) - found.damaged - found.undecodable
+    if None in packets.times or None in found.times:
+        total = len(packets.times) - found.undecodable
+    else:
+        total = sum(time >= min(found.times) for time in packets.times)
+    hidden = total - len(found.times) - found.damaged
     if hidden > 0:
-        notes.append(f'{hidden} of {len(packets.times)} packets hold no picture of their own')
+        notes.append(f'{hidden} of {total} packets hold no picture of their own')
     if found.turned:
         notes.append('frames are turned or mirrored as the display matrix says')
     if found.scaled:
