@@ -102,11 +102,17 @@ def files_by_name(folder: Path, inner: Sequence[str], endings: Sequence[str]) ->
     """The paths of the files below the `inner` folders, at any depth, by name without its ending.
 
     Of two files with one name, that of the earlier inner folder counts, then the alphabet decides.
+    Links to folders are followed, each folder once, so that a loop of links ends.
     """
-    found = {}
+    found, seen = {}, set()
     for name in inner:
-        for parent, folders, files in os.walk(folder / name):
+        for parent, folders, files in os.walk(folder / name, followlinks=True):
             folders.sort()
+            place = os.path.realpath(parent)
+            if place in seen:
+                folders.clear()
+                continue
+            seen.add(place)
             for file in sorted(files):
                 stem, ending = os.path.splitext(file)
                 if ending.lower() in endings and not file.startswith('.'):

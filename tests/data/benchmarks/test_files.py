@@ -26,6 +26,27 @@ def test_of_two_files_with_one_name_that_of_the_earlier_folder_counts(tmp_path):
     assert found == {'x': str(tmp_path / 'b/deep/x.mp4'), 'y': str(tmp_path / 'b/y.MP4')}
 
 
+def test_links_to_folders_are_followed_and_a_loop_of_links_ends(tmp_path):
+    put(tmp_path, 'far/films/deep/x.mp4', 'far/single/z.mp4', 'set/a/y.mp4')
+    links = {
+        'set/b': 'far/films',  # the media lie on another disk
+        'set/a/again': 'set/a',  # loops
+        'far/films/up': 'set',
+        'set/none': 'nowhere',
+        'set/a/z.mp4': 'far/single/z.mp4',
+    }
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(tmp_path / target)
+    found = files_by_name(tmp_path, ('set',), ('.mp4',))
+    assert found == {
+        'x': str(tmp_path / 'set/b/deep/x.mp4'),
+        'y': str(tmp_path / 'set/a/y.mp4'),
+        'z': str(tmp_path / 'set/a/z.mp4'),
+    }
+    (tmp_path / 'linked').symlink_to(tmp_path / 'far/films')
+    assert files_by_name(tmp_path, ('linked',), ('.mp4',))['x'].startswith(str(tmp_path / 'linked'))
+
+
 def test_a_label_file_beyond_the_bound_is_not_read(tmp_path):
     put(tmp_path, 'EmoSet/test.json')
     with open(tmp_path / 'EmoSet/test.json', 'wb') as file:
