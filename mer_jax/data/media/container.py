@@ -11,6 +11,13 @@ from PIL import Image, UnidentifiedImageError
 
 from mer_jax.storage.objects import local_copy
 
+try:
+    import pi_heif
+except ImportError:  # no wheel for this machine: such pictures are refused
+    pi_heif = None
+else:
+    pi_heif.register_heif_opener()
+
 log = logging.getLogger(__name__)
 
 MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
@@ -21,7 +28,9 @@ CONTAINERS = (
     'aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,gif,ivf,matroska,mov,mp3,mpeg,mpegts,nut,ogg,'
     'w64,wav'
 )
-IMAGES = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # none that starts a program
+IMAGES = ('AVIF', 'BMP', 'GIF', 'HEIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # none of programs
+# Of pictures in the container of MP4; FFmpeg would read one of their tiles as a film.
+PICTURE_BRANDS = (b'avif', b'heic', b'heim', b'heis', b'heix', b'mif1', b'mif2')
 
 
 class MediaError(ValueError):
@@ -67,8 +76,29 @@ def naming_errors(path: str | os.PathLike) -> Iterator[None]:
         raise MediaError(f'{path}: cannot be decoded ({error})') from error
 
 
+def is_still(path: str | os.PathLike) -> bool:
+    """Whether a file is a HEIC or AVIF picture, by its brand; such a picture may be of many parts.
+
+    Sequences of pictures, of the brands avis, hevc and msf1, are none.
+    """
+    with open(path, 'rb') as file:
+        start = file.read(12)
+    return start[4:8] == b'ftyp' and start[8:] in PICTURE_BRANDS
+
+
+def open_picture(path: str | os.PathLike) -> Image.Image:
+    """An open picture of one of IMAGES, of which the header alone is read."""
+    if is_still(path) and pi_heif is None:
+        with contextlib.suppress(UnidentifiedImageError):
+            return Image.open(path, formats=('AVIF',))
+        raise MediaError('is a HEIC picture, which takes the library pi-heif: pip install pi-heif')
+    return Image.open(path, formats=IMAGES)
+
+
 def open_container(path: str | os.PathLike) -> av.container.InputContainer:
-    """An open container, of a format that reads from this one file alone."""
+    """An open container, of a format that reads from this one file alone; no picture."""
+    if is_still(path):
+        raise MediaError('is a HEIC or AVIF picture, no film or sound; give it as an image')
     options = {
         'format_whitelist': CONTAINERS,
         'protocol_whitelist': 'file',

@@ -3,9 +3,15 @@
 import contextlib
 import os
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from mer_jax.data.media.container import IMAGES, MediaError, open_container, reading
+from mer_jax.data.media.container import (
+    MediaError,
+    is_still,
+    open_container,
+    open_picture,
+    reading,
+)
 from mer_jax.data.media.tracks import film_track, sound_track
 
 
@@ -15,7 +21,9 @@ def kind_of_file(path: str | os.PathLike) -> str:
     An animated picture is an image. MediaError for a file of no such kind.
     """
     with reading(path) as file:
-        with contextlib.suppress(UnidentifiedImageError), Image.open(file, formats=IMAGES):
+        if is_still(file):
+            return 'image'
+        with contextlib.suppress(UnidentifiedImageError), open_picture(file):
             return 'image'
         with open_container(file) as container:
             if film_track(container):

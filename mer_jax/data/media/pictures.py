@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
-from mer_jax.data.media.container import IMAGES, MediaError, check_pixels, reading
+from mer_jax.data.media.container import MediaError, check_pixels, open_picture, reading
 
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])  # of OpenAI's CLIP, per colour
 STD = np.float32([0.26862954, 0.26130258, 0.27577711])
@@ -15,12 +15,14 @@ STD = np.float32([0.26862954, 0.26130258, 0.27577711])
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """An image file as u8[H, W, 3], turned as its EXIF tag says, on white where transparent.
 
-    Of an animated image the first frame is read; 16-bit grey is scaled to 8 bits.
+    Of an animated image the first frame is read; 16-bit grey is scaled to 8 bits. A HEIC or AVIF
+    picture of many tiles is read as a whole.
     """
-    with reading(path) as file, Image.open(file, formats=IMAGES) as opened:
+    with reading(path) as file, open_picture(file) as opened:
         check_pixels(opened.height, opened.width)
         image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith('I;16'):
+        deep = opened.format == 'PPM' and image.mode == 'I'  # Pillow scales it to 16 bits
+        if deep or image.mode.startswith('I;16'):
             image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
         elif image.mode in 'IF':
             raise MediaError('its 32-bit grey values have no known range; save 8 or 16 bits')

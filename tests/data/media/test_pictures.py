@@ -5,11 +5,15 @@ import zlib
 
 import numpy as np
 import pytest
-from media_files import refusal, write_bytes
+from heif_files import write_heif
+from media_files import read_at_two, refusal, write_bytes
 from PIL import Image
 
+from mer_jax.data.media import container
 from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.kind import kind_of_file
 from mer_jax.data.media.pictures import MEAN, STD, patches, read_image, resize, smart_resize
+from mer_jax.data.media.sound import read_audio
 
 UPRIGHT = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 STORED = {  # how a camera stores the upright picture under each EXIF orientation
@@ -49,6 +53,55 @@ def test_images_of_every_mode_become_colours(tmp_path):
     assert read_image(tmp_path / 'clear.png').tolist() == [[[255, 255, 255]]]
     Image.new('F', (1, 1)).save(tmp_path / 'float.tif')
     assert 'have no known range' in refusal(read_image, tmp_path / 'float.tif')
+
+
+@pytest.mark.parametrize('maxval', [255, 1023, 4095, 65_535])
+@pytest.mark.parametrize('plain', [False, True])
+def test_a_pgm_of_any_depth_is_read(tmp_path, maxval, plain):
+    grey = np.array([[0, maxval // 3, maxval]])
+    text = ' '.join(map(str, grey.ravel())).encode()
+    data = grey.astype('>u2' if maxval > 255 else np.uint8).tobytes()
+    header = f'P{2 if plain else 5}\n3 1\n{maxval}\n'.encode()
+    path = write_bytes(tmp_path / 'a.pgm', header + (text if plain else data))
+    assert read_image(path)[0, :, 0].tolist() == [0, 85, 255]
+
+
+TILES = np.zeros((256, 384, 3), np.uint8)
+TILES[:128, :192], TILES[128:, 192:], TILES[:128, 192:] = (
+    (250, 20, 20),
+    (20, 20, 250),
+    (20, 220, 20),
+)
+
+
+@pytest.mark.parametrize('kind', ['heic', 'avif'])
+@pytest.mark.parametrize('rows, columns', [(1, 1), (2, 3), (4, 1)])
+@pytest.mark.parametrize('turns', [0, 1])
+def test_a_picture_of_many_tiles_is_read_whole_and_upright(tmp_path, kind, rows, columns, turns):
+    path = write_heif(tmp_path / f'a.{kind}', TILES, rows, columns, kind, tmp_path, turns)
+    pixels = read_image(path)
+    wanted = np.rot90(TILES, turns)
+    assert pixels.shape == wanted.shape
+    assert np.abs(pixels.astype(int) - wanted).mean() < 2
+    assert kind_of_file(path) == 'image'
+    for read in (read_at_two, read_audio):
+        assert 'is a HEIC or AVIF picture' in refusal(read, path)
+
+
+def test_a_heic_picture_that_is_cut_off_is_refused(tmp_path):
+    path = write_heif(tmp_path / 'a.heic', TILES, 2, 3, 'heic', tmp_path)
+    for share in (0.2, 0.5, 0.9):
+        raw = path.read_bytes()
+        half = write_bytes(tmp_path / 'b.heic', raw[: int(len(raw) * share)])
+        assert 'cannot be decoded' in refusal(read_image, half)
+
+
+def test_without_its_library_a_heic_picture_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    for kind in ('heic', 'avif'):
+        write_heif(tmp_path / f'a.{kind}', TILES, 1, 1, kind, tmp_path)
+    monkeypatch.setattr(container, 'pi_heif', None)
+    assert 'pip install pi-heif' in refusal(read_image, tmp_path / 'a.heic')
+    assert read_image(tmp_path / 'a.avif').shape == TILES.shape
 
 
 def test_of_an_animated_image_the_first_frame_is_read(tmp_path):
