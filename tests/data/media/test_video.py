@@ -7,6 +7,8 @@ import av
 import numpy as np
 import pytest
 from media_files import (
+    numbered,
+    numbers,
     read_at_two,
     refusal,
     slide_numbers,
@@ -19,7 +21,7 @@ from PIL import Image
 from mer_jax.data.media import film_times, video
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.sound import read_audio
-from mer_jax.data.media.video import read_video, sample_frames
+from mer_jax.data.media.video import read_film, read_video, sample_frames
 
 
 def test_frames_are_sampled_evenly_in_pairs_and_within_bounds():
@@ -110,6 +112,38 @@ def test_a_film_of_a_turned_camera_is_read_upright(tmp_path, turns):
     frames, _ = read_at_two(path)
     np.testing.assert_array_equal(frames, np.rot90(plain, -turns, (1, 2)))
     assert plain[-1, :14, :14].max() < 20 < 150 < plain[-1, :14, -14:].min()
+
+
+SIZED = [('webm', 'libvpx'), ('mkv', 'mjpeg'), ('ts', 'mpeg2video')]
+
+
+@pytest.mark.parametrize('kind, codec', SIZED)
+def test_frames_that_change_size_in_mid_film_get_that_of_the_first(tmp_path, kind, codec):
+    path, pixel_format = tmp_path / f'a.{kind}', 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 128, pixel_format
+        container.start_encoding()
+        for part, (height, width) in enumerate([(64, 128), (128, 256), (96, 96)]):
+            other = av.CodecContext.create(codec, 'w')
+            other.height, other.width, other.pix_fmt = height, width, pixel_format
+            other.time_base, other.framerate = Fraction(1, 25), 25
+            packets = []
+            for number in range(25):
+                picture = numbered(25 * part + number, height, width)
+                frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                packets += other.encode(frame)
+            for packet in packets + other.encode():
+                packet.stream, packet.time_base = stream, Fraction(1, 25)
+                packet.pts += 25 * part
+                packet.dts += 25 * part
+                container.mux(packet)
+    film = read_film(path, 4.0)
+    assert film.frames.shape[1:3] == film.size == (64, 128)
+    assert numbers(film.frames) == sample_frames(75, 25.0, 4.0).tolist()
+    assert 'frames of another size are scaled to the first, 64 x 128' in film.changed[-1]
+    assert read_video(path, 4.0, 4, (28 * 28, 28 * 56))[0].shape == (4, 28, 56, 3)
 
 
 @pytest.mark.parametrize('box, at', [(b'mvhd', 20), (b'tkhd', 24), (b'mdhd', 20)])
