@@ -1,0 +1,303 @@
+"""The reader of answers: tags, boxes and lists in any spelling give the words that are meant."""
+
+import re
+import time
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from mer_jax.data.answer_text import (
+    MOST,
+    answer_text,
+    find_answer,
+    is_marked,
+    is_tagged,
+    read_answer,
+)
+from mer_jax.data.answer_words import plain_word, says_none, split_answer, word_spans
+
+QUOTED = '<think>I write <answer></answer>, so <answer>angry</answer>.</think>'
+READ = {
+    # tags in any spelling, or one of the two missing
+    '<answer>sad</answer>': 'sad',
+    '<Answer>Sad</Answer>': 'sad',
+    '<ANSWER>SAD</ANSWER>': 'sad',
+    '< answer > sad < / answer >': 'sad',
+    '<answer>sad</ answer>': 'sad',
+    '<answer>\nsad\n</answer\n>': 'sad',
+    '<answers>sad, lonely</answers>': 'sad, lonely',
+    '<final_answer>sad</final_answer>': 'sad',
+    '<answer type="word">sad</answer>': 'sad',
+    '＜answer＞sad＜/answer＞': 'sad',
+    '&lt;answer&gt;sad&lt;/answer&gt;': 'sad',
+    '<answer>sad<\\/answer>': 'sad',
+    '[answer]sad[/answer]': 'sad',
+    'worried, sad</answer>': 'worried, sad',
+    'worried, sad</Answer>\n': 'worried, sad',
+    '<answer>worried, sad': 'worried, sad',
+    '<answer>sad</answer': 'sad',
+    '<answer>sad</ans': 'sad',
+    '<answer>sad<answer>': 'sad',
+    '<answer><answer>sad</answer></answer>': 'sad',
+    '<answer></answer>': '',
+    '<answer>sad</answer><answer></answer>': 'sad',
+    '<answer>sad</answer> or rather <answer>happy</answer>': 'happy',
+    # the last block after the think block; without tags, all that follows it
+    f'{QUOTED}<answer>sad</answer>': 'sad',
+    f'{QUOTED}\n\n< Answer >sad</answer>': 'sad',
+    f'{QUOTED}sad': 'sad',
+    f'{QUOTED}<answer></answer>': '',
+    '<think>happy, angry,\nbut</think>\nworried': 'worried',
+    '<THINK>happy</THINK >worried': 'worried',
+    '<thinking>happy</thinking>worried': 'worried',
+    '[THINK]happy[/THINK]worried': 'worried',
+    'he looks happy</think>worried': 'worried',
+    '◁think▷happy◁/think▷worried': 'worried',
+    '<think></think>sad': 'sad',
+    '<think>one</think><think>happy</think>sad': 'sad',
+    '<think>he looks happy, angry': '',
+    '<think>he looks happy</think>': '',
+    '<think>x<answer>sad</answer></think>': 'sad',
+    # boxes
+    r'\boxed{sad}': 'sad',
+    r'\boxed{\text{sad}}': 'sad',
+    r'\boxed{\textbf{Sad}}.': 'sad',
+    r'$\boxed{\mathrm{sad},\ \mathrm{angry}}$': 'sad, angry',
+    r'\[ \boxed{ \text{at ease} } \]': 'at ease',
+    r'\fbox{sad}': 'sad',
+    r'\boxed {sad}': 'sad',
+    r'\boxed{sad': 'sad',
+    r'\boxed{angry}, no: \boxed{sad}': 'sad',
+    r'<answer>\boxed{sad}</answer>': 'sad',
+    r'<answer>It is \boxed{\text{sad}}.</answer>': 'sad',
+    r'\boxed{<answer>sad</answer>}': 'sad',
+    r'<think>\boxed{angry}</think>\boxed{sad}': 'sad',
+    r'<think>never closed \boxed{sad}': 'sad',
+    '\x08oxed{sad}': 'sad',
+    '\x08oxed{\text{sad}}': 'sad',
+    r'\boxed{}': '',
+    # tokens that end a turn, and turns
+    'sad<|im_end|>': 'sad',
+    'sad<|endoftext|>': 'sad',
+    'sad</s>': 'sad',
+    'sad<|eot_id|>\n': 'sad',
+    'sad<end_of_turn>': 'sad',
+    'sad<eos><pad><pad>': 'sad',
+    'sad<｜end▁of▁sentence｜>': 'sad',
+    'sad, lonely<|im_end|>\n<|im_start|>user\nhappy?': 'sad, lonely',
+    '<|im_start|>user\nhappy?<|im_end|>\n<|im_start|>assistant\nsad<|im_end|>': 'sad',
+    '<s>[INST] happy? [/INST] sad</s>': 'sad',
+    'user\nhappy?\nassistant\nsad': 'sad',
+    'USER: happy? ASSISTANT: sad': 'sad',
+    '<|channel|>analysis<|message|>happy<|end|><|channel|>final<|message|>sad': 'sad',
+    '<answer>sad</answer><|im_end|>': 'sad',
+    '<answer>sad<|im_end|>': 'sad',
+    # lists in any notation
+    'worried, sad': 'worried, sad',
+    '[worried, sad]': 'worried, sad',
+    "['worried', 'sad']": 'worried, sad',
+    '["worried", "sad"]': 'worried, sad',
+    "['worried' 'sad']": 'worried, sad',
+    "['worried'\n 'sad']": 'worried, sad',
+    "array(['worried', 'sad'], dtype='<U7')": 'worried, sad',
+    "np.array(['worried', 'sad'])": 'worried, sad',
+    "('worried', 'sad')": 'worried, sad',
+    "{'worried', 'sad'}": 'worried, sad',
+    '{"emotions": ["worried", "sad"]}': 'worried, sad',
+    "{'emotion': 'sad'}": 'sad',
+    '{"Answer": "sad", "reason": "happy, then not", "confidence": 0.9}': 'sad',
+    '[{"emotion": "worried", "score": 0.8}, {"emotion": "sad", "score": 0.1}]': 'worried, sad',
+    '{"result": {"labels": ["sad"]}}': 'sad',
+    '{\\"emotions\\": [\\"sad\\"]}': 'sad',
+    '```json\n{"emotions": ["sad"]}\n```': 'sad',
+    '{"sad": true, "happy": false}': 'sad',
+    '{"sad": 1, "happy": 0}': 'sad',
+    '{"emotions": null}': '',
+    '<answer>{"emotions": ["sad"]}</answer>': 'sad',
+    '- worried\n- sad': 'worried, sad',
+    '* worried\r\n* sad': 'worried, sad',
+    '• worried • sad': 'worried, sad',
+    '- worried\\n- sad': 'worried, sad',
+    '1. worried\n2. sad': 'worried, sad',
+    '1. worried 2. sad': 'worried, sad',
+    '1) worried 2) sad': 'worried, sad',
+    'worried; sad': 'worried, sad',
+    'worried | sad': 'worried, sad',
+    'worried / sad': 'worried, sad',
+    'worried and sad': 'worried, sad',
+    'worried, angry, and sad': 'worried, angry, sad',
+    'worried & sad': 'worried, sad',
+    'worried or sad': 'worried, sad',
+    'more or less happy': 'more or less happy',
+    '悲しい、sad，angry；afraid。': '悲しい, sad, angry, afraid',
+    '**worried**, *sad*': 'worried, sad',
+    '`sad`': 'sad',
+    '“worried” “sad”': 'worried, sad',
+    'Worried. Sad.': 'worried, sad',
+    'sad (confidence: high), worried': 'sad, worried',
+    'sad (0.9), worried (0.1)': 'sad, worried',
+    'sad<br>worried': 'sad, worried',
+    # prefixes
+    'Answer: sad': 'sad',
+    '**Answer:** sad': 'sad',
+    'Final answer: sad': 'sad',
+    'The answer is: sad.': 'sad',
+    'The answer is sad.': 'sad',
+    'The emotion is sad.': 'sad',
+    'Emotion: sad': 'sad',
+    'Emotions: worried, sad': 'worried, sad',
+    'Primary emotion: worried, secondary emotion: sad': 'worried, sad',
+    'Not angry, not happy.\nAnswer: sad': 'sad',
+    'Answer: sad\nReason: he cries, happy no more': 'sad',
+    '答案：开心、难过': '开心, 难过',
+    '<answer>Answer: sad</answer>': 'sad',
+    # letters
+    'self‑conscious': 'self-conscious',
+    'self‐conscious': 'self-conscious',
+    'self–conscious': 'self-conscious',
+    'self−conscious': 'self-conscious',
+    'self－conscious': 'self-conscious',
+    'ｓａｄ': 'sad',
+    'SAD': 'sad',
+    'sad.': 'sad',
+    'sad。': 'sad',
+    ' sad\u200b ': 'sad',
+    'at\u00a0ease': 'at ease',
+    'café': 'café',
+    'cafe\u0301': 'café',
+    # no label
+    'nan': '',
+    'None': '',
+    'N/A': '',
+    '<NA>': '',
+    'null': '',
+    '-': '',
+    '?': '',
+    'unknown': '',
+    '': '',
+}
+
+
+@pytest.mark.parametrize('text', READ)
+def test_an_answer_is_read_in_any_spelling(text):
+    assert ', '.join(read_answer(text)) == READ[text]
+
+
+@pytest.mark.parametrize('text', READ)
+def test_an_answer_that_is_read_again_is_the_same(text):
+    words = read_answer(text)
+    assert read_answer(', '.join(words)) == words
+    assert [read_answer(word) for word in words] == [[word] for word in words]
+
+
+@pytest.mark.parametrize('text', READ)
+def test_the_words_of_an_answer_are_where_their_spans_say(text):
+    place = find_answer(text)
+    spans = word_spans(text, place.start, place.end) if place else []
+    assert spans == sorted(spans)
+    words = [plain_word(text[start:end]) for start, end in spans]
+    assert [word for word in dict.fromkeys(words) if word] == read_answer(text)
+
+
+@pytest.mark.parametrize(
+    'text', ['sad', 'worried, sad', '[worried, sad]', '["worried"]', "don't care", '', '-']
+)
+def test_plain_lists_hold_no_mark(text):
+    assert not is_marked(text) and not is_tagged(text)
+
+
+@pytest.mark.parametrize('text', ['worried: sad', '{"emotions": ["sad"]}', 'answer: sad', 'a < b'])
+def test_text_that_the_published_list_reader_can_cut_holds_no_tag(text):
+    assert is_marked(text) and not is_tagged(text)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['a</answer>', '<think>a', r'\boxed{a}', 'a</s>', 'a<|im_end|>', '< / Answer >', '\x08oxed{'],
+)
+def test_tags_boxes_and_tokens_are_told_from_words(text):
+    assert is_marked(text) and is_tagged(text)
+
+
+@pytest.mark.parametrize(
+    'text', ['nan', 'NaN', ' None ', 'N/A', '#N/A', '<NA>', '-', '', 'Unknown.']
+)
+def test_texts_that_are_no_label(text):
+    assert says_none(text)
+
+
+@pytest.mark.parametrize('text', ['sad', 'neutral', 'other', '3', 'no', 'none of these', 'nano'])
+def test_texts_that_are_a_label(text):
+    assert not says_none(text)
+
+
+PARTS = [
+    *('<answer>', '</answer>', '< Answer>', '</ answer', '<think>', '</think>', '<|im_end|>'),
+    *('</s>', '<br>', '&lt;', '\\boxed{', '\x08oxed{', '\\text{', '{', '}', '[', ']', 'array('),
+    *('"emotions": ', '"happy"', 'Answer: ', 'reason: ', 'true', '```json', ' : ', 'is ', 'none'),
+    *(', ', '; ', '、', '\n', '. ', '- ', '1. ', ' and ', "'", '"', '\\', '‑', '\u200b', '\ud800'),
+    *('sad', 'angry', 'ｓａｄ', 'İ', 'e\u0301'),
+]
+TEXT = st.one_of(
+    st.lists(st.sampled_from(PARTS) | st.text(max_size=3), max_size=12).map(''.join), st.text()
+)
+
+
+@settings(deadline=None, max_examples=500)  # the machine may be busy
+@given(text=TEXT)
+def test_reading_never_fails_and_gives_clean_words(text):
+    words = read_answer(text)
+    assert len(set(words)) == len(words)
+    assert all(word and word == ' '.join(word.split()) == word.lower() for word in words)
+    assert [read_answer(word) for word in words] == [[word] for word in words]
+    place = find_answer(text)
+    if place:
+        assert 0 <= place.block <= place.start <= place.end <= len(text)
+    says_none(text)
+
+
+@settings(deadline=None, max_examples=300)  # the machine may be busy
+@given(text=TEXT)
+def test_reading_again_changes_nothing(text):
+    words = read_answer(text)
+    assert read_answer(', '.join(words)) == words
+
+
+@settings(deadline=None, max_examples=200)  # the machine may be busy
+@given(
+    thought=TEXT, words=st.lists(st.sampled_from(['sad', 'at ease', 'self-conscious']), min_size=1)
+)
+def test_no_think_block_changes_the_answer_after_it(thought, words):
+    said = ', '.join(words)
+    assume(not re.search('think|thought|reasoning', thought))
+    for answer in (f'<answer>{said}</answer>', f'\\boxed{{{said}}}', said):
+        assert read_answer(f'<think>{thought}</think>{answer}') == list(dict.fromkeys(words))
+
+
+def seconds(text):
+    """The least CPU seconds of three readings."""
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        read_answer(text)
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+@pytest.mark.parametrize(
+    'part', [*PARTS, '!', '" ', 'a</think>', '<answer ' + ' ' * 50, 'the ', ' ']
+)
+def test_reading_takes_time_in_proportion_to_the_length(part):
+    short, long = (part * (size // len(part)) for size in (10_000, 80_000))
+    assert seconds(long) < 24 * seconds(short) + 0.02  # 64 times the seconds if it were quadratic
+
+
+def test_only_the_end_of_a_very_long_text_is_read():
+    assert read_answer('<answer>happy</answer>' + ' ' * MOST) == []
+    assert read_answer('happy ' * MOST + '</think>sad') == ['sad']
+    assert len(answer_text('a' * (2 * MOST))) == MOST
+
+
+def test_words_are_split_without_a_look_at_tags():
+    assert split_answer('<answer>sad') == ['answer', 'sad']
