@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mer_jax.data.answer_text import answer_text, is_marked, is_tagged, read_answer
+from mer_jax.data.answer_words import is_answer_key, split_answer
 from mer_jax.data.formats.npz import read_npz
 from mer_jax.data.wheels.affectgpt_wheel import published_list
-from mer_jax.data.wheels.wheel import split_answer
 from mer_jax.storage.objects import local_copy
 from mer_jax.storage.paths import path_of
 
@@ -24,8 +25,6 @@ CORPORA = ('test_corpus', 'test1_corpus')
 MOST_LINE = 2**20  # bytes
 SHORT = 500  # letters; the parts of shorter answers are remembered, because they recur
 MOST_RECALLED = 2**16
-
-_MARKS = ('<answer>', '</answer>'), ('\\boxed{', '}')  # around the answer in a model's text
 
 Row = tuple[int | str, Mapping[str, Any]]  # where in the file, and the cells by column
 
@@ -93,66 +92,83 @@ def published_words(value: Any) -> list[str]:
     """The words of an answer or a label as the published evaluation reads them, lower-case.
 
     A string is cut by `published_list`, a list is taken as it is; an empty cell or NaN gives an
-    empty list. ValueError for any other value.
+    empty list. Of a text with tags, tokens or a box, which `published_list` would leave in the
+    words, only the answer is cut. ValueError for any other value.
     """
     if not isinstance(value, str):
         return [word for entry in _entries(value) if (word := str(entry).lower().strip())]
-    parts = value.strip().removeprefix('[').removesuffix(']').split(',')
-    if len(value) < SHORT:
-        return [word for part in parts for word in _published[part]]
-    return [word for part in parts for word in _published_part(part)]
+    read = _published.__getitem__ if len(value) < SHORT else _published_part
+    words = _words_of_parts(value.strip().removeprefix('[').removesuffix(']'), read)
+    return words if words is not None else _published_answer(value)
 
 
 def plain_words(value: Any) -> list[str]:
-    """The words of an answer or a label as `split_answer` reads them, each once.
+    """The words of an answer or a label as `read_answer` reads them, each once.
 
-    Of a text with `<answer>…</answer>` or a box of LaTeX, only the content of the last one is read.
     The entries of a list are read one by one; an empty cell or NaN gives an empty list. ValueError
     for any other value.
     """
-    if isinstance(value, str):
-        value = _marked_answer(value)
-        read = _plain.__getitem__ if len(value) < SHORT else split_answer
-        return list(dict.fromkeys(itertools.chain.from_iterable(map(read, value.split(',')))))
-    words = (word for entry in _entries(value) for word in split_answer(str(entry)))
-    return list(dict.fromkeys(words))
+    if not isinstance(value, str):
+        words = itertools.chain.from_iterable(plain_words(str(e)) for e in _entries(value))
+        return list(dict.fromkeys(words))
+    words = _words_of_parts(value, _plain.__getitem__ if len(value) < SHORT else _plain_part)
+    return list(dict.fromkeys(words)) if words is not None else read_answer(value)
 
 
-def _marked_answer(text: str) -> str:
-    """The marked answer in a model's text, or the whole text if nothing is marked."""
-    for start, end in _MARKS:
-        _, mark, said = text.rpartition(start)
-        if mark:
-            text = said.partition(end)[0]
-    return text
+def _words_of_parts(text: str, read: Callable[[str], list[str] | None]) -> list[str] | None:
+    """The words of the parts between commas; None if one of them must be read with the others."""
+    words = []
+    for part in text.split(','):
+        found = read(part)
+        if found is None:
+            return None
+        words += found
+    return words
 
 
-def _published_part(part: str) -> list[str]:
-    """The words between two commas; the added brackets are removed again, inner ones are kept."""
-    return [word for entry in published_list(f'[{part}]') if (word := entry.lower().strip())]
+def _plain_part(part: str) -> list[str] | None:
+    """The words between two commas; None for a part with a mark."""
+    return None if is_marked(part) else split_answer(part)
 
 
-class _Recalled(dict[str, list[str]]):
+def _published_part(part: str) -> list[str] | None:
+    """The words between two commas, inner brackets kept; None for a part with a tag."""
+    return None if is_tagged(part) else _lower_entries(f'[{part}]')
+
+
+def _published_answer(value: str) -> list[str]:
+    """The words of the answer in a text with tags; commands of LaTeX in it are left out."""
+    text = answer_text(value)
+    return _lower_entries(', '.join(split_answer(text)) if '\\' in text else text)
+
+
+def _lower_entries(text: str) -> list[str]:
+    return [word for entry in published_list(text) if (word := entry.lower().strip())]
+
+
+class _Recalled(dict[str, list[str] | None]):
     """The words of parts of answers; the first MOST_RECALLED parts are remembered."""
 
-    def __init__(self, read: Callable[[str], list[str]]):
+    def __init__(self, read: Callable[[str], list[str] | None]):
         super().__init__()
         self._read = read
 
-    def __missing__(self, part: str) -> list[str]:
+    def __missing__(self, part: str) -> list[str] | None:
         words = self._read(part)
         if len(self) < MOST_RECALLED:
             self[part] = words
         return words
 
 
-_published, _plain = _Recalled(_published_part), _Recalled(split_answer)
+_published, _plain = _Recalled(_published_part), _Recalled(_plain_part)
 
 
 def _entries(value: Any) -> Iterable[Any]:
     """The entries of a list of words."""
     if value is None or isinstance(value, float) and math.isnan(value):
         return ()
+    if isinstance(value, dict) and any(is_answer_key(str(key)) for key in value):
+        return read_answer(json.dumps(value, default=str, ensure_ascii=False))
     entries = value.ravel().tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(entries, list | tuple):
         raise ValueError(f'a {type(value).__name__} where words should be: give a list or a string')

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flax import struct
 
+from mer_jax.data.answer_words import split_answer
 from mer_jax.data.clips import Clip
 from mer_jax.data.texts import Text
-from mer_jax.data.wheels.wheel import Wheels, split_answer
+from mer_jax.data.wheels.wheel import Wheels
 from mer_jax.group import Array
 
 FAST_OPENING = '<think></think><answer>'

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mer_jax.data.answer_words import split_answer
 from mer_jax.data.wheels.affectgpt_wheel import published_list
-from mer_jax.data.wheels.wheel import split_answer
 from mer_jax.evaluation import label_files as labels
 from mer_jax.evaluation.label_files import plain_words, published_words, read_column
 

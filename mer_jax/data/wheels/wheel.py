@@ -9,18 +9,12 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mer_jax.data.wheels.affectgpt_wheel import read_folder
 from mer_jax.data.wheels.csv_wheel import BUILTIN, Tables, read_wheels
-
-_SEPARATOR = re.compile(r'[,;、\r\n]')
-# From the first letter to the last: around it are blanks, brackets, quotes and list numbers.
-_WORD = re.compile(r'[^\W\d_](?:.*[^\W\d_])?', re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,7 +40,9 @@ class Wheels:
     def cells(self, answers: Sequence[Sequence[str]], level: int = 1) -> np.ndarray:
         """The categories that each list of words names: bool[n, w, c], c of the largest wheel."""
         if any(isinstance(words, str) for words in answers):
-            raise TypeError('an answer is a list of words, not a string: see split_answer')
+            raise TypeError(
+                'an answer is a list of words, not a string: see answer_words.split_answer'
+            )
         place_nw = self.place_lnw[_index(level)]
         find = self.row.get
         size_n = np.fromiter(map(len, answers), np.int64, len(answers))
@@ -130,17 +126,6 @@ def load_wheels(names: Sequence[str] = ('parrott', 'feeling', 'ekman')) -> Wheel
             f'wheels={names}: {folders[0]} is a folder of wheels and must be the only name'
         )
     return _side_by_side(read_folder(folders[0]))
-
-
-def split_answer(text: str) -> list[str]:
-    """The words of an answer such as `["Sad", "lonely"]` or `sad; lonely`, lower-case, each once.
-
-    Words are separated by commas, semicolons or line ends, full-width ones too; a part without a
-    letter is dropped.
-    """
-    parts = _SEPARATOR.split(unicodedata.normalize('NFKC', text).lower())
-    words = (' '.join(found.group().split()) for part in parts if (found := _WORD.search(part)))
-    return list(dict.fromkeys(words))
 
 
 def _side_by_side(tables: Tables) -> Wheels:

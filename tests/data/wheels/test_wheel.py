@@ -6,9 +6,10 @@ import itertools
 import numpy as np
 import pytest
 
+from mer_jax.data.answer_words import split_answer
 from mer_jax.data.stage.words import FAMILIES
 from mer_jax.data.wheels.csv_wheel import BUILTIN, FOLDER, read_lexicon, read_wheel, read_wheels
-from mer_jax.data.wheels.wheel import load_wheels, split_answer
+from mer_jax.data.wheels.wheel import load_wheels
 
 DEFAULT = ('parrott', 'feeling', 'ekman')
 
