@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flax import struct
 
+from mer_jax.data.answer_words import split_answer
 from mer_jax.data.clips import Clip, label_of
 from mer_jax.data.collate import size_class
 from mer_jax.data.texts import Text
@@ -50,7 +51,7 @@ class Parsed:
 
     text: str
     steps: tuple[str, ...]  # as far as they are there
-    word: str | None  # in the box, as it is
+    word: str | None  # in the box, as it is but for commands of LaTeX
     formed: bool
 
 
@@ -116,13 +117,20 @@ class Reader:
 
 def parse(text: str, steps: bool = True) -> Parsed:
     """An answer as text, parsed."""
-    found = (re.search(f'<step{n}>(.*?)</step{n}>', text, re.DOTALL) for n in (1, 2, 3))
+    found = (between(text, f'<step{n}>', f'</step{n}>') for n in (1, 2, 3))
     return Parsed(
         text=text,
-        steps=tuple(match.group(1).strip() for match in found if match),
-        word=boxed(text),
+        steps=tuple(step.strip() for step in found if step is not None),
+        word=without_commands(boxed(text)),
         formed=has_form(text, PARTS if steps else IN_BOX),
     )
+
+
+def between(text: str, opening: str, closing: str) -> str | None:
+    """The text between the first opening and the closing after it; None if one is missing."""
+    start = text.find(opening)
+    end = text.find(closing, start + len(opening)) if start >= 0 else -1
+    return text[start + len(opening) : end] if end >= 0 else None
 
 
 def boxed(text: str) -> str | None:
@@ -135,6 +143,11 @@ def boxed(text: str) -> str | None:
         if not depth:
             return text[first:at]
     return None
+
+
+def without_commands(word: str | None) -> str | None:
+    r"""The words in `\text{…}` and the like; a box without commands is compared as it is."""
+    return ', '.join(split_answer(word)) if word and '\\' in word else word
 
 
 def has_form(text: str, parts: Sequence[str] = PARTS) -> bool:
@@ -155,11 +168,13 @@ def has_form(text: str, parts: Sequence[str] = PARTS) -> bool:
 
 def story_of(text: str, labels: Sequence[str]) -> str | None:
     """The question of coherence about the first two steps of an answer; None without them."""
-    found = re.search('<step1>.*?</step2>', text, re.DOTALL)
-    return FEELING.format(text=found.group(), words=', '.join(labels)) if found else None
+    found = between(text, '<step1>', '</step2>')
+    if found is None:
+        return None
+    return FEELING.format(text=f'<step1>{found}</step2>', words=', '.join(labels))
 
 
 def view_of(text: str, _: Sequence[str] = ()) -> str | None:
     """The question of consistency about the first step of an answer; None without it."""
-    found = re.search('(<step1>.*?)<step2>', text, re.DOTALL)
-    return DESCRIBES.format(text=found.group(1)) if found else None
+    found = between(text, '<step1>', '<step2>')
+    return None if found is None else DESCRIBES.format(text=f'<step1>{found}')

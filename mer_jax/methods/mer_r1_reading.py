@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from flax import struct
 
-from mer_jax.data.answer_words import split_answer
+from mer_jax.data.answer_text import find_answer
+from mer_jax.data.answer_words import plain_word, word_spans
 from mer_jax.data.clips import Clip
 from mer_jax.data.texts import Text
 from mer_jax.data.wheels.wheel import Wheels
@@ -16,13 +17,7 @@ from mer_jax.group import Array
 
 FAST_OPENING = '<think></think><answer>'
 FORM = re.compile(rb'\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*', re.DOTALL)
-ANSWER = re.compile(rb'<answer>(.*?)</answer>', re.DOTALL)
-THINK = re.compile(rb'<think>(.*?)</think>', re.DOTALL)
 TAGS = (b'<think>', b'</think>', b'<answer>', b'</answer>')
-SEPARATOR = rb'[,;\r\n]|\xe3\x80\x81|\xef\xbc[\x8c\x9b]'  # the last three are wide, in UTF-8
-WORD = re.compile(  # from the first letter: quotes are no part of a word
-    rb'(?:%s)|([A-Za-z\x80-\xff](?:(?!%s).)*)' % (SEPARATOR, SEPARATOR), re.DOTALL
-)
 
 
 @struct.dataclass
@@ -79,9 +74,9 @@ class Reader:
         for i in range(b):
             parsed.append([])
             for j in range(g):
-                answer, words = parse(texts[i][j])
+                answer, words, opened = parse(texts[i][j])
                 parsed[i].append(answer)
-                pairs = self.pair(texts[i][j], words, echo[i, j])
+                pairs = self.pair(texts[i][j], words, opened, echo[i, j])
                 for a, (word, here, there) in enumerate(pairs[: self.anchors]):
                     anchor[i, j, a], echo_anchor[i, j, a] = here, there
                     right[i, j, a] = (self.wheels.cells([[word]])[0] & gold[i]).any()
@@ -97,16 +92,16 @@ class Reader:
         )
         return reading, parsed
 
-    def pair(self, text: Text, words, echo_s) -> list[tuple[str, int, int]]:
+    def pair(self, text: Text, words, opened: int, echo_s) -> list[tuple[str, int, int]]:
         """Write the echo of an answer into echo_s; (word, branch index, echo index) of its words.
 
-        The echo is the fast opening followed by the branch's own answer tokens. Where a token spans
-        the border of the answer, the opening ends that much earlier, so the text is exact.
+        `opened` is the byte after the opening tag. The echo is the fast opening followed by the
+        branch's own answer tokens. Where a token spans the border of the answer, the opening ends
+        that much earlier, so the text is exact.
         """
         if not words:
             return []
         ends, opening = text.ends(), FAST_OPENING.encode()
-        opened = text.data.index(b'<answer>') + len(b'<answer>')
         first = int(np.searchsorted(ends, opened, side='right'))
         border = int(ends[first - 1]) if first else 0
         shared = text.data[border:opened]
@@ -129,20 +124,42 @@ class Reader:
         return tuple(self.encode(text.decode()))
 
 
-def parse(text: Text) -> tuple[Parsed, list[tuple[str, int]]]:
-    """A branch parsed, and the (word, byte at which it begins) of each word of its answer."""
+def parse(text: Text) -> tuple[Parsed, list[tuple[str, int]], int]:
+    """A branch parsed, (word, byte at which it begins) of its words, and the byte of its answer.
+
+    The answer is that of `find_answer`, but it names nothing without both of its tags.
+    """
     data = text.data
-    answer, think = ANSWER.search(data), THINK.search(data)
-    answered = answer.group(1).decode(errors='replace') if answer else ''
-    thought = think.group(1).decode(errors='replace').strip() if think else ''
+    said = data.decode(errors='surrogateescape')  # so that letters can be counted as bytes
+    place = find_answer(said)
+    closed = place is not None and place.closed
+    spans = word_spans(said, place.start, place.end) if closed else []
+    words, at, byte = [], 0, 0
+    for start, end in spans:
+        at, byte = start, byte + _size(said[at:start])
+        if word := plain_word(_in_utf_8(said[start:end])):
+            words.append((word, byte))
     parsed = Parsed(
         text=str(text),
-        think=thought,
-        words=tuple(split_answer(answered)),
+        think=thought(data).decode(errors='replace').strip(),
+        words=tuple(dict.fromkeys(word for word, _ in words)),
         formed=all(data.count(tag) == 1 for tag in TAGS) and bool(FORM.fullmatch(data)),
     )
-    words = []
-    for found in WORD.finditer(data, *answer.span(1)) if answer else ():
-        if word := split_answer((found.group(1) or b'').decode(errors='replace')):
-            words.append((word[0], found.start()))
-    return parsed, words
+    return parsed, words, _size(said[: place.block]) if closed else 0
+
+
+def thought(data: bytes) -> bytes:
+    """The first think block of a branch; empty if it has no end."""
+    _, opened, rest = data.partition(b'<think>')
+    inside, closed, _ = rest.partition(b'</think>')
+    return inside if opened and closed else b''
+
+
+def _size(text: str) -> int:
+    """The number of bytes of a text."""
+    return len(text.encode(errors='surrogateescape'))
+
+
+def _in_utf_8(text: str) -> str:
+    """A text whose bytes that are no UTF-8 are replaced."""
+    return text.encode(errors='surrogateescape').decode(errors='replace')

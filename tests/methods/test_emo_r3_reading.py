@@ -87,6 +87,13 @@ def test_the_form_of_an_answer_full_of_tags_is_found_in_linear_time():
     assert not has_form('<step1></step1><step2></step2><step3></step3>' * 20_000)
 
 
+@pytest.mark.parametrize('part', ['<step1>', '</step1>', r'\boxed{', '{', '< '])
+def test_an_answer_full_of_parts_is_parsed_in_linear_time(part):
+    text = part * (200_000 // len(part))
+    assert parse(text).steps == ()
+    assert story_of(text, LABELS) is None and view_of(text) is None
+
+
 def test_the_form_of_the_baseline_is_a_box_alone():
     assert has_form(r'I think \boxed{awe}', IN_BOX)
     assert not has_form('awe', IN_BOX)
@@ -108,6 +115,21 @@ def test_the_form_of_the_baseline_is_a_box_alone():
 )
 def test_the_word_is_the_content_of_the_last_box(text, word):
     assert boxed(text) == word
+
+
+@pytest.mark.parametrize(
+    ('box', 'word'),
+    [
+        (r'\boxed{\text{awe}}', 'awe'),
+        (r'\boxed{\textbf{ Awe }}', 'awe'),
+        (r'\boxed{\mathrm{awe}\ }', 'awe'),
+        (r'\boxed{\text{}}', ''),
+        (r'\boxed{ Awe.}', ' Awe.'),
+        ('awe', None),
+    ],
+)
+def test_commands_in_the_box_are_no_part_of_the_word(box, word):
+    assert parse(STEPS + box).word == word
 
 
 def test_an_answer_is_parsed_into_its_steps_as_far_as_they_are_there():

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from spelt_answers import READ
 
+from mer_jax.data.answer_text import find_answer, read_answer
+from mer_jax.data.answer_words import plain_word
 from mer_jax.data.clips import Clip
 from mer_jax.data.stage.stage import stage_tokenizer
 from mer_jax.data.texts import Text, TextReader
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.methods.mer_r1 import OPENINGS
-from mer_jax.methods.mer_r1_reading import FAST_OPENING, Parsed, Reader
+from mer_jax.methods.mer_r1_reading import FAST_OPENING, Parsed, Reader, parse
 
 TOKENIZER = stage_tokenizer()
 END, START, SIZE = TOKENIZER.eos_token_id, 1, 80
@@ -85,10 +88,17 @@ def test_a_branch_is_read_into_thought_words_and_form():
         ('x<answer>sad</answer>', False, ('sad',)),
         ('x</think><answer>sad</answer> indeed', False, ('sad',)),
         ('x</think> so <answer>sad</answer>', False, ('sad',)),
-        ('x</think><answer>sad</answer><answer>angry</answer>', False, ('sad',)),
+        ('x</think><answer>sad</answer><answer>angry</answer>', False, ('angry',)),
         ('x</think>y</think><answer>sad</answer>', False, ('sad',)),
         ('<think>x</think><answer>sad</answer>', False, ('sad',)),
-        ('x<answer>angry</answer></think><answer>sad</answer>', False, ('angry',)),
+        ('x<answer>angry</answer></think><answer>sad</answer>', False, ('sad',)),
+        ('write <answer></answer></think><answer>sad</answer>', False, ('sad',)),
+        ('x</think><Answer>sad</ answer>', False, ('sad',)),
+        (r'x</think><answer>\boxed{\text{sad}}</answer>', True, ('sad',)),
+        ('x</think><answer>{"emotions": ["sad"]}</answer>', True, ('sad',)),
+        ("x</think><answer>['sad' 'angry']</answer>", True, ('sad', 'angry')),
+        ('x</think><answer>Answer: sad and angry</answer>', True, ('sad', 'angry')),
+        ('x</think><answer>none</answer>', True, ()),
         ('x<answer>sad</answer></think>', False, ('sad',)),
         ('', False, ()),
     ],
@@ -145,7 +155,11 @@ def test_gold_of_one_prompt_is_not_that_of_its_neighbour():
         ('1. sad, 2. happy', [' sad', ' happy']),
         (', , sad,,', [' sad']),
         ('sad, sad', ['sad', ' sad']),
-        ('happy and sad', ['happy']),
+        ('happy and sad', ['happy', ' sad']),
+        ('Answer: happy', [' happy']),
+        ('{"emotions": ["happy", "sad"]}', ['happy', 'sad']),
+        (r'\boxed{\text{sad}}', ['sad']),
+        ('“…” — sad', [' sad']),
         ('12, ...', []),
     ],
 )
@@ -265,3 +279,28 @@ def test_where_a_token_ends_with_the_tag_the_whole_opening_is_encoded_at_once():
     reading, _ = reader.read([[text]], [CLIP])
     assert reading.echo[0, 0, 1:].tolist() == [50, 4, 0, 0]
     assert (reading.anchor[0, 0, 0], reading.echo_anchor[0, 0, 0]) == (4, 2)
+
+
+def test_anchors_are_exact_in_the_last_block_and_behind_letters_of_several_bytes():
+    said = 'é <answer>angry</answer></think>\n<answer>“happy”、sad</answer>'
+    token, reading, parsed = read(said)
+    assert parsed[0].words == ('happy', 'sad')
+    assert anchored(token[0], reading.anchor[0]) == ['happy', 'sad']
+    assert anchored(reading.echo[0], reading.echo_anchor[0]) == ['happy', 'sad']
+    assert spoken(reading.echo[0]) == f'{FAST_OPENING}“happy”、sad</answer>'
+
+
+@pytest.mark.parametrize('text', READ)
+def test_rewards_and_scores_read_the_same_words_of_a_closed_answer(text):
+    data = text.encode(errors='surrogateescape')
+    parsed, words, _ = parse(Text((0,), (data,)))
+    place = find_answer(text)
+    assert list(parsed.words) == (read_answer(text) if place and place.closed else [])
+    for word, start in words:
+        assert plain_word(data[start:].decode()).startswith(word[:1])
+
+
+@pytest.mark.parametrize('part', ['<think>', '</think>', '<answer>', '</answer>', '<', '\\boxed{'])
+def test_a_branch_full_of_tags_is_parsed_in_linear_time(part):
+    for tail in ('', '<think></think><answer>sad</answer>'):
+        parse(Text((0,), (part.encode() * (100_000 // len(part)) + tail.encode(),)))
