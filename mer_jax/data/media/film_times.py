@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 
+import av
 import numpy as np
 
 from mer_jax.data.media.container import MediaError, check_pixels, open_container
@@ -12,6 +13,8 @@ from mer_jax.data.media.tracks import film_track, passed_over
 
 MOST_FRAMES = 1 << 18  # of a film: two hours at 30 frames a second
 MOST_SECONDS = 86_400  # of a film: frames far apart would get positions out of range
+LEAST_HELD = 2  # frames that a film lacks; a single one moves the others by half a frame at most
+MOST_HELD = 2  # slots of time a frame, on the average, of a film that lacks some of its frames
 REWIND = 1.0  # seconds: time stamps that go back further begin a film that was joined to the first
 
 
@@ -21,10 +24,12 @@ class Packets:
 
     track: int
     size: tuple[int, int]  # (height, width) in the header
-    times: list[int | None]  # when each is shown
+    times: list[int | None]  # when each is shown; in AVI, when it is decoded
+    guessed: bool  # whether the container, AVI, has no times at which frames are shown
     lasting: int  # duration of the last one shown; 0 if unknown
     tick: float  # seconds
     rate: float  # frames per second in the header
+    least: float  # the lowest rate on whose grid all frames lie, as FFmpeg guesses; 0 if unknown
     other_tracks: str  # a note; '' if there are none
 
 
@@ -53,40 +58,47 @@ def read_packets(path: str | os.PathLike) -> Packets:
         check_pixels(*size)
         # The header of ASF gives every track the play time of the file.
         together = container.format.name == 'asf'
+        guessed = container.format.name == 'avi'
         times, last, end = [], (-math.inf, 0), -math.inf
         for packet in container.demux(*(container.streams if together else [stream])):
             if packet.size and packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index != stream.index or not packet.size or packet.is_discard:
                 continue
-            times.append(packet.pts)
-            if packet.pts is not None:
-                last = max(last, (packet.pts, packet.duration or 0))
+            time = packet.dts if guessed else packet.pts
+            times.append(time)
+            if time is not None:
+                last = max(last, (time, packet.duration or 0))
             if len(times) > MOST_FRAMES:
                 raise MediaError(f'has more than {MOST_FRAMES} frames; cut it into clips')
         packets = Packets(
             track=stream.index,
             size=size,
             times=times,
+            guessed=guessed,
             lasting=last[1],
             tick=float(stream.time_base),
             rate=float(stream.average_rate or stream.guessed_rate or 0),
+            least=float(stream.base_rate or 0),
             other_tracks=passed_over(container, stream),
         )
         if not times or not packets.rate:
             raise MediaError(f'holds {len(times)} frames at {packets.rate} frames a second')
-        _check_whole(packets, stream.duration, end if together else None)
+        _check_whole(packets, stream, end if together else None)
     return packets
 
 
-def _check_whole(packets: Packets, ticks: int | None, end: float | None) -> None:
+def _check_whole(packets: Packets, stream: av.video.stream.VideoStream, end: float | None) -> None:
     """Refuses a film that ends long before the duration in its header, which a cut leaves as it is.
 
     `end`, in seconds, is that of the last track to end, where the header speaks of all of them.
     """
+    ticks, tick = stream.duration, packets.tick
     if None in packets.times or not ticks:
         return
-    first, tick = min(packets.times), packets.tick
+    first = min(packets.times)
+    if stream.start_time is not None:  # AVI begins with empty packets where its film begins late
+        first = min(first, stream.start_time)
     held = _length((np.sort(packets.times) - first) * tick, packets)
     if end is not None:
         held = max(held, end - first * tick)
@@ -112,6 +124,8 @@ def measured(packets: Packets, times: Sequence[int | None]) -> Timeline:
     pictures keep the rate of the header only together with the packets that hold none, the picture
     before such a packet is held.
     """
+    if packets.guessed and len(times) == len(packets.times):
+        times = packets.times
     if None in times:
         return _counted(len(times), packets)
     found = _paced(times, packets)
@@ -132,16 +146,23 @@ def _paced(times: Sequence[int | None], packets: Packets) -> Timeline | None:
 
     Pictures are shown in the order in which they are decoded; the time stamps are sorted, because
     those of AVI follow the order of packets. The rate is that of the header unless some picture is
-    half a frame or more away from it.
+    half a frame or more away from it. A film that lacks a few of its frames keeps its rate, and the
+    frame before each of them is held.
     """
     if None in times:
         return None
     total = len(times)
     shown = np.sort(times) * packets.tick
     shown -= shown[0]
-    steady = np.abs(shown - np.arange(total) / packets.rate).max() * packets.rate < 0.5
-    rate = packets.rate if steady else total / _length(shown, packets)
-    return _bounded(Timeline(shown, total, float(rate)))
+    if np.abs(shown - np.arange(total) / packets.rate).max() * packets.rate < 0.5:
+        return _bounded(Timeline(shown, total, packets.rate))
+    length = _length(shown, packets)
+    for rate in (packets.rate, packets.least):
+        away = np.abs(shown * rate - np.round(shown * rate)).max()
+        slots = round(length * rate)
+        if away < 0.25 and total + LEAST_HELD <= slots <= MOST_HELD * total:
+            return _bounded(Timeline(shown, slots, rate))
+    return _bounded(Timeline(shown, total, total / length))
 
 
 def joined(times: Sequence[int | None], packets: Packets) -> list[int | None]:

@@ -6,6 +6,7 @@ from media_files import encode_numbered, numbers, refusal, write_numbered
 
 from mer_jax.data.media.video import read_film, read_video, sample_frames
 
+BUILT = {'mpeg4': {'g': '1'}, 'libx264': {'g': '10', 'sc_threshold': '0'}}
 SHOWN = 0x10  # the bit show_frame in the first byte of a VP8 frame
 
 
@@ -77,6 +78,37 @@ def test_a_recording_that_begins_between_key_frames_starts_with_its_first_pictur
     assert numbers(film.frames) == wanted
     (note,) = film.lost
     assert note.startswith('0.') and 'are missing at the start' in note
+
+
+@pytest.mark.parametrize('codec', BUILT)
+@pytest.mark.parametrize('kind', ['avi', 'mkv', 'mp4', 'ts'])
+def test_in_place_of_missing_frames_the_last_one_is_held(tmp_path, codec, kind):
+    path = tmp_path / f'a.{kind}'
+    with av.open(str(path), 'w') as container:
+        _, packets = encode_numbered(container, codec, 120, options=BUILT[codec] | {'bf': '0'})
+        container.mux([packet for packet in packets if not 62 <= packet.pts < 70])
+    film = read_film(path, 5.0)
+    wanted = [n if not 62 <= n < 70 else 61 for n in range(0, 120, 5)]
+    assert (numbers(film.frames), film.rate) == (wanted, 5.0)
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'mpeg2video'])
+@pytest.mark.parametrize('kind', ['ts', 'mkv'])
+def test_the_leading_frames_of_an_open_group_are_left_out(tmp_path, codec, kind):
+    path, options = tmp_path / f'a.{kind}', {'g': '30', 'bf': '2', 'sc_threshold': '0'}
+    if codec == 'libx264':
+        options['x264-params'] = 'open-gop=1:repeat-headers=1:keyint=30:min-keyint=30'
+    else:
+        options['sc_threshold'] = '1000000000'
+    with av.open(str(path), 'w') as container:
+        _, packets = encode_numbered(container, codec, 120, options=options)
+        keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+        assert packets[keys[2] + 1].pts < packets[keys[2]].pts == 60
+        container.mux(packets[keys[2] :])
+    frames, rate = read_video(path, 5.0, 768)
+    assert numbers(frames)[0] in (60, 61) and set(numbers(frames)) <= set(range(60, 120))
+    assert rate == pytest.approx(5.0, abs=0.2)
+    assert all(abs(n - 60 - i * 25 / rate) < 2 for i, n in enumerate(numbers(frames)))
 
 
 def test_frames_after_a_leap_back_of_the_time_stamps_follow_the_film_before(tmp_path):
