@@ -19,7 +19,7 @@ from mer_jax.evaluation.prediction import (
     predict,
 )
 from mer_jax.methods.mer_r1 import OPENINGS
-from mer_jax.predict import as_text, main
+from mer_jax.predict import as_text, main, read_flags
 from mer_jax.run.export import export_policy
 from mer_jax.run.setting import open_checkpoint
 
@@ -136,6 +136,20 @@ def test_a_flag_that_cannot_be_met_is_named(flag, value, film, monkeypatch, caps
 def said(text, think, words, formed, confidence, **scores):
     found = {'text': text, 'think': think, 'words': words, 'formed': formed}
     return found | {'confidence': confidence} | scores
+
+
+def test_a_clip_whose_name_begins_with_a_dash_is_a_clip(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / '-3g5y.mp4').write_bytes(b'x')
+    for arguments in (
+        ['-3g5y.mp4', '--json'],
+        ['a.mp4', '-3g5y.mp4'],
+        ['--json', '--', '-3g5y.mp4'],
+    ):
+        assert '-3g5y.mp4' in read_flags(['--checkpoint', 'run', *arguments]).clips
+    with pytest.raises(SystemExit):
+        read_flags(['--checkpoint', 'run', '-none.mp4'])
+    assert 'comes last, after --' in capsys.readouterr().err
 
 
 def test_samples_are_counted_and_confidence_is_the_mean_of_those_that_have_one():

@@ -123,6 +123,28 @@ def test_frames_after_a_leap_back_of_the_time_stamps_follow_the_film_before(tmp_
     assert film.seconds == 6.0
 
 
+def test_damaged_frames_are_left_out_up_to_a_tenth_and_said(tmp_path, caplog):
+    path = write_numbered(tmp_path / 'a.mp4', 'libx264', 60, options={'g': '1', 'bf': '0'})
+    with av.open(str(path)) as container:
+        data = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    for few, numbers_lost in ((True, range(20, 25)), (False, range(20, 29))):
+        raw = path.read_bytes()
+        for number in numbers_lost:
+            at = raw.index(data[number])
+            raw = raw[: at + 4] + bytes(len(data[number]) - 4) + raw[at + len(data[number]) :]
+        broken = tmp_path / f'{few}.mp4'
+        broken.write_bytes(raw)
+        if few:
+            film = read_film(broken, 25.0)
+            assert numbers(film.frames) == [n if n not in numbers_lost else 19 for n in range(60)]
+            assert film.lost[0].startswith('5 of 60 frames are damaged')
+            read_video(broken, 2.0, 768)
+            assert f'{broken}: 5 of 60 frames are damaged' in caplog.text
+        else:
+            told = refusal(lambda file: read_video(file, 2.0, 768), broken)
+            assert '9 of 60 frames are damaged, more than 10%' in told
+
+
 def test_a_film_without_any_picture_is_refused(tmp_path):
     path = tmp_path / 'a.ts'
     options = {'g': '250', 'sc_threshold': '0', 'x264-params': 'repeat-headers=1'}
