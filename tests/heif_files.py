@@ -29,7 +29,9 @@ def encoded_tile(pixels, kind, folder):
         container.start_encoding()
         frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
         frame.pts = 0
-        container.mux([*stream.encode(frame), *stream.encode()])
+        for packet in (*stream.encode(frame), *stream.encode()):
+            packet.pts = packet.dts = 0  # the encoder may leave them unset
+            container.mux(packet)
     raw = path.read_bytes()
     at = raw.index(configuration)
     (size,) = struct.unpack('>I', raw[at - 4 : at])
