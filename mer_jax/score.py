@@ -91,6 +91,7 @@ def as_text(scored: dict[str, Any]) -> str:
     for what, reason in (('extra', 'no label'), ('repeated', 'been read before')):
         if scored[what]:
             lines.append(f'{scored[what]} rows have {reason}')
+    lines += _unread_as_text(scored)
     names = [name for name in scored['ci'] if '.' not in name]
     lines += _table({name: scored[name] for name in names}, scored['ci'])
     for wheel, levels in scored.get('wheels', {}).items():
@@ -98,6 +99,29 @@ def as_text(scored: dict[str, Any]) -> str:
             letters = '   '.join(f'{letter} {100 * values[letter]:5.2f}' for letter in 'FPR')
             lines.append(f'  {wheel:10} {level}   {letters}   of {values["kept"]}')
     return '\n'.join(lines)
+
+
+def _unread_as_text(scored: dict[str, Any]) -> list[str]:
+    """What was not read as it is written, each with a few examples."""
+    lines = []
+    for key, said in (
+        ('no_label', 'labels are empty or say that there is none'),
+        ('unread_labels', 'labels hold no word'),
+        ('unread', 'answers hold no word and name nothing'),
+    ):
+        count = scored[key]
+        if count:
+            cells = scored[f'{key}_examples'].items()
+            lines.append(f'{count} {said}: {", ".join(f"{name}: {text}" for name, text in cells)}')
+    if scored['unknown_gold']:
+        words = ', '.join(f'{word} {n}' for word, n in scored['unknown_gold_words'].items())
+        lines.append(f'{scored["unknown_gold"]} gold words are in no wheel: {words}')
+    if scored['read_first']:
+        lines.append(
+            f'{scored["read_first"]} answers hold tags, tokens or a box, which the published list '
+            'reader does not know: only the answer in them was given to it'
+        )
+    return lines
 
 
 def difference_as_text(difference: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ class MetricSums:
     kept: int  # items whose label counts
     unmapped: int  # kept items whose answer has no known word
     unknown: Mapping[str, int]  # how often each unknown word was named
+    unknown_gold: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,17 +98,18 @@ def open_sums(gold: Words, named: Words, wheels: Wheels) -> MetricSums:
     group_n = groups(len(gold))
     sums_m = np.zeros((_group_count(group_n), 2 + 2 * len(wheels.names), 3))
     kept = unmapped = 0
-    unknown = collections.Counter()
+    unknown, unknown_gold = collections.Counter(), collections.Counter()
     for block in _blocks(len(gold)):
-        said = named[block]
-        sizes = classes.common_sizes(classes.sets(said), classes.sets(gold[block]))
+        said, right = named[block], gold[block]
+        sizes = classes.common_sizes(classes.sets(said), classes.sets(right))
         term_njx = set_terms(*sizes)
         _add(sums_m, group_n[block], term_njx)
         kept_n, named_n = sizes[2].any(-1), sizes[1][:, 2:].any(-1)
         kept += int(kept_n.sum())
         unmapped += int((kept_n & ~named_n).sum())
         unknown.update(_unknown(said, wheels.row))
-    return MetricSums(sums_m, kept, unmapped, unknown)
+        unknown_gold.update(_unknown(right, wheels.row))
+    return MetricSums(sums_m, kept, unmapped, unknown, unknown_gold)
 
 
 def basic_sums(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 1) -> MetricSums:
@@ -133,16 +135,17 @@ def basic_sums(gold: Sequence[str], named: Words, wheels: Wheels, level: int = 1
         kept += int(kept_n.sum())
         unmapped += int((kept_n & ~said_nw.any(-1)).sum())
         unknown.update(_unknown(said, wheels.row))
-    return MetricSums(sums_m, kept, unmapped, unknown)
+    unknown_gold = _unknown([[word] for word in gold if word], wheels.row)
+    return MetricSums(sums_m, kept, unmapped, unknown, unknown_gold)
 
 
-def sentiment_sums(gold: Sequence[float], named: Sequence[str]) -> MetricSums:
+def sentiment_sums(gold: Sequence[float | None], named: Sequence[str]) -> MetricSums:
     """Counts for `sentiment_figures`: f[m, 2, 2]; an item is kept if gold is below or above 0.
 
     A named sentiment is positive, negative or neutral; any other text, also an empty one, is
     unmapped. Negative, neutral and unmapped answers all count as not positive.
     """
-    gold, named = _chosen([value < 0 or value > 0 for value in gold], gold, named)
+    gold, named = _chosen([value and (value < 0 or value > 0) for value in gold], gold, named)
     known = ('positive', 'negative', 'neutral')
     unmapped = [text for text in named if text not in known]
     unknown = collections.Counter(filter(None, unmapped))

@@ -3,18 +3,24 @@
 import collections
 import dataclasses
 import functools
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from mer_jax.data.answer_text import is_tagged
 from mer_jax.data.wheels.wheel import Wheels
 from mer_jax.evaluation import metric_sums, metrics
-from mer_jax.evaluation.label_files import Column, plain_words
+from mer_jax.evaluation.cells import (
+    Cells,
+    emotion_of,
+    examples,
+    labels_of,
+    only,
+    sentiment_of,
+    shown,
+    value_of,
+)
+from mer_jax.evaluation.label_files import Column, plain_words, published_words
 from mer_jax.evaluation.metric_sums import MetricSums
-from mer_jax.evaluation.valence import is_known, valence
 
 LABELS = {
     'open': ('openset',),
@@ -25,7 +31,6 @@ LABELS = {
 }
 SENTIMENT = 'sentiment'
 SHOWN_WORDS = 20
-_NUMBER = re.compile(r'(\d+)(?:\.0)?')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,27 +44,38 @@ class Task:
     emotions: tuple[str, ...] = ()  # the names of labels that are numbers
 
 
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """The sums of a task over items, and the cells behind them."""
+
+    sums: MetricSums
+    labels: Cells
+    answers: Cells
+
+
 def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
     """The figures of predictions and the number of items behind them, as a dictionary for JSON.
 
     Of `n` labels some are `kept`. The rest are `skipped`: `missing` ones have no prediction, and
-    `unlabelled` ones cannot be used (no wheel knows the label, it is empty, NaN or, for sentiment,
-    0). `unmapped` counts kept items whose answer has no known word and so names nothing. `ci` holds
-    the 95 % bootstrap interval of every figure; the formulas are in `evaluation.metrics`. Raises
-    ValueError if nothing can be scored, naming the file and the item that cannot be read.
+    `unlabelled` ones cannot be used (no wheel knows the label, it is one of `no_label` or
+    `unread_labels` or, for sentiment, 0). `unmapped` counts kept items whose answer has no known
+    word and so names nothing; `_unread` lists the
+    other counts. `ci` holds the 95 %
+    bootstrap interval of every figure; the formulas are in `evaluation.metrics`. Raises ValueError
+    if nothing can be scored, naming the file and the item that cannot be read.
     """
     paired = [name for name in labels.values if name in predictions.values]
     if not paired:
         raise ValueError(
             f'{predictions.path}: no name of {labels.path} among its {len(predictions.values)} '
-            f'({_shown(next(iter(predictions.values)))!r} and not '
-            f'{_shown(next(iter(labels.values)))!r}): both files must use the same names'
+            f'({shown(next(iter(predictions.values)))!r} and not '
+            f'{shown(next(iter(labels.values)))!r}): both files must use the same names'
         )
-    sums = _usable_sums(task, labels, predictions, paired)
-    figures = _figures(task)
+    counted = _usable(task, labels, predictions, paired)
+    sums, figures = counted.sums, _figures(task)
     values = _numbers(figures(sums.sums_m.sum(0)))
     n = len(labels.values)
-    return _nested(task, values, sums) | {
+    about = {
         'task': task.name,
         'n': n,
         'kept': sums.kept,
@@ -69,12 +85,42 @@ def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
         'extra': len(predictions.values) - len(paired),
         'repeated': labels.repeated + predictions.repeated,
         'unmapped': sums.unmapped,
-        'unmapped_words': {
-            _shown(word): times
-            for word, times in collections.Counter(sums.unknown).most_common(SHOWN_WORDS)
-        },
+        'unmapped_words': _most_common(sums.unknown),
         'ci': metrics.intervals(sums.sums_m, figures),
     }
+    read_first = _read_first(predictions, paired) if task.read is published_words else 0
+    return _nested(task, values, sums) | about | _unread(counted) | {'read_first': read_first}
+
+
+def _unread(counted: Counted) -> dict[str, Any]:
+    """Counts and examples of cells without a label or an answer, and of unknown gold words.
+
+    `no_label` counts labels that are empty or say that there is none, `unread_labels` and `unread`
+    labels and answers that say something in which no word was found.
+    """
+    labels, answers, gold = counted.labels, counted.answers, counted.sums.unknown_gold
+    return {
+        'no_label': len(labels.empty),
+        'no_label_examples': examples(labels.empty),
+        'unread_labels': len(labels.unread),
+        'unread_labels_examples': examples(labels.unread),
+        'unread': len(answers.unread),
+        'unread_examples': examples(answers.unread),
+        'unknown_gold': sum(gold.values()),
+        'unknown_gold_words': _most_common(gold),
+    }
+
+
+def _read_first(predictions: Column, names: list[str]) -> int:
+    """The number of answers with tags that were read before the published list reader."""
+    cells = map(predictions.values.__getitem__, names)
+    return sum(isinstance(cell, str) and is_tagged(cell) for cell in cells)
+
+
+def _most_common(words: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent words as messages show them, and how often they occur."""
+    pairs = collections.Counter(words).most_common(SHOWN_WORDS)
+    return {shown(word): times for word, times in pairs}
 
 
 def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[str, Any]:
@@ -91,7 +137,7 @@ def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[s
             'nothing to compare'
         )
     first_m, second_m = (
-        _usable_sums(task, labels, column, both).sums_m for column in (first, second)
+        _usable(task, labels, column, both).sums.sums_m for column in (first, second)
     )
     figures = _figures(task)
     before, after = (_numbers(figures(sums_m.sum(0))) for sums_m in (first_m, second_m))
@@ -100,34 +146,52 @@ def compare(task: Task, labels: Column, first: Column, second: Column) -> dict[s
     return scores | {'difference': {'n': len(both)} | difference | {'ci': ci}}
 
 
-def _usable_sums(task: Task, labels: Column, predictions: Column, names: list[str]) -> MetricSums:
+def _usable(task: Task, labels: Column, predictions: Column, names: list[str]) -> Counted:
     """The sums over the named items; ValueError if none of them is kept."""
-    sums = _task_sums(task, labels, predictions, names)
-    if not sums.kept:
+    counted = _count(task, labels, predictions, names)
+    if not counted.sums.kept:
+        empty = counted.labels.empty
+        said = ', '.join(examples(empty).values())
         raise ValueError(
             f'{labels.path}: none of the {len(names)} labels that are answered can be used for '
-            f'{task.name}: is {labels.key!r} the right column?'
+            f'{task.name}{f"; {len(empty)} say that there is no label ({said})" if empty else ""}: '
+            f'is {labels.key!r} the right column?'
         )
-    return sums
+    return counted
 
 
-def _task_sums(task: Task, labels: Column, predictions: Column, names: list[str]) -> MetricSums:
+def _count(task: Task, labels: Column, predictions: Column, names: list[str]) -> Counted:
     """The sums of the task over the named items."""
-    emotion = functools.partial(_emotion, emotions=task.emotions)
-    if task.name == 'sentiment':
-        read = functools.partial(_sentiment, read=task.read, named=predictions.key == SENTIMENT)
-        named = _Cells(predictions, names, read)
-        return metric_sums.sentiment_sums(_Cells(labels, names, _value)[:], named[:])
-    answers = _Cells(predictions, names, task.read)
+    gold = Cells(labels, names, _label_reader(task))
+    answers = Cells(predictions, names, task.read)
     if task.name == 'open':
-        return metric_sums.open_sums(_Cells(labels, names, task.read), answers, task.wheels)
-    if task.name == 'basic':
-        gold = _Cells(labels, names, emotion)[:]
-        return metric_sums.basic_sums(gold, answers, task.wheels, task.level)
-    if task.name == 'multilabel':
-        return metric_sums.multilabel_sums(_Cells(labels, names, task.read)[:], answers[:])
-    one = _Cells(labels, names, lambda cell: _one(task.read(emotion(cell))))
-    return metric_sums.accuracy_sums(one[:], answers[:])
+        sums = metric_sums.open_sums(gold, answers, task.wheels)
+    elif task.name == 'basic':
+        sums = metric_sums.basic_sums(gold[:], answers, task.wheels, task.level)
+    elif task.name == 'multilabel':
+        sums = metric_sums.multilabel_sums(gold[:], answers[:])
+    elif task.name == 'accuracy':
+        sums = metric_sums.accuracy_sums(gold[:], answers[:])
+    else:
+        named = predictions.key == SENTIMENT
+        read = functools.partial(sentiment_of, read=task.read, named=named)
+        answers = dataclasses.replace(answers, read=read)
+        sums = metric_sums.sentiment_sums(gold[:], answers[:])
+    return Counted(sums, gold, answers)
+
+
+def _label_reader(task: Task) -> Callable[[Any], Any]:
+    """How the labels of a task are read."""
+    emotion = functools.partial(emotion_of, emotions=task.emotions)
+    if task.name == 'basic' and task.read is published_words:
+        return emotion
+    return {
+        'open': task.read,
+        'sentiment': value_of,
+        'multilabel': functools.partial(labels_of, read=task.read),
+        'basic': lambda cell: only(task.read(emotion(cell))),
+        'accuracy': lambda cell: only(task.read(emotion(cell))),
+    }[task.name]
 
 
 def _figures(task: Task) -> Callable[..., metrics.Figures]:
@@ -140,79 +204,6 @@ def _figures(task: Task) -> Callable[..., metrics.Figures]:
         'multilabel': metrics.multilabel_figures,
         'accuracy': metrics.accuracy_figures,
     }[task.name]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cells:
-    """The values of the cells of these names, read block by block.
-
-    To keep a million lists of words would cost more than to make them.
-    """
-
-    column: Column
-    names: list[str]
-    read: Callable[[Any], Any]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, block: slice) -> list:
-        values, read, cells = self.column.values, self.read, []
-        try:
-            for name in self.names[block]:
-                cells.append(read(values[name]))
-        except ValueError as error:
-            place = f'{self.column.path}: {self.column.key!r} of {_shown(name)!r}'
-            raise ValueError(f'{place}: {error}') from error
-        return cells
-
-
-def _value(cell: Any) -> float:
-    """A sentiment value; an empty cell is NaN."""
-    if cell is None or cell == '':
-        return math.nan
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            f'{_shown(cell)!r} is no number: give one, below 0 if negative, above 0 if positive'
-        ) from None
-
-
-def _emotion(cell: Any, emotions: Sequence[str]) -> str:
-    """The one emotion of a label, a name, a number or a list of one."""
-    if isinstance(cell, list | tuple | np.ndarray):
-        cell = _one(list(cell))
-    if cell is None or cell != cell:
-        return ''
-    text = str(cell).lower().strip()
-    number = _NUMBER.fullmatch(text)
-    if not number:
-        return text
-    if int(number[1]) >= len(emotions):
-        raise ValueError(
-            f'{_shown(text)} is a number, and {len(emotions)} emotions are named: name all in the '
-            'order of the numbers (--emotions angry,happy,…)'
-        )
-    return emotions[int(number[1])]
-
-
-def _one(words: list[str]) -> str:
-    """The only word of a label."""
-    if len(words) > 1:
-        raise ValueError(f'{len(words)} labels where one is scored: score it as multilabel')
-    return words[0] if words else ''
-
-
-def _sentiment(cell: Any, read: Callable[[Any], list[str]], named: bool) -> str:
-    """The sentiment that an answer names or, if it names emotions, their valence.
-
-    An answer without a known word is returned as it is, which is none of the sentiments.
-    """
-    words = read(cell)
-    if named or not any(map(is_known, words)):
-        return ', '.join(words)
-    return valence(words)
 
 
 def _numbers(figures: metrics.Figures) -> dict[str, float]:
@@ -231,8 +222,3 @@ def _nested(task: Task, values: dict[str, float], sums: MetricSums) -> dict[str,
             levels[f'level{level}'] = letters | {'kept': next(kept)}
     shown = {name: value for name, value in values.items() if '.' not in name}
     return shown | {'wheels': wheels, 'level': task.level, 'digest': task.wheels.digest}
-
-
-def _shown(text: Any) -> str:
-    """A word for messages: at most 60 characters, unprintable ones as question marks."""
-    return ''.join(letter if letter.isprintable() else '?' for letter in f'{text!s:.60}')
