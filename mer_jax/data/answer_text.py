@@ -50,7 +50,6 @@ _MARK = re.compile(
     r'[<＜\\\x08:：=◁]|&lt;|ox(?:ed)?\s*\{|\s(?:is|are)\s|\[/|assistant|\[[a-z]{3,6}\]',
     re.IGNORECASE,
 )
-_TAGGED = re.compile(r'[<＜\\\x08◁]|&lt;|ox(?:ed)?\s*\{|\[/')
 
 
 class _Tag(NamedTuple):
@@ -91,7 +90,7 @@ def is_marked(text: str) -> bool:
 
 def is_tagged(text: str) -> bool:
     """Whether a text holds tags, tokens or a box, which no list of words has."""
-    return _TAGGED.search(text) is not None and bool(_TAG.search(text) or _BOX.search(text))
+    return _TAG.search(text) is not None or _BOX.search(text) is not None
 
 
 def find_answer(text: str) -> Place | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mer_jax.data.answer_text import read_answer
 from mer_jax.storage.paths import naming, path_of
 
 ONE = ('video', 'audio')  # media of which a clip has at most one
@@ -57,8 +58,8 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
     """The clips of a JSON-lines manifest; media paths in it are relative to its folder.
 
     Keys: id, words (required), video, audio, image (a path or a list of them), subtitle,
-    question, cues, reasoning, answer, source. A line that breaks a rule raises ValueError with
-    file, line, key, value and rule.
+    question, cues, reasoning, answer, source. Words and answers are read as `mer_jax.score` reads
+    them. A line that breaks a rule raises ValueError with file, line, key, value and rule.
     """
     path = path_of(path)
     line_of, clips = {}, []
@@ -138,14 +139,20 @@ def _clip(record: object, folder: Path, where: str) -> Clip:
         value = record.get(key, [])
         if not isinstance(value, list) or not all(isinstance(w, str) and w.strip() for w in value):
             raise ValueError(f'{where}: {key}={value!r} must be a list of strings, none empty')
-    if not record.get('words'):
+    words = {key: _words(record.get(key, ())) for key in ('words', 'answer')}
+    if not words['words']:
         raise ValueError(f'{where}: words={record.get("words")!r} must hold at least one gold word')
     media = {key: _inside(record.get(key), folder, f'{where}: {key}') for key in ONE}
     media['image'] = _images(record.get('image'), folder, f'{where}: image')
     if not any(media.values()) and not record.get('subtitle'):
         raise ValueError(f'{where}: a clip needs one of {", ".join(MEDIA)}, subtitle; it has none')
     texts = {key: record.get(key, '') for key in TEXTS}
-    return Clip(id=name, **media, **texts, **{key: tuple(record.get(key, ())) for key in LISTS})
+    return Clip(id=name, **media, **texts, cues=tuple(record.get('cues', ())), **words)
+
+
+def _words(texts: Iterable[str]) -> tuple[str, ...]:
+    """The emotion words in texts as scores read them, each once."""
+    return tuple(dict.fromkeys(word for text in texts for word in read_answer(text)))
 
 
 def _images(value: object, folder: Path, where: str) -> str | tuple[str, ...] | None:

@@ -95,11 +95,21 @@ def published_words(value: Any) -> list[str]:
     empty list. Of a text with tags, tokens or a box, which `published_list` would leave in the
     words, only the answer is cut. ValueError for any other value.
     """
+    return published_words_noting([], value)
+
+
+def published_words_noting(tagged: list[str], value: Any) -> list[str]:
+    """`published_words`; a text with tags is added to `tagged`."""
     if not isinstance(value, str):
         return [word for entry in _entries(value) if (word := str(entry).lower().strip())]
-    read = _published.__getitem__ if len(value) < SHORT else _published_part
-    words = _words_of_parts(value.strip().removeprefix('[').removesuffix(']'), read)
-    return words if words is not None else _published_answer(value)
+    parts = value.strip().removeprefix('[').removesuffix(']').split(',')
+    try:
+        if len(value) < SHORT:
+            return [word for part in parts for word in _published[part]]
+        return [word for part in parts for word in _published_part(part)]
+    except _Marked:
+        tagged.append(value)
+        return _published_answer(value)
 
 
 def plain_words(value: Any) -> list[str]:
@@ -111,29 +121,29 @@ def plain_words(value: Any) -> list[str]:
     if not isinstance(value, str):
         words = itertools.chain.from_iterable(plain_words(str(e)) for e in _entries(value))
         return list(dict.fromkeys(words))
-    words = _words_of_parts(value, _plain.__getitem__ if len(value) < SHORT else _plain_part)
-    return list(dict.fromkeys(words)) if words is not None else read_answer(value)
+    read = _plain.__getitem__ if len(value) < SHORT else _plain_part
+    try:
+        return list(dict.fromkeys(itertools.chain.from_iterable(map(read, value.split(',')))))
+    except _Marked:
+        return read_answer(value)
 
 
-def _words_of_parts(text: str, read: Callable[[str], list[str] | None]) -> list[str] | None:
-    """The words of the parts between commas; None if one of them must be read with the others."""
-    words = []
-    for part in text.split(','):
-        found = read(part)
-        if found is None:
-            return None
-        words += found
-    return words
+class _Marked(Exception):
+    """A part of an answer must be read with the others."""
 
 
-def _plain_part(part: str) -> list[str] | None:
-    """The words between two commas; None for a part with a mark."""
-    return None if is_marked(part) else split_answer(part)
+def _plain_part(part: str) -> list[str]:
+    """The words between two commas."""
+    if is_marked(part):
+        raise _Marked
+    return split_answer(part)
 
 
-def _published_part(part: str) -> list[str] | None:
-    """The words between two commas, inner brackets kept; None for a part with a tag."""
-    return None if is_tagged(part) else _lower_entries(f'[{part}]')
+def _published_part(part: str) -> list[str]:
+    """The words between two commas; the added brackets are removed again, inner ones are kept."""
+    if is_tagged(part):
+        raise _Marked
+    return _lower_entries(f'[{part}]')
 
 
 def _published_answer(value: str) -> list[str]:
@@ -146,14 +156,14 @@ def _lower_entries(text: str) -> list[str]:
     return [word for entry in published_list(text) if (word := entry.lower().strip())]
 
 
-class _Recalled(dict[str, list[str] | None]):
+class _Recalled(dict[str, list[str]]):
     """The words of parts of answers; the first MOST_RECALLED parts are remembered."""
 
-    def __init__(self, read: Callable[[str], list[str] | None]):
+    def __init__(self, read: Callable[[str], list[str]]):
         super().__init__()
         self._read = read
 
-    def __missing__(self, part: str) -> list[str] | None:
+    def __missing__(self, part: str) -> list[str]:
         words = self._read(part)
         if len(self) < MOST_RECALLED:
             self[part] = words

@@ -41,16 +41,26 @@ class Classes:
 
     def sets(self, answers: Words) -> np.ndarray:
         """The classes of the words of each answer: u64[n, x]."""
+        return self.sets_of_rows(self.rows(answers), answers)
+
+    def rows(self, answers: Words) -> np.ndarray:
+        """The row of each word of all answers, −1 for an unknown one: i[m]."""
+        found = map(self.row.get, _all_words(answers), itertools.repeat(-1))
+        return np.fromiter(found, np.int64, sum(map(len, answers)))
+
+    def sets_of_rows(self, row_m: np.ndarray, answers: Words) -> np.ndarray:
+        """`sets` of answers from the `rows` of their words."""
         size_n = np.fromiter(map(len, answers), np.int64, len(answers))
-        words = itertools.chain.from_iterable(answers)
-        found = map(self.row.get, words, itertools.repeat(-1))
-        row_m = np.fromiter(found, np.int64, size_n.sum())
         set_nx = np.zeros((len(answers), self.bit_nx.shape[1]), np.uint64)
         said_n = size_n > 0  # reduceat would give an empty answer the first word of the next answer
         if said_n.any():
             start_n = (np.cumsum(size_n) - size_n)[said_n]
             set_nx[said_n] = np.bitwise_or.reduceat(self.bit_nx[row_m], start_n)
         return set_nx
+
+    def known_from(self, first: int) -> np.ndarray:
+        """Whether the maps from number `first` on have the word of each row: bool[n]."""
+        return self.bit_nx[:, self.first_j[first] :].any(-1)
 
     def sizes(self, set_nx: np.ndarray) -> np.ndarray:
         """The number of classes of each map in the sets: i[n, j]."""
@@ -99,16 +109,20 @@ def open_sums(gold: Words, named: Words, wheels: Wheels) -> MetricSums:
     sums_m = np.zeros((_group_count(group_n), 2 + 2 * len(wheels.names), 3))
     kept = unmapped = 0
     unknown, unknown_gold = collections.Counter(), collections.Counter()
+    known_n = classes.known_from(2)  # behind M1 and M2 are the wheels
     for block in _blocks(len(gold)):
-        said, right = named[block], gold[block]
-        sizes = classes.common_sizes(classes.sets(said), classes.sets(right))
+        set_nx = []
+        for words, count in ((named[block], unknown), (gold[block], unknown_gold)):
+            row_m = classes.rows(words)
+            set_nx.append(classes.sets_of_rows(row_m, words))
+            other_m = ~known_n[row_m]
+            count.update(itertools.compress(_all_words(words), other_m.tobytes()))
+        sizes = classes.common_sizes(*set_nx)
         term_njx = set_terms(*sizes)
         _add(sums_m, group_n[block], term_njx)
         kept_n, named_n = sizes[2].any(-1), sizes[1][:, 2:].any(-1)
         kept += int(kept_n.sum())
         unmapped += int((kept_n & ~named_n).sum())
-        unknown.update(_unknown(said, wheels.row))
-        unknown_gold.update(_unknown(right, wheels.row))
     return MetricSums(sums_m, kept, unmapped, unknown, unknown_gold)
 
 

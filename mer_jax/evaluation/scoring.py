@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mer_jax.data.answer_text import is_tagged
 from mer_jax.data.wheels.wheel import Wheels
 from mer_jax.evaluation import metric_sums, metrics
 from mer_jax.evaluation.cells import (
@@ -19,7 +18,12 @@ from mer_jax.evaluation.cells import (
     shown,
     value_of,
 )
-from mer_jax.evaluation.label_files import Column, plain_words, published_words
+from mer_jax.evaluation.label_files import (
+    Column,
+    plain_words,
+    published_words,
+    published_words_noting,
+)
 from mer_jax.evaluation.metric_sums import MetricSums
 
 LABELS = {
@@ -51,6 +55,7 @@ class Counted:
     sums: MetricSums
     labels: Cells
     answers: Cells
+    tagged: list[str]  # answers with tags, of which the published list reader got a part
 
 
 def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
@@ -88,15 +93,15 @@ def score(task: Task, labels: Column, predictions: Column) -> dict[str, Any]:
         'unmapped_words': _most_common(sums.unknown),
         'ci': metrics.intervals(sums.sums_m, figures),
     }
-    read_first = _read_first(predictions, paired) if task.read is published_words else 0
-    return _nested(task, values, sums) | about | _unread(counted) | {'read_first': read_first}
+    return _nested(task, values, sums) | about | _unread(counted)
 
 
 def _unread(counted: Counted) -> dict[str, Any]:
     """Counts and examples of cells without a label or an answer, and of unknown gold words.
 
     `no_label` counts labels that are empty or say that there is none, `unread_labels` and `unread`
-    labels and answers that say something in which no word was found.
+    labels and answers that say something in which no word was found, `read_first` answers whose
+    tags were read before the published list reader.
     """
     labels, answers, gold = counted.labels, counted.answers, counted.sums.unknown_gold
     return {
@@ -108,13 +113,8 @@ def _unread(counted: Counted) -> dict[str, Any]:
         'unread_examples': examples(answers.unread),
         'unknown_gold': sum(gold.values()),
         'unknown_gold_words': _most_common(gold),
+        'read_first': len(counted.tagged),
     }
-
-
-def _read_first(predictions: Column, names: list[str]) -> int:
-    """The number of answers with tags that were read before the published list reader."""
-    cells = map(predictions.values.__getitem__, names)
-    return sum(isinstance(cell, str) and is_tagged(cell) for cell in cells)
 
 
 def _most_common(words: Mapping[str, int]) -> dict[str, int]:
@@ -163,7 +163,10 @@ def _usable(task: Task, labels: Column, predictions: Column, names: list[str]) -
 def _count(task: Task, labels: Column, predictions: Column, names: list[str]) -> Counted:
     """The sums of the task over the named items."""
     gold = Cells(labels, names, _label_reader(task))
-    answers = Cells(predictions, names, task.read)
+    tagged: list[str] = []
+    noting = functools.partial(published_words_noting, tagged)
+    words = noting if task.read is published_words else task.read
+    answers = Cells(predictions, names, words)
     if task.name == 'open':
         sums = metric_sums.open_sums(gold, answers, task.wheels)
     elif task.name == 'basic':
@@ -174,10 +177,10 @@ def _count(task: Task, labels: Column, predictions: Column, names: list[str]) ->
         sums = metric_sums.accuracy_sums(gold[:], answers[:])
     else:
         named = predictions.key == SENTIMENT
-        read = functools.partial(sentiment_of, read=task.read, named=named)
+        read = functools.partial(sentiment_of, read=words, named=named)
         answers = dataclasses.replace(answers, read=read)
         sums = metric_sums.sentiment_sums(gold[:], answers[:])
-    return Counted(sums, gold, answers)
+    return Counted(sums, gold, answers, tagged)
 
 
 def _label_reader(task: Task) -> Callable[[Any], Any]:

@@ -105,6 +105,30 @@ def test_a_bad_line_is_refused_with_file_line_key_and_value(tmp_path, record, sa
         read_manifest(path)
 
 
+@pytest.mark.parametrize(
+    ('written', 'words'),
+    [
+        (['sad.', 'angry'], ('sad', 'angry')),
+        (['ｓａｄ', 'angry'], ('sad', 'angry')),
+        (['sad, lonely'], ('sad', 'lonely')),
+        (['SAD', 'sad'], ('sad',)),
+        (["['sad' 'lonely']"], ('sad', 'lonely')),
+        (['self‑conscious', ' at  ease '], ('self-conscious', 'at ease')),
+        (['sad', 'nan'], ('sad',)),
+        (['sad</answer>', r'\boxed{\text{lonely}}'], ('sad', 'lonely')),
+    ],
+)
+def test_gold_words_are_read_as_the_score_reads_them(tmp_path, written, words):
+    (clip,) = read_manifest(manifest(tmp_path, GOOD | {'words': written, 'answer': written}))
+    assert clip.words == clip.answer == words
+
+
+@pytest.mark.parametrize('words', [['nan'], ['None', '-'], ['12']])
+def test_a_clip_without_a_gold_word_is_refused(tmp_path, words):
+    with pytest.raises(ValueError, match=re.escape(f':1: words={words!r} must hold at least one')):
+        read_manifest(manifest(tmp_path, GOOD | {'words': words}))
+
+
 def test_bytes_that_are_not_utf_8_are_refused_with_file_and_line(tmp_path):
     path = tmp_path / 'manifest.jsonl'
     path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "\xff"}\n')
