@@ -15,6 +15,7 @@ NONE = frozenset(
     'nan none null nil n/a na xxx unknown undefined undetermined unspecified unlabelled '
     'unlabeled'.split()
 ) | {'no label', 'no answer', 'not applicable', 'not available'}
+NO_VALUE = -10.0  # the sentiment value of MERTools for "no label"
 
 _INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])
 _HYPHENS = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], '-')

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from mer_jax.data.answer_text import answer_text, find_answer
-from mer_jax.data.answer_words import NONE, says_none
+from mer_jax.data.answer_words import NO_VALUE, NONE, says_none
 from mer_jax.evaluation.label_files import Column
 from mer_jax.evaluation.valence import is_known, valence
 
-NO_VALUE = -10.0  # the sentiment value of MERTools for "no label"
 SHOWN = 3  # examples in a result
 _NUMBER = re.compile(r'(\d+)(?:\.0)?')
 _SIGNED = re.compile(r'\s*[-+−]?\d+(?:\.\d*)?\s*')

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from mer_jax.data.clips import Clip, label_of
+from mer_jax.data.wheels.wheel import Wheels
 from mer_jax.methods import METHODS
 
 KEY = 'data.labels'
@@ -42,6 +43,24 @@ def labelled(c, clips: Sequence[Clip], use: str) -> list[Clip]:
             others,
         )
     return kept
+
+
+def tell_unknown(c, wheels: Wheels | None, clips: Iterable[Clip]) -> None:
+    """Warns of gold words that no wheel knows, with how often each occurs: they do not count."""
+    if not c.data.manifest or wheels is None or KEY in METHODS[c.method].WORDS:
+        return
+    words = [word for clip in clips for word in clip.words]
+    unknown = [word for word in words if wheels.row.get(word.strip().lower()) is None]
+    if unknown:
+        log.warning(
+            'data.manifest=%s: %s of %s gold words are in none of data.wheels=%s and do not count: '
+            '%s; correct them, or add a wheel that has them',
+            c.data.manifest,
+            f'{len(unknown):,}',
+            f'{len(words):,}',
+            ','.join(wheels.names),
+            counted(unknown),
+        )
 
 
 def gold_of(clip: Clip) -> str:

@@ -1,5 +1,6 @@
 """A run from its config to its results: all stages in their order."""
 
+import itertools
 import json
 import logging
 import pathlib
@@ -16,6 +17,7 @@ from mer_jax.run.compiled import keep_compiled
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor, flat
 from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
+from mer_jax.run.gold_labels import tell_unknown
 from mer_jax.run.kept_evaluation import evaluate_once
 from mer_jax.run.memory_check import check_memory
 from mer_jax.run.mesh_rules import check_rules
@@ -46,6 +48,8 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
         # absolute, so that later commands find it from any folder
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
+    sides = (setting.train_clips, setting.test_clips, setting.validation_clips)
+    tell_unknown(c, setting.wheels, itertools.chain.from_iterable(side or () for side in sides))
     check_tensor(setting.mesh, setting.spec.text)
     check_rules(setting.mesh, setting.rules, setting.spec.text)
     check_platform(setting.mesh, c.model.attention, c.model.dtype)

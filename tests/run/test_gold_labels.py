@@ -6,8 +6,12 @@ import pytest
 from benchmark_folders import put
 from small import changed
 
+from mer_jax.data.clips import Clip
+from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.run.chosen_clips import choose_clips
+from mer_jax.run.defaults import get_config
 from mer_jax.run.emo_r3_defaults import EMOTION6, emo_r3
+from mer_jax.run.gold_labels import tell_unknown
 
 LABELS = ('awe', 'fear')
 
@@ -81,3 +85,20 @@ def test_a_method_without_labels_keeps_every_word(variant_config, tmp_path):
     c = changed(variant_config(), data__manifest=put_images(tmp_path, joy=30, love=10))
     chosen = choose_clips(changed(c, cold_start__steps=0))
     assert len(chosen.train) + len(chosen.test) == 40
+
+
+def test_gold_words_that_no_wheel_knows_are_counted(caplog):
+    wheels = load_wheels(('ekman', 'parrott'))
+    c = changed(get_config(), data__manifest='clips.jsonl')
+    clips = [Clip('a', words=('sad', 'zorp')), Clip('b', words=('zorp', 'blib', 'Happy'))]
+    tell_unknown(c, wheels, clips)
+    (said,) = caplog.messages
+    assert said.startswith(
+        'data.manifest=clips.jsonl: 3 of 5 gold words are in none of data.wheels=ekman,parrott and '
+        'do not count: zorp 2, blib 1;'
+    )
+    caplog.clear()
+    tell_unknown(c, wheels, [Clip('a', words=('sad',))])
+    tell_unknown(c, None, clips)
+    tell_unknown(changed(get_config(), data__manifest=''), wheels, clips)
+    assert not caplog.messages

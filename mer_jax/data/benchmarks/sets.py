@@ -4,6 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from mer_jax.data.answer_words import NO_VALUE, says_none
 from mer_jax.data.benchmarks.layouts import (
     CodedNames,
     Corpus,
@@ -55,6 +56,7 @@ class Benchmark:
     layout: Layout
     get: str  # where to get it
     splits: Splits | None = None
+    also: tuple[str, ...] = ()  # other spellings of the labels in published files
 
     def folder(self, root: str | os.PathLike) -> Path:
         """The benchmark's folder below `root`; FileNotFoundError names the expected folders."""
@@ -77,7 +79,7 @@ class Benchmark:
     def found(self, folder: Path, layout: Layout) -> Found:
         """The clips and gold labels in the set's own folder, or those of one of its splits."""
         entries, repeated = {}, []
-        for entry in layout.entries(folder, self.labels):
+        for entry in map(_without_none, layout.entries(folder, self.labels)):
             if entry.name in entries:
                 repeated.append(entry.name)
             else:
@@ -90,12 +92,20 @@ class Benchmark:
             gold={name: entry.gold for name, entry in entries.items() if entry.gold},
             absent=sorted(entries.keys() - {entry.name for entry in shown}),
             repeated=repeated,
-            unlisted=sorted(words - set(self.labels)),
+            unlisted=sorted(words - {*self.labels, *self.also}),
         )
 
     def clips(self, root: str | os.PathLike) -> list[Clip]:
         """The clips below `root` that have a media file, with their gold words."""
         return self.read(root).clips
+
+
+def _without_none(entry: Entry) -> Entry:
+    """An entry without its gold if that says that there is no label."""
+    gold = entry.gold
+    if gold.get('val') == NO_VALUE or says_none(str(gold.get('emo', 'given'))):
+        return entry._replace(gold={})
+    return entry
 
 
 def _clip(entry: Entry) -> Clip:
@@ -136,8 +146,9 @@ _WEBEMO = (
 _WEBEMO_SPELT = (('cheerfullness', 'cheerfulness'), ('irritabilty', 'irritability'))
 
 
-def _basic(key, title, labels, count, folder, layout, get):
-    return Benchmark(key, title, 'basic', 'hit rate', labels, count, (folder, key), layout, get)
+def _basic(key, title, labels, count, folder, layout, get, also=()):
+    names = (folder, key)
+    return Benchmark(key, title, 'basic', 'hit rate', labels, count, names, layout, get, also=also)
 
 
 def _sentiment(key, title, count, folder, get):
@@ -194,6 +205,7 @@ _TABLE = (
         folder='mer2023-dataset-process',
         layout=Corpus('label-6way.npz', 'test1_corpus', 'emo'),
         get=_MER,
+        also=('surprise',),
     ),
     _basic(
         key='mer2024',
@@ -205,6 +217,7 @@ _TABLE = (
             'label-6way.npz', 'test1_corpus', 'emo', transcript='transcription_merge.csv'
         ),
         get=_MER,
+        also=('surprise',),
     ),
     _basic(
         key='meld',

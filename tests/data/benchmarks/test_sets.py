@@ -1,7 +1,7 @@
 """The table of benchmarks, and the gaps that reading a folder reports."""
 
 import pytest
-from benchmark_folders import put
+from benchmark_folders import put, put_corpora
 
 from mer_jax.data.benchmarks import BENCHMARKS
 from mer_jax.data.benchmarks.layouts import Corpus, OpenWords, Questions
@@ -41,6 +41,23 @@ def test_the_first_of_repeated_names_counts_and_unlisted_labels_are_reported(tmp
     found = BENCHMARKS['mafw'].read(tmp_path)
     assert found.gold == {'1': {'emo': 'anger'}, '2': {'emo': 'boredom'}}
     assert found.repeated == ['1'] and found.unlisted == ['boredom']
+
+
+def test_both_spellings_of_a_published_label_are_listed(tmp_path):
+    corpus = {'a': {'emo': 'surprise'}, 'b': {'emo': 'surprised'}, 'c': {'emo': 'bored'}}
+    for key in ('mer2023', 'mer2024'):
+        put_corpora(tmp_path, f'{key}/label-6way.npz', test1_corpus=corpus)
+        assert BENCHMARKS[key].read(tmp_path).unlisted == ['bored']
+
+
+def test_a_label_that_says_none_is_no_gold(tmp_path):
+    words = {'a': {'emo': 'happy'}, 'b': {'emo': 'nan'}, 'c': {'emo': 'None'}}
+    put_corpora(tmp_path, 'mer2023/label-6way.npz', test1_corpus=words)
+    found = BENCHMARKS['mer2023'].read(tmp_path)
+    assert found.gold == {'a': {'emo': 'happy'}} and not found.unlisted
+    values = {'a': {'val': -1.5}, 'b': {'val': -10}, 'c': {'val': -10.0}}
+    put_corpora(tmp_path, 'cmu_mosi/label.npz', test_corpus=values)
+    assert BENCHMARKS['cmu_mosi'].read(tmp_path).gold == {'a': {'val': -1.5}}
 
 
 @pytest.mark.parametrize('key', BENCHMARKS)
