@@ -20,6 +20,18 @@ _NEGATION = re.compile(
     r'\b(?:no longer|not|no|non|never|nothing|without|hardly|barely|nor|neither|cannot|unable to|'
     r'far from|free (?:from|of)|anything but|\w+n’t)\b'
 )
+# Words that deny nothing, and signs such as tears, whose sense is that of the word after them.
+_EMPTY = re.compile(
+    r'\b(?:not|no|n’t)(?: only| just| merely| simply)\b|\b(?:nothing|none) but\b|\bnot without\b|'
+    r'\b(?:couldn’t|cannot|can’t|could not) be (?:any )?(?:more|so)\b|'
+    r'\b(?:(?:tears?|cr(?:y|ying|ies|ied)|weep(?:s|ing)?|sob(?:s|bing)?|scream(?:s|ing)?|'
+    r'shout(?:s|ing)?|trembl(?:e|es|ing)|shak(?:e|es|ing)) ){1,3}(?:of|with|from)\b|'
+    r'(?<=\bhappy )(?:tears|cry|crying)\b|(?<=\bjoyful )(?:tears|crying)\b'
+)
+_CHINESE = re.compile('[\u4e00-\u9fff]+')
+_CHINESE_SIGNS = dict.fromkeys(('不', '没', '没有', '无', '毫无'), 'not') | dict.fromkeys(
+    ('有点', '有些', '略', '稍'), 'slightly'
+)
 _LACKING = frozenset(
     'lack lacks lacking lacked loss lose loses losing lost absence low less'.split()
 )
@@ -64,7 +76,7 @@ def is_known(text: str) -> bool:
 @functools.lru_cache(2**16)
 def _read(text: str) -> tuple[int, bool]:
     """How pleasant a text is, and whether it is known."""
-    tokens = _tokens(text)
+    tokens = _tokens(_EMPTY.sub('', _plain(_CHINESE.sub(_chinese_words, text))))
     total, at, known, before = 0, 0, False, set[str]()
     while at < len(tokens):
         size, value = _longest(tokens[at : at + LONGEST])
@@ -83,8 +95,25 @@ def _read(text: str) -> tuple[int, bool]:
 
 def _tokens(text: str) -> list[str]:
     """The words of a text, lower-case, with `not` for each negation."""
-    words = ' '.join(_TOKEN.findall(text.lower().replace("'", '’')))
-    return _NEGATION.sub('not', words).split()
+    return _NEGATION.sub('not', _plain(text)).split()
+
+
+def _plain(text: str) -> str:
+    """A text in small letters with blanks between its words."""
+    return ' '.join(_TOKEN.findall(text.lower().replace("'", '’')))
+
+
+def _chinese_words(found: re.Match) -> str:
+    """The words of the table in a Chinese text, which has no blanks, the longest first."""
+    words = _chinese_pattern().findall(found.group())
+    return f' {" ".join(_CHINESE_SIGNS.get(word, word) for word in words)} '
+
+
+@functools.cache
+def _chinese_pattern() -> re.Pattern:
+    """Matches the Chinese words of the table, negations and weakenings."""
+    words = [phrase for phrase in pleasantness_table() if _CHINESE.fullmatch(phrase)]
+    return re.compile('|'.join(sorted([*words, *_CHINESE_SIGNS], key=len, reverse=True)))
 
 
 def _after(before: set[str], value: int) -> int:

@@ -67,6 +67,32 @@ FIELD = pathlib.Path(
         ('loveless', -2),
         ('painless', 0),
         ('neither happy nor sad', 0),
+        ('not only happy but thrilled', 2),
+        ('not just sad but furious', -2),
+        ('not only not happy but sad', -2),
+        ('nothing but joy', 2),
+        ('not sad but happy', 2),
+        ('not happy but sad', -2),
+        ('tears of joy', 2),
+        ('crying tears of joy', 2),
+        ('crying with happiness', 2),
+        ('happy tears', 2),
+        ('tears of sadness', -2),
+        ('trembling with rage', -2),
+        ('tears', -2),
+        ('crying', -2),
+        ("couldn't be more excited", 2),
+        ('jumping for joy', 1),
+        ('开心', 2),
+        ('非常开心', 2),
+        ('不开心', -2),
+        ('不太高兴', -2),
+        ('有点难过', -1),
+        ('不满', -2),
+        ('没有恐惧', 0),
+        ('惊讶', 0),
+        ('他很伤心', -2),
+        ('桌子', 0),
         ("couldn't be happier", 2),
         ('non-threatening', 0),
         ('surprise', 0),
@@ -103,7 +129,16 @@ def test_the_sentiment_of_a_list_is_the_sign_of_its_sum(words, sentiment):
 
 @pytest.mark.parametrize(
     ('text', 'known'),
-    [('sad', True), ('surprise', True), ('very zorp', False), ('not sad', True), ('🙂', False)]
+    [
+        ('sad', True),
+        ('surprise', True),
+        ('惊讶', True),
+        ('桌子', False),
+        ('不', False),
+        ('very zorp', False),
+        ('not sad', True),
+        ('🙂', False),
+    ]
     + [('loveless', True), ('zorpless', False), ('lack of zorp', True), ('', False)],
 )
 def test_a_neutral_word_is_told_from_an_unknown_one(text, known):
@@ -155,6 +190,8 @@ def test_all_words_of_the_lexicon_have_a_valence():
 
 def test_a_mass_of_words_takes_linear_time():
     assert pleasantness('great ' * 100_000 + 'sad ' * 100_000) == -2
+    assert pleasantness('tears ' * 100_000) == -2
+    assert pleasantness('开心' * 100_000) == 2
 
 
 @pytest.mark.skipif(
