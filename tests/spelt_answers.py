@@ -52,6 +52,7 @@ READ = {
     r'\boxed {sad}': 'sad',
     r'\boxed{sad': 'sad',
     r'\boxed{angry}, no: \boxed{sad}': 'sad',
+    r'\boxed{sad} as \boxed{ }': 'sad',
     r'<answer>\boxed{sad}</answer>': 'sad',
     r'<answer>It is \boxed{\text{sad}}.</answer>': 'sad',
     r'\boxed{<answer>sad</answer>}': 'sad',

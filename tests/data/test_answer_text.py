@@ -139,5 +139,20 @@ def test_only_the_end_of_a_very_long_text_is_read():
     assert len(answer_text('a' * (2 * MOST))) == MOST
 
 
+@pytest.mark.parametrize(
+    ('text', 'closed'),
+    [
+        ('<answer>sad</answer>', True),
+        ('<Answer>sad</ answer>', True),
+        ('sad</answer>', False),
+        ('<answer>sad', False),
+        ('<answer>sad<answer>', False),
+        ('sad', False),
+    ],
+)
+def test_a_closed_answer_has_both_of_its_tags(text, closed):
+    assert find_answer(text).closed is closed
+
+
 def test_words_are_split_without_a_look_at_tags():
     assert split_answer('<answer>sad') == ['answer', 'sad']

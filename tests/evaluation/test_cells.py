@@ -122,6 +122,17 @@ def test_a_sentiment_column_is_read_as_words_or_numbers(cell, sentiment, read):
     assert sentiment_of(cell, read, named=True) == sentiment
 
 
+def test_the_sentiment_of_emotions_is_their_valence():
+    assert sentiment_of('[happy, zorp]', plain_words, named=False) == 'positive'
+    assert sentiment_of('<think>happy</think>sad', plain_words, named=False) == 'negative'
+    assert sentiment_of('[zorp, blib]', plain_words, named=False) == 'zorp, blib'
+
+
+def test_a_value_of_0_is_read():
+    cells = Cells(Column('x', 'val', {'a': 0, 'b': -10}, 0), ['a', 'b'], value_of)
+    assert cells[:] == [0, None] and list(cells.empty) == ['b'] and not cells.unread
+
+
 def test_a_gold_sentiment_may_be_a_word():
     words = ('positive', 'Very negative', 'neutral', '0.5', -2)
     assert [value_of(cell) for cell in words] == [1, -1, 0, 0.5, -2]
