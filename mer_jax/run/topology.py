@@ -74,6 +74,7 @@ def open_topology(name: str) -> Topology:
         return Topology(name, jax.devices(), Chip(memory_of_machine() // chips, *CPU_RATES))
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # no metadata server: this is no TPU VM
     os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')  # two plans at a time
     try:
         described = topologies.get_topology_desc(name, platform='tpu')
     except RuntimeError as error:  # also jax.errors.JaxRuntimeError
