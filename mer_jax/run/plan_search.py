@@ -7,10 +7,6 @@ from mer_jax.run.plan_report import Planned, gib, make_plan, too_large
 from mer_jax.run.setting import Setting
 from mer_jax.run.topology import Topology
 
-# Tokens of a prompt's branches whose logits exist at a time: fewer save little, and XLA then sums
-# the whole gradient of the head on every chip.
-LOGITS = 512
-
 
 def search(
     setting: Setting, variant: str, topology: Topology, media: str, plan: dict[str, Planned]
@@ -47,8 +43,7 @@ def changes(setting: Setting) -> list[dict[str, int | str]]:
     all that follows: devices that share heads, then moments in bfloat16, then both.
     """
     c, text, mesh = setting.config, setting.spec.text, setting.mesh
-    chunk = max(LOGITS // c.rollout.group, 1)
-    harmless = [('learn.microbatch', c.learn.microbatch, 1), ('learn.chunk', c.learn.chunk, chunk)]
+    harmless = [('learn.microbatch', c.learn.microbatch, 1), ('learn.chunk', c.learn.chunk, 32)]
     small, found = {}, []
     for key, given, wanted in harmless:
         if given == 0 or given > wanted:

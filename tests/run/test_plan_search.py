@@ -21,7 +21,7 @@ TOPOLOGY = Topology('cpu:2', jax.devices()[:2], Chip(hbm=100, flops=1.0, memory=
 @pytest.fixture
 def setting():
     """The setting of a tiny run of four prompts, with weights over two devices."""
-    c = shrunk(mer_r1(), prompts_per_step=4, rollout__group=16, mesh__data=1, mesh__fsdp=-1)
+    c = shrunk(mer_r1(), prompts_per_step=4, mesh__data=1, mesh__fsdp=-1)
     return planned_setting(c, '', TOPOLOGY.devices)
 
 
