@@ -136,6 +136,8 @@ READ = {
     'Answer: sad\nReason: he cries, happy no more': 'sad',
     '答案：开心、难过': '开心, 难过',
     '<answer>Answer: sad</answer>': 'sad',
+    'Answer: sad\nAnswer:': 'sad',
+    'A~Answer: Answer: ': '',
     # letters
     'self‑conscious': 'self-conscious',
     'self‐conscious': 'self-conscious',

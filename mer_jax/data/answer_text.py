@@ -2,7 +2,7 @@ r"""Where the answer is in a model's text: one reader for scores, evaluation, re
 
 A text with turns or think blocks is read from the end of the last one that something follows, so a
 block that a think block quotes does not count. There the last block of answer tags that holds a
-letter counts, else all of the text; in it the last \boxed{…}, else what follows the last `Answer:`.
+letter counts, else all of the text; in it the last \boxed{…}, then what follows the last `Answer:`.
 A token that ends a turn ends the answer.
 """
 
@@ -106,9 +106,8 @@ def find_answer(text: str) -> Place | None:
     said = [place for place in blocks if _LETTER.search(text, place.start, place.end)]
     if said:
         return _inside(text, said[-1])
-    boxed = _box(text, start, len(text))
-    if boxed:
-        return Place(start, *boxed, False)
+    if _box(text, start, len(text)):
+        return _inside(text, Place(start, start, len(text), False))
     return blocks[-1] if blocks else _unmarked(text, tags, start)
 
 
@@ -170,14 +169,12 @@ def _unmarked(text: str, tags: Sequence[_Tag], start: int) -> Place | None:
 
 
 def _inside(text: str, place: Place) -> Place:
-    """The part of a block in its last box or, without one, after its last `Answer:`."""
-    start, end = place.start, place.end
-    if boxed := _box(text, start, end):
-        return dataclasses.replace(place, start=boxed[0], end=boxed[1])
-    lines = [found.end() for found in _LINE.finditer(text, start, end)]
-    if lines and _LETTER.search(text, lines[-1], end):
-        start = lines[-1]
-    return dataclasses.replace(place, start=start)
+    """The part of a block in its last box, and there what follows the last `Answer:`."""
+    start, end = _box(text, place.start, place.end) or (place.start, place.end)
+    lines = [start, *(found.end() for found in _LINE.finditer(text, start, end))]
+    if len(lines) > 1 and not _LETTER.search(text, lines[-1], end):
+        lines.pop()  # nothing follows it
+    return dataclasses.replace(place, start=lines[-1], end=end)
 
 
 def _box(text: str, start: int, end: int) -> tuple[int, int] | None:

@@ -130,7 +130,8 @@ def _plain(text: str) -> str:
     """A text in small letters, with one kind of hyphen, full-width letters and invisible ones."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize('NFKC', text.translate(_INVISIBLE)).lower().translate(_HYPHENS)
+    text = unicodedata.normalize('NFKC', text.translate(_INVISIBLE)).lower()
+    return text.translate(_HYPHENS).replace('i\u0307', 'i')  # the small form of İ is two letters
 
 
 def _one_word(text: str) -> str:
