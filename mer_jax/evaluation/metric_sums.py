@@ -41,22 +41,19 @@ class Classes:
 
     def sets(self, answers: Words) -> np.ndarray:
         """The classes of the words of each answer: u64[n, x]."""
-        return self.sets_of_rows(self.rows(answers), answers)
+        return self.rows_and_sets(answers)[1]
 
-    def rows(self, answers: Words) -> np.ndarray:
-        """The row of each word of all answers, −1 for an unknown one: i[m]."""
-        found = map(self.row.get, _all_words(answers), itertools.repeat(-1))
-        return np.fromiter(found, np.int64, sum(map(len, answers)))
-
-    def sets_of_rows(self, row_m: np.ndarray, answers: Words) -> np.ndarray:
-        """`sets` of answers from the `rows` of their words."""
+    def rows_and_sets(self, answers: Words) -> tuple[np.ndarray, np.ndarray]:
+        """The row of each word of all answers, −1 for an unknown one: i[m]; and `sets`."""
         size_n = np.fromiter(map(len, answers), np.int64, len(answers))
+        found = map(self.row.get, _all_words(answers), itertools.repeat(-1))
+        row_m = np.fromiter(found, np.int64, size_n.sum())
         set_nx = np.zeros((len(answers), self.bit_nx.shape[1]), np.uint64)
         said_n = size_n > 0  # reduceat would give an empty answer the first word of the next answer
         if said_n.any():
             start_n = (np.cumsum(size_n) - size_n)[said_n]
             set_nx[said_n] = np.bitwise_or.reduceat(self.bit_nx[row_m], start_n)
-        return set_nx
+        return row_m, set_nx
 
     def known_from(self, first: int) -> np.ndarray:
         """Whether the maps from number `first` on have the word of each row: bool[n]."""
@@ -113,9 +110,9 @@ def open_sums(gold: Words, named: Words, wheels: Wheels) -> MetricSums:
     for block in _blocks(len(gold)):
         set_nx = []
         for words, count in ((named[block], unknown), (gold[block], unknown_gold)):
-            row_m = classes.rows(words)
-            set_nx.append(classes.sets_of_rows(row_m, words))
-            other_m = ~known_n[row_m]
+            row_m, said_nx = classes.rows_and_sets(words)
+            set_nx.append(said_nx)
+            other_m = np.take(~known_n, row_m, mode='wrap')  # −1 is the last row
             count.update(itertools.compress(_all_words(words), other_m.tobytes()))
         sizes = classes.common_sizes(*set_nx)
         term_njx = set_terms(*sizes)

@@ -36,4 +36,4 @@ def test_a_manifest_is_scored_by_its_first_words_if_answers_are_one_word_of_a_cl
     asked.data.root = str(tmp_path)
     (closed,), (opened,) = (benchmark_sets.find_sets(asked, closed)[0] for closed in (True, False))
     assert (closed.task, closed.gold) == ('accuracy', {'a': 'awe'})
-    assert (opened.task, opened.gold['a']) == ('open', ['Awe ', 'joy'])
+    assert (opened.task, opened.gold['a']) == ('open', ['awe', 'joy'])
