@@ -34,6 +34,8 @@ LONGEST = (
     'test_published.py',
     'test_pod.py',
     'test_image_training.py',
+    'test_buckets.py',
+    'run/test_elastic.py',
     'rl/test_update.py',
     'test_installed.py',
     'test_mesh_layouts.py',
