@@ -266,27 +266,6 @@ def _gather(leaf, dtype, own, whole):
     return gather(leaf)
 
 
-def summed_as(x, *names: str | None):
-    """x, whose gradient is summed over devices and split by the names of the dimensions.
-
-    A gathered weight that a loop uses at every trip needs it: else XLA keeps a whole sum of its
-    gradients on every device.
-    """
-    if not several_devices():
-        return x
-    spec = spec_by_name(jax.sharding.get_abstract_mesh(), x.shape, names, rules_in_use())
-
-    @jax.custom_vjp
-    def same(x):
-        return x
-
-    def backward(_, gradient):
-        return (jax.lax.with_sharding_constraint(gradient, spec),)
-
-    same.defvjp(lambda x: (x, None), backward)
-    return same(x)
-
-
 def platform_in_use() -> str:
     """The platform of the mesh in use, or of this machine without one: cpu, gpu or tpu.
 

@@ -10,7 +10,7 @@ from mer_jax.group import Keys, Prompts
 from mer_jax.models.decoder import Decoder, extend
 from mer_jax.models.layers import product
 from mer_jax.models.omni import Omni
-from mer_jax.sharding import gathered, pin, summed_as
+from mer_jax.sharding import gathered, pin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +68,7 @@ def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk:
 
     @jax.checkpoint
     def piece(before_bgsd, target_bgs):
-        weight = summed_as(head, 'embed', 'vocab')
-        logits = product(pin(before_bgsd), weight, 1, jnp.float32)
+        logits = product(pin(before_bgsd), head, 1, jnp.float32)
         logp = pin(log_chances(logits, sampling))
         chosen = jnp.arange(logp.shape[-1]) == target_bgs[..., None]
         return jnp.where(chosen, logp, 0.0).sum(-1)  # a gather's gradient would be a scatter
