@@ -45,7 +45,7 @@ def run_command() -> None:
     flags.DEFINE_string('topology', 'cpu:1', 'v5e:AxB, v6e:AxB, v5p:AxBxC or cpu:N.')
     flags.DEFINE_enum('media', MEDIA[0], MEDIA, 'Media of prompts: the largest, or as features.')
     flags.DEFINE_bool(
-        'search', False, 'Try learn.microbatch and mesh.tensor where it does not fit.'
+        'search', False, 'Try other keys where it does not fit; docs/PODS.md names them.'
     )
     flags.DEFINE_list('programs', [], 'Compile only these, by name; none: all of them.')
     flags.DEFINE_bool('json', False, 'One JSON object.')

@@ -102,7 +102,7 @@ def as_text(scored: dict[str, Any]) -> str:
 
 
 def _unread_as_text(scored: dict[str, Any]) -> list[str]:
-    """What was not read as it is written, each with a few examples."""
+    """Lines on labels and answers that could not be read as they are written, with examples."""
     lines = []
     for key, said in (
         ('no_label', 'labels are empty or say that there is none'),

@@ -141,8 +141,12 @@ def spec_by_name(mesh, shape, names, rules: dict) -> PartitionSpec:
 
 def axis_size(mesh, axes: str | tuple[str, ...] | None) -> int:
     """The number of devices along one axis of a mesh, or along several together; None: 1."""
-    named = (axes,) if isinstance(axes, str) else axes or ()
-    return math.prod(mesh.shape[axis] for axis in named)
+    return math.prod(mesh.shape[axis] for axis in axes_of(axes))
+
+
+def axes_of(axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The axes of the mesh that an entry of a table names."""
+    return (axes,) if isinstance(axes, str) else axes or ()
 
 
 def constrain(tree, axis: str = 'batch'):
@@ -160,8 +164,7 @@ def pin(x):
     batch with its share of the weights' `embed` dimension, and add up activations over devices. A
     batch that does not divide, or that one device holds, stays as it is.
     """
-    count = batch_devices()
-    if count == 1 or x.shape[0] % count:
+    if share_of_batch(x.shape[0]) == x.shape[0]:
         return x
     free = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(rules_in_use()['batch'], *free))
@@ -173,9 +176,8 @@ def pin_rows(x_brd):
     Where several devices share the heads of a prompt, each then keeps its share of what the
     backward pass needs of a layer, not all of it. Rows that do not divide stay whole.
     """
-    rules = rules_in_use()
-    count = several_devices() and axis_size(jax.sharding.get_abstract_mesh(), rules['heads'])
-    if count < 2 or x_brd.shape[0] % batch_devices() or x_brd.shape[1] % count:
+    rules, (b, rows, _) = rules_in_use(), x_brd.shape
+    if b % batch_devices() or share_of_heads(rows) == rows:
         return pin(x_brd)
     return jax.lax.with_sharding_constraint(x_brd, PartitionSpec(rules['batch'], rules['heads']))
 
@@ -197,8 +199,7 @@ def pin_columns(x_brm):
 
 def _pin_as(x, *names: str | None):
     """x laid out by the names of its dimensions; as it is where prompts do not divide."""
-    count = batch_devices()
-    if count == 1 or x.shape[0] % count:
+    if share_of_batch(x.shape[0]) == x.shape[0]:
         return x
     mesh = jax.sharding.get_abstract_mesh()
     return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, rules_in_use()))

@@ -34,9 +34,7 @@ class Blocks:
 
 def attend_before(query_btnh, key_btkh, value_btkh, mask_bt):
     """Causal attention f[b, t, n, h] over the valid tokens of prompts."""
-    query = _by_key_head(query_btnh[:, None], key_btkh.shape[2])
-    keys = [x.swapaxes(1, 2)[:, :, None] for x in (key_btkh, value_btkh)]
-    return _by_token(_attend(query, [(*keys, mask_bt)], [True]))[:, 0]
+    return _attend_rows(query_btnh, key_btkh, value_btkh, mask_bt, causal=True)
 
 
 def attend_shared(query_bgsnh, prompt: Keys, mask_bt, key_bgskh, value_bgskh):
@@ -56,9 +54,14 @@ def attend_shared(query_bgsnh, prompt: Keys, mask_bt, key_bgskh, value_bgskh):
 
 def attend_within(query_btnh, key_btnh, value_btnh, mask_bt):
     """Attention f[b, t, n, h] of tokens to the valid tokens of their row."""
-    query = _by_key_head(query_btnh[:, None], key_btnh.shape[2])
-    keys = [x.swapaxes(1, 2)[:, :, None] for x in (key_btnh, value_btnh)]
-    return _by_token(_attend(query, [(*keys, mask_bt)], [False]))[:, 0]
+    return _attend_rows(query_btnh, key_btnh, value_btnh, mask_bt, causal=False)
+
+
+def _attend_rows(query_btnh, key_btkh, value_btkh, mask_bt, causal: bool):
+    """Attention f[b, t, n, h] of tokens to the valid tokens of their row, or to those before."""
+    query = _by_key_head(query_btnh[:, None], key_btkh.shape[2])
+    keys = [x.swapaxes(1, 2)[:, :, None] for x in (key_btkh, value_btkh)]
+    return _by_token(_attend(query, [(*keys, mask_bt)], [causal]))[:, 0]
 
 
 def _by_key_head(query_bgsnh, k: int):

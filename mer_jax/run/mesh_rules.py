@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from mer_jax.models.spec import TextSpec
-from mer_jax.sharding import AXES, axis_size
+from mer_jax.sharding import AXES, axes_of, axis_size
 
 MEANINGS = {
     'batch': 'prompts',
@@ -46,8 +46,7 @@ def read_rules(section: Mapping[str, str]) -> dict[str, str | tuple[str, ...] | 
 
 def count_shards(rules: Mapping, sizes: Mapping[str, int]) -> tuple[int, str]:
     """In how many parts prompts are split on a mesh of these sizes, and how that is computed."""
-    axes = rules['batch'] or ()
-    axes = (axes,) if isinstance(axes, str) else axes
+    axes = axes_of(rules['batch'])
     told = ' * '.join(f'mesh.{axis}' for axis in axes)
     return math.prod(sizes[axis] for axis in axes), told or 'the parts of a batch'
 

@@ -19,7 +19,7 @@ NOISE = 0.002  # of full scale, which counts as silence always
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What was read from a file; times in seconds from the beginning of the film, if it has one."""
+    """A file as it was read; times in seconds from the beginning of the film, if it has one."""
 
     file: str
     kind: str  # film | sound | picture
