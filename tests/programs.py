@@ -24,6 +24,20 @@ SMALL = (
     'model.audio.encoder_ffn_dim=32',
 )
 
+BRIEF = (  # of a run on a checkpoint, besides its steps
+    'prompts_per_step=2',
+    'cold_start.prompts_per_step=2',
+    'rollout.group=2',
+    'rollout.slow_tokens=64',
+    'evaluate.clips=4',
+    'evaluate.batch=2',
+    'every.save=1',
+    'data.validation=0.2',
+    'data.min_pixels=3136',
+    'data.max_pixels=6272',
+    'model.dtype=float32',
+)
+
 OWN_REWARD = """
 import math
 import pathlib

@@ -13,7 +13,7 @@ import pytest
 import tiny
 from media_files import noise, write_film, write_wave
 from PIL import Image
-from programs import SMALL, environment, flags, with_fused_loops
+from programs import BRIEF, SMALL, environment, flags, with_fused_loops
 from tiny_folder import SPEC, TOKENS, load
 from tiny_prompts import prompt_of
 
@@ -34,21 +34,7 @@ from mer_jax.run.checkpoints import Checkpoints, DamagedCheckpoints
 from mer_jax.storage.objects import upload_folder, upload_lines, write_whole
 from mer_jax.storage.paths import StorageError, file_system
 
-QUICK = (
-    'steps=4',
-    'cold_start.steps=2',
-    'prompts_per_step=2',
-    'cold_start.prompts_per_step=2',
-    'rollout.group=2',
-    'rollout.slow_tokens=64',
-    'evaluate.clips=4',
-    'evaluate.batch=2',
-    'every.save=1',
-    'data.validation=0.2',
-    'data.min_pixels=3136',
-    'data.max_pixels=6272',
-    'model.dtype=float32',
-)
+QUICK = ('steps=4', 'cold_start.steps=2', *BRIEF)
 
 
 @pytest.fixture

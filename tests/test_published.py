@@ -8,26 +8,12 @@ import time
 
 import forks
 import pytest
-from programs import ROOT, environment, flags, with_fused_loops
+from programs import BRIEF, ROOT, environment, flags, with_fused_loops
 
 from mer_jax.data.stage import stage
 
 ENVIRONMENT = with_fused_loops(environment())
-CHANGES = (
-    'steps=3',
-    'cold_start.steps=0',
-    'prompts_per_step=2',
-    'cold_start.prompts_per_step=2',
-    'rollout.group=2',
-    'rollout.slow_tokens=64',
-    'evaluate.clips=4',
-    'evaluate.batch=2',
-    'every.save=1',
-    'data.validation=0.2',
-    'data.min_pixels=3136',
-    'data.max_pixels=6272',
-    'model.dtype=float32',
-)
+CHANGES = ('steps=3', 'cold_start.steps=0', *BRIEF)
 
 
 @pytest.fixture(scope='module')
