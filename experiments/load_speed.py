@@ -68,15 +68,14 @@ def abstract(spec: Spec, dtype: str) -> Omni:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), omni)
 
 
-def write_random(folder: pathlib.Path, gigabytes: float) -> None:
-    """A checkpoint of that size in four files."""
-    spec = spec_of_size(gigabytes)
+def write_random(folder: pathlib.Path, spec: Spec, shard_bytes: float) -> None:
+    """A Qwen2.5-VL checkpoint of random bfloat16 weights, in files of at most so many bytes."""
     rng = np.random.default_rng(0)
     plans = [
         dataclasses.replace(plan, make=functools.partial(random_weights, rng, plan.shape))
         for plan in planned(abstract(spec, 'bfloat16'), '', None)
     ]
-    write_folder(folder, plans, shard_bytes=gigabytes * 1e9 / 3)
+    write_folder(folder, plans, shard_bytes)
     ids = dict.fromkeys(TOKEN_IDS['vl'], 0)
     (folder / 'config.json').write_text(json.dumps(hf_config(spec, ids)))
 
@@ -130,7 +129,8 @@ def main() -> None:
         print(json.dumps(measure(asked.folder, asked.dtype)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_random(pathlib.Path(folder), asked.gigabytes)
+        spec = spec_of_size(asked.gigabytes)  # written in four files
+        write_random(pathlib.Path(folder), spec, shard_bytes=asked.gigabytes * 1e9 / 3)
         command = [sys.executable, __file__, '--folder', folder, '--dtype', asked.dtype]
         subprocess.run(command, check=True)
 

@@ -10,7 +10,6 @@ another restores that to a mesh of another shape. Each prints one JSON line, in 
 
 import argparse
 import dataclasses
-import functools
 import json
 import pathlib
 import subprocess
@@ -20,46 +19,31 @@ import time
 
 import jax
 import numpy as np
-from load_speed import abstract, random_weights, resident
+from load_speed import abstract, resident, write_random
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from mer_jax.models.checkpoint.load import load_omni
-from mer_jax.models.checkpoint.safetensors import write_folder
-from mer_jax.models.checkpoint.save import hf_config, planned
-from mer_jax.models.spec import TOKEN_IDS, Spec, read_spec
+from mer_jax.models.spec import Spec, read_spec
 from mer_jax.run.checkpoints import Checkpoints
 from mer_jax.run.published_sizes import LARGE, vision
-from mer_jax.sharding import make_mesh, state_shardings
+from mer_jax.sharding import make_mesh, state_shardings, with_shardings
 
 MESHES = {'load': (1, 8, 1), 'restore': (2, 2, 2)}
 
 
-def write_random(folder: pathlib.Path, layers: int) -> None:
+def spec_of_layers(layers: int) -> Spec:
     """A Qwen2.5-VL of the width of the 7B with so many layers; one layer in its tower."""
     tower = dataclasses.replace(vision(LARGE, fused_qkv=True), depth=1, fullatt_block_indexes=(0,))
     text = dataclasses.replace(LARGE, num_hidden_layers=layers)
-    spec = Spec(text=text, vision=tower, audio=None, family='vl')
-    rng = np.random.default_rng(0)
-    plans = [
-        dataclasses.replace(plan, make=functools.partial(random_weights, rng, plan.shape))
-        for plan in planned(abstract(spec, 'bfloat16'), '', None)
-    ]
-    write_folder(folder, plans, shard_bytes=1e9)
-    (folder / 'config.json').write_text(
-        json.dumps(hf_config(spec, dict.fromkeys(TOKEN_IDS['vl'], 0)))
-    )
+    return Spec(text=text, vision=tower, audio=None, family='vl')
 
 
 def measure(task: str, folder: pathlib.Path) -> dict:
     """Loads and saves, or restores, in this process."""
     mesh = make_mesh(*MESHES[task])
     like = abstract(read_spec(folder), 'bfloat16')
-    like = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        like,
-        state_shardings(mesh, like),
-    )
+    like = with_shardings(like, state_shardings(mesh, like))
     figures, start = {'task': task, 'mesh': MESHES[task]}, time.perf_counter()
     with Checkpoints(folder / 'checkpoints', keep=1) as checkpoints:
         if task == 'load':
@@ -108,7 +92,7 @@ def main() -> None:
         print(json.dumps(measure(asked.task, asked.folder)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_random(pathlib.Path(folder), asked.layers)
+        write_random(pathlib.Path(folder), spec_of_layers(asked.layers), shard_bytes=1e9)
         sums = []
         for task in MESHES:
             command = [sys.executable, __file__, '--task', task, '--folder', folder]

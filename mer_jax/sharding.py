@@ -120,6 +120,15 @@ def state_shardings(mesh, tree):
     return jax.tree.map(of_weight, tree, is_leaf=is_weight)
 
 
+def with_shardings(tree, shardings):
+    """Abstract arrays with these shardings."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
+
+
 def is_weight(node) -> bool:
     """Whether a node of a tree is a weight with named dimensions."""
     return isinstance(node, nnx.Param)

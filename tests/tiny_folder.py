@@ -9,7 +9,7 @@ from tiny import TEXT, shapes
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.checkpoint.safetensors import scan, view
 from mer_jax.models.spec import AudioSpec, Spec, VisionSpec, read_spec
-from mer_jax.sharding import state_shardings
+from mer_jax.sharding import state_shardings, with_shardings
 
 SPEC = Spec(
     text=dataclasses.replace(TEXT, num_hidden_layers=2),
@@ -47,11 +47,7 @@ def like(spec: Spec = SPEC, dtype: str = 'float32', mesh=None):
     omni = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes(spec))
     if mesh is None:
         return omni
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        omni,
-        state_shardings(mesh, omni),
-    )
+    return with_shardings(omni, state_shardings(mesh, omni))
 
 
 def load(folder, dtype: str = 'float32', mesh=None):

@@ -23,7 +23,7 @@ from mer_jax.run.all_defaults import DEFAULTS
 from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
 from mer_jax.run.workdir import UNNAMED
-from mer_jax.sharding import state_shardings
+from mer_jax.sharding import state_shardings, with_shardings
 from mer_jax.storage.paths import path_of
 
 STAGE_IDS = {
@@ -232,11 +232,7 @@ def abstract_policy(spec: Spec, c, mesh) -> Omni:
         visual=as_dtype(abstract.visual, towers),
         audio_tower=as_dtype(abstract.audio_tower, towers),
     )
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        like,
-        state_shardings(mesh, like),
-    )
+    return with_shardings(like, state_shardings(mesh, like))
 
 
 def as_dtype(tree, dtype: str):

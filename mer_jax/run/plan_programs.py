@@ -30,7 +30,7 @@ from mer_jax.run.published_sizes import SPECS
 from mer_jax.run.second_look import compiled_look
 from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.train import compile_programs, make_reference, own_names
-from mer_jax.sharding import named, state_shardings
+from mer_jax.sharding import named, state_shardings, with_shardings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,12 +206,3 @@ def abstract_rollout(setting: Setting, roll_out, arguments: tuple, shardings) ->
         shardings = jax.tree.map(lambda _: named(setting.mesh, 'batch'), rollout)
         shardings = shardings.replace(keys=jax.tree.map(lambda _: by_layer, rollout.keys))
     return with_shardings(rollout, shardings)
-
-
-def with_shardings(tree, shardings):
-    """Abstract arrays with these shardings."""
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        tree,
-        shardings,
-    )
