@@ -31,6 +31,12 @@ def main(_) -> None:
     except (ValueError, OSError, NoCompiler) as error:
         leave(str(error))
     plan = make_plan(setting, topology, asked.media, asked.programs)
+    if unknown := set(asked.programs) - plan.keys():
+        leave(
+            f'--programs={",".join(asked.programs)}: must name programs of this run, and it has no '
+            f'{", ".join(sorted(unknown))}; docs/PODS.md lists them, and without the flag all are '
+            'compiled'
+        )
     if asked.search and not asked.programs and too_large(plan, topology.chip):
         setting, plan = search(setting, variant, topology, asked.media, plan)
     if asked.json:

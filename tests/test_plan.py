@@ -28,6 +28,7 @@ def test_a_plan_is_one_json_object():
     [
         (['--topology=h100:8'], 'mer_jax: --topology=h100:8: must be v5e:AxB'),
         (['--topology=cpu:3'], 'mer_jax: prompts_per_step=2: must be a multiple of'),
+        (['--programs=update'], 'mer_jax: --programs=update: must name programs of this run'),
     ],
 )
 def test_a_plan_that_cannot_be_made_says_why(flags, message):
