@@ -4,8 +4,6 @@ import json
 import logging
 import pathlib
 
-from transformers import AutoTokenizer
-
 from mer_jax.errors import one_line
 from mer_jax.storage.objects import local_folder
 
@@ -39,6 +37,8 @@ def read_tokenizer(folder: pathlib.Path, media_ids: dict[str, int]):
 
 def read_local(held: pathlib.Path, folder: pathlib.Path, media_ids: dict[str, int]):
     """`read_tokenizer` from files of `folder` that are held in a local folder."""
+    from transformers import AutoTokenizer  # imports PyTorch where that is installed: 1.5 s
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             held, local_files_only=True, trust_remote_code=False
