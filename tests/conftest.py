@@ -1,5 +1,6 @@
 """Shared by all tests: eight virtual CPU devices, default configs, a small checkpoint."""
 
+import gc
 import os
 import pathlib
 import re
@@ -23,6 +24,9 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.pytest_cache' / 
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+# Tracing makes many objects that are not garbage.
+gc.set_threshold(50_000, 20, 10)
 
 # Before JAX starts, and on the CPU, so that figures are the same on every machine.
 jax.config.update('jax_platforms', 'cpu')
