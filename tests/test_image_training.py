@@ -26,6 +26,7 @@ from mer_jax.models.checkpoint.safetensors import scan, view  # noqa: E402
 from mer_jax.models.spec import read_spec, read_token_ids  # noqa: E402
 from mer_jax.run.origin import make_layout  # noqa: E402
 
+pytestmark = pytest.mark.slow  # each test starts programs
 STEPS = 6
 CHANGES = (
     f'steps={STEPS}',
@@ -89,7 +90,6 @@ def whole(checkpoint, pictures, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.slow
 def test_a_run_on_emoset_learns_from_all_rewards_and_keeps_to_the_published_splits(whole):
     figures = [json.loads(line) for line in records(whole)]
     assert len(figures) == STEPS and {one['stage'] for one in figures} == {'train'}
@@ -108,7 +108,6 @@ def test_a_run_on_emoset_learns_from_all_rewards_and_keeps_to_the_published_spli
     assert results['evaluated'] == {'policy': 'best', 'update': best}
 
 
-@pytest.mark.slow
 def test_a_killed_run_samples_the_same_reflections_and_resumes_to_the_bits_of_a_whole_one(
     checkpoint, pictures, tmp_path
 ):
@@ -131,7 +130,6 @@ def test_a_killed_run_samples_the_same_reflections_and_resumes_to_the_bits_of_a_
     assert max(one['reflection_std'] for one in figures) > 1e-3
 
 
-@pytest.mark.slow
 def test_transformers_reads_the_export_with_its_trained_towers(checkpoint, whole, monkeypatch):
     export = whole / 'export'
     before, after = ({n: view(x) for n, x in scan(f).items()} for f in (checkpoint, export))

@@ -10,7 +10,7 @@ from programs import ROOT, SMALL, environment
 
 from mer_jax.data.stage import stage
 
-SHORT = 'steps=1', 'cold_start.steps=1', 'cold_start.towers=False'
+SHORT = 'steps=1', 'cold_start.steps=0', 'learn.kl=0.0'
 
 
 @pytest.fixture(scope='module')

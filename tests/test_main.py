@@ -14,16 +14,20 @@ import pytest
 from programs import ROOT, SMALL, environment, flags, write_config
 
 from mer_jax.data.stage import stage
-from mer_jax.methods.mer_r1_answers import SCORES
 from mer_jax.run.records import read_records
 
-SEVERAL = (  # updates on a rollout, of all weights, each in pieces
+SEVERAL = (  # updates on a rollout, of all weights, each in pieces, with validations
     'prompts_per_step=4',
     'learn.minibatches=2',
     'learn.epochs=2',
     'learn.microbatch=1',
     'learn.train=all',
     'learn.kl=0.0',
+    'every.validate=2',
+    'every.save=3',
+    'every.keep=1',
+    'validation.clips=6',
+    'evaluate.policy=best',
 )
 LONG = "return {'brief': [[float(len(text)) for text in row] for row in texts]}"
 NAN_AT_STEP_3 = """
@@ -154,32 +158,46 @@ def whole_and_killed(tmp_path_factory):
     outcome = run(whole, *SMALL, *SEVERAL, config=config)
     assert outcome.returncode == 0, outcome.stderr
     assert 'paired over 4 clips' in outcome.stdout
+    assert 'best validation: slow f' in outcome.stdout and 'evaluated: the best' in outcome.stdout
 
-    # Killed at a random record of the cold start, then of the training.
-    for least in (random.randint(1, 5), random.randint(7, 11)):
+    # Killed at a random record of the cold start, then while the training validates.
+    updates, validations = random.choice([(2, 0), (4, 1)])
+    least = random.randint(1, 5)
+    for done in (
+        lambda: len(read_records(killed, 'cold_start')) >= least,
+        lambda: len(read_records(killed, 'train')) == updates,
+    ):
         process = start(killed, *SMALL, *SEVERAL, config=config)
-        records = killed / 'records.jsonl'
         while process.poll() is None:
-            if records.exists() and len(records.read_bytes().splitlines()) >= least:
+            if done():
                 process.send_signal(signal.SIGKILL)
-            time.sleep(0.02)
+            time.sleep(0.005)
         assert process.wait() == -signal.SIGKILL, process.stderr
+    assert lines_of(killed / 'validation.jsonl') == validations
     outcome = run(killed, *SMALL, *SEVERAL, config=config)
     assert outcome.returncode == 0, outcome.stderr
     return whole, killed
 
 
+def lines_of(path):
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(whole_and_killed):
     whole, killed = whole_and_killed
-    results = json.loads((whole / 'results.json').read_text())
+    both = [json.loads((folder / 'results.json').read_text()) for folder in (whole, killed)]
+    for name in ('evaluated', 'validation', 'end', 'cold_start', 'gain'):
+        assert both[0][name] == both[1][name]
+    results = both[0]
     assert results['clips'] == 4 and set(results['end']) == {'fast', 'slow'}
     assert results['gain']['clips'] == 4
     for mode in ('fast', 'slow'):
         gain = results['end'][mode]['f'] - results['cold_start'][mode]['f']
         assert results['gain'][mode]['f']['difference'] == pytest.approx(gain)
 
-    assert (whole / 'records.jsonl').read_bytes() == (killed / 'records.jsonl').read_bytes()
+    for name in ('records.jsonl', 'validation.jsonl'):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()
     (step, ours), (again, theirs) = leaves(whole), leaves(killed)
     assert step == again == 6 and ours.keys() == theirs.keys()
     for name in ours:
@@ -193,83 +211,19 @@ def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(whole_and_kill
     assert (whole / 'report.html').read_text().startswith('<!doctype html>')
 
 
-VALIDATED = (
-    'cold_start.steps=0',
-    'every.validate=2',
-    'every.save=3',
-    'every.keep=1',
-    'validation.clips=6',
-    'evaluate.policy=best',
-)
-
-
-@pytest.fixture(scope='module')
-def validated_and_killed(tmp_path_factory):
-    """The workdirs of two equal runs that validate, one of them killed during two validations."""
-    folder = tmp_path_factory.mktemp('validated')
-    whole, killed = folder / 'whole', folder / 'killed'
-    outcome = run(whole, *SMALL, *VALIDATED)
-    assert outcome.returncode == 0, outcome.stderr
-    assert 'best validation: slow f' in outcome.stdout and 'evaluated: the best' in outcome.stdout
-    for updates, validations in ((2, 0), (4, 1)):
-        process = start(killed, *SMALL, *VALIDATED)
-        while process.poll() is None:
-            if len(read_records(killed, 'train')) == updates:
-                assert lines_of(killed / 'validation.jsonl') == validations
-                process.send_signal(signal.SIGKILL)
-            time.sleep(0.005)
-        assert process.wait() == -signal.SIGKILL, process.stderr.read()
-        assert lines_of(killed / 'validation.jsonl') == validations
-    outcome = run(killed, *SMALL, *VALIDATED)
-    assert outcome.returncode == 0, outcome.stderr
-    return whole, killed
-
-
-def lines_of(path):
-    return len(path.read_bytes().splitlines()) if path.exists() else 0
-
-
 @pytest.mark.slow
-def test_a_run_that_is_killed_while_it_validates_ends_like_one_that_was_not(validated_and_killed):
-    whole, killed = validated_and_killed
-    for name in ('records.jsonl', 'validation.jsonl'):
-        assert (whole / name).read_bytes() == (killed / name).read_bytes()
-    assert lines_of(whole / 'validation.jsonl') == 3
-    results = [json.loads((folder / 'results.json').read_text()) for folder in (whole, killed)]
-    for name in ('evaluated', 'validation', 'end', 'cold_start', 'gain'):
-        assert results[0][name] == results[1][name]
-    best = results[0]['evaluated']['update']
-    assert results[0]['evaluated']['policy'] == 'best' and best in (2, 4, 6)
-    assert results[0]['validation']['best']['update'] == best
-    for folder in (whole, killed):
+def test_a_run_validates_keeps_and_evaluates_its_best_update(whole_and_killed):
+    for folder in whole_and_killed:
+        assert lines_of(folder / 'validation.jsonl') == 3
+        results = json.loads((folder / 'results.json').read_text())
+        best = results['evaluated']['update']
+        assert results['evaluated']['policy'] == 'best' and best in (2, 4, 6)
+        assert results['validation']['best']['update'] == best
         kept = {int(path.name) for path in (folder / 'train').iterdir() if path.name.isdigit()}
         assert kept == {best, 6}
-    (_, ours), (_, theirs) = leaves(whole), leaves(killed)
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    page = (whole / 'report.html').read_text()
-    assert 'Learning curves: validation' in page and '<b>slow_f</b>' in page
-    assert f'<td>best, of update {best}</td>' in page
-
-
-@pytest.mark.slow
-def test_a_run_that_stopped_early_stays_stopped_until_its_patience_grows(
-    validated_and_killed, tmp_path
-):
-    whole, _ = validated_and_killed
-    workdir = tmp_path / 'run'
-    first, second, _ = [json.loads(line)['slow'] for line in (whole / 'validation.jsonl').open()]
-    score = next(name for name in SCORES if second[name] <= first[name])
-    changes = (*SMALL, *VALIDATED, f'validation.score={score}')
-    for patience, stopped in ((1, 4), (1, 4), (3, None)):
-        outcome = run(workdir, *changes, f'early_stop={patience}')
-        assert outcome.returncode == 0, outcome.stderr
-        results = json.loads((workdir / 'results.json').read_text())
-        assert results['validation']['stopped'] == stopped
-        assert ('stopped early at update 4' in outcome.stdout) == bool(stopped)
-        assert len(read_records(workdir, 'train')) == (stopped or 6)
-        assert results['evaluated']['policy'] == 'best'
-    assert (workdir / 'records.jsonl').read_bytes() == (whole / 'records.jsonl').read_bytes()
+        page = (folder / 'report.html').read_text()
+        assert 'Learning curves: validation' in page and '<b>slow_f</b>' in page
+        assert f'<td>best, of update {best}</td>' in page
 
 
 @pytest.mark.slow

@@ -145,6 +145,7 @@ def test_an_update_moves_few_times_the_bytes_of_its_weights(program):
     assert sum(moved.values()) < 3 * size
 
 
+@pytest.mark.slow
 def test_only_weights_and_their_gradients_travel_while_towers_perceive_and_learn():
     mesh, spec = make_mesh(*WHOLE_MESH), dataclasses.replace(SEEING, remat=True)
     policy = tiny.shapes(spec)
@@ -213,11 +214,13 @@ def update_alone(part):
     return run, given, jax.jit(run)(*given, np.int32(0))
 
 
-@pytest.mark.parametrize('axes', MESHES, ids=str)
+@pytest.mark.slow  # quick: rl/test_update.py on a mesh of 2 x 2 x 2
+@pytest.mark.parametrize('axes', [(1, 2, 4), *SLOW], ids=str)
 def test_an_update_on_a_mesh_equals_that_on_one_device(axes):
     compare_update(make_mesh(*axes), 'decoder')
 
 
+@pytest.mark.slow
 def test_an_update_with_other_rules_of_sharding_equals_that_on_one_device():
     compare_update(make_mesh(2, 2, 2), 'decoder', OTHER_RULES)
 

@@ -44,41 +44,6 @@ def records(workdir):
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.slow
-def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_reads(
-    omni_folder, films, tmp_path
-):
-    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    run('mer_jax.main', *given(omni_folder, films, whole))
-    again = given(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}')
-    process = forks.Fork('mer_jax.main', *again, variables=ENVIRONMENT)
-    while process.poll() is None and len(records(killed)) < 2:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, process.stderr
-    run('mer_jax.main', *again)
-
-    # The other run was killed and kept features on disk; neither may change what it learns.
-    assert len(records(whole)) == 3 and records(whole) == records(killed)
-    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) >= 6
-    results = [json.loads((w / 'results.json').read_text()) for w in (whole, killed)]
-    assert results[0]['end'] == results[1]['end'] and results[0]['clips'] >= 2
-    assert results[0]['evaluated'] == {'policy': 'best', 'update': 3}
-    validations = [(w / 'validation.jsonl').read_bytes() for w in (whole, killed)]
-    assert validations[0] == validations[1] and validations[0].count(b'\n') == 1
-    assert results[0]['shared_with_training']['media'] == 0
-    trained = (whole / 'export' / 'trained_on.jsonl').read_text()
-    assert trained.count('"use": "train"') == 10 and trained.count('"validation"') == 3
-    ours, theirs = (
-        {path.name: path.read_bytes() for path in (w / 'export').iterdir()} for w in (whole, killed)
-    )
-    assert 'model.safetensors' in ours and ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == ['mer_jax.json']  # the cache
-    film = next(films.rglob('*.mp4'))
-    answers = run('mer_jax.predict', '--json', film, '--checkpoint', killed / 'export')
-    assert set(json.loads(answers)) > {'fast', 'slow'}
-
-
 PROGRAM = """
 import importlib.machinery, pkgutil, sys
 
@@ -107,12 +72,14 @@ assert not {'torch', 'torchvision', 'tensorflow'} & sys.modules.keys()
 """
 
 
-@pytest.mark.slow
-def test_training_and_prediction_need_neither_torch_nor_tensorflow(omni_folder, films, tmp_path):
+@pytest.fixture(scope='module')
+def whole(omni_folder, films, tmp_path_factory):
+    """The workdir of a run of one process that also answered a film, without PyTorch."""
+    workdir = tmp_path_factory.mktemp('runs') / 'whole'
     film = next(films.rglob('*.mp4'))
-    arguments = given(omni_folder, films, tmp_path / 'run', 'steps=1', 'cold_start.steps=1')
     said = subprocess.run(
-        [sys.executable, '-c', PROGRAM, omni_folder, film, 'main', *arguments],
+        [sys.executable, '-c', PROGRAM, omni_folder, film, 'main']
+        + given(omni_folder, films, workdir),
         cwd=ROOT,
         env=ENVIRONMENT,
         capture_output=True,
@@ -121,4 +88,43 @@ def test_training_and_prediction_need_neither_torch_nor_tensorflow(omni_folder, 
     )
     assert said.returncode == 0, said.stderr
     assert set(json.loads(said.stdout.splitlines()[-1])) == {'clip', 'fast', 'slow', 'only'}
-    assert len(records(tmp_path / 'run')) == 2
+    return workdir
+
+
+@pytest.mark.slow
+def test_training_and_prediction_need_neither_torch_nor_tensorflow(whole):
+    assert len(records(whole)) == 3
+
+
+@pytest.mark.slow
+def test_a_run_on_a_checkpoint_is_killed_and_resumed_and_exports_what_predict_reads(
+    omni_folder, films, whole, tmp_path
+):
+    killed = tmp_path / 'killed'
+    again = given(omni_folder, films, killed, f'data.cache={tmp_path / "cache"}')
+    process = forks.Fork('mer_jax.main', *again, variables=ENVIRONMENT)
+    while process.poll() is None and len(records(killed)) < 2:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stderr
+    run('mer_jax.main', *again)
+
+    # The other run was killed and kept features on disk; neither may change what it learns.
+    assert len(records(whole)) == 3 and records(whole) == records(killed)
+    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) >= 6
+    results = [json.loads((w / 'results.json').read_text()) for w in (whole, killed)]
+    assert results[0]['end'] == results[1]['end'] and results[0]['clips'] >= 2
+    assert results[0]['evaluated'] == {'policy': 'best', 'update': 3}
+    validations = [(w / 'validation.jsonl').read_bytes() for w in (whole, killed)]
+    assert validations[0] == validations[1] and validations[0].count(b'\n') == 1
+    assert results[0]['shared_with_training']['media'] == 0
+    trained = (whole / 'export' / 'trained_on.jsonl').read_text()
+    assert trained.count('"use": "train"') == 10 and trained.count('"validation"') == 3
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in (w / 'export').iterdir()} for w in (whole, killed)
+    )
+    assert 'model.safetensors' in ours and ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == ['mer_jax.json']  # the cache
+    film = next(films.rglob('*.mp4'))
+    answers = run('mer_jax.predict', '--json', film, '--checkpoint', killed / 'export')
+    assert set(json.loads(answers)) > {'fast', 'slow'}

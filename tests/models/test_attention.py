@@ -16,6 +16,7 @@ from mer_jax.sharding import make_mesh, named, to_devices
 
 SMALL_BLOCKS = {'KEY_BLOCKS': (8, 4), 'QUERY_BLOCKS': (6, 4)}
 KINDS = ['blocks', 'splash', 'fused']
+KINDS_ON_A_MESH = ['blocks', pytest.param('splash', marks=pytest.mark.slow), 'fused']
 B, N, K, H = 2, 6, 2, 8
 
 
@@ -126,7 +127,7 @@ def test_attention_within_frames_equals_whole_scores(rows):
 
 
 @pytest.mark.usefixtures('small_blocks')
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', KINDS_ON_A_MESH)
 @pytest.mark.parametrize('of', [over_prompts, functools.partial(over_branches, g=2, s=9)])
 def test_attention_on_a_mesh_and_recomputed_equals_that_on_one_device(kind, of):
     mesh = make_mesh(2, 2, 2)
@@ -139,7 +140,7 @@ def test_attention_on_a_mesh_and_recomputed_equals_that_on_one_device(kind, of):
 
 
 @pytest.mark.usefixtures('small_blocks')
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', KINDS_ON_A_MESH)
 def test_prompts_that_do_not_divide_over_devices_are_computed_by_all(kind):
     attend, arguments, counts = over_branches(kind, 5, 1, 6, b=3)
     alone, _ = value_and_gradients(attend, arguments, counts)
@@ -150,7 +151,7 @@ def test_prompts_that_do_not_divide_over_devices_are_computed_by_all(kind):
 
 
 @pytest.mark.usefixtures('small_blocks')
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', KINDS_ON_A_MESH)
 @pytest.mark.parametrize('of', [over_prompts, functools.partial(over_branches, g=2, s=9)])
 def test_nothing_travels_between_devices_that_have_prompts_of_their_own(kind, of):
     mesh = make_mesh(1, 8, 1)

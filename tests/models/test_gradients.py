@@ -19,13 +19,12 @@ from mer_jax.models.checkpoint.save import planned  # noqa: E402
 from mer_jax.models.decoder import extend  # noqa: E402
 from mer_jax.models.omni import perceive, read_prompts  # noqa: E402
 
+pytestmark = pytest.mark.slow  # quick: gradients of layers in models/test_decoder.py
 SHOWN = ('text', 'video and image', 'two images', 'video, then sound', 'sound in torn video')
 RTOL = 1e-4  # of the largest gradient of a weight
 
 
-@pytest.fixture(
-    scope='module', params=[pytest.param('vl_tied', marks=pytest.mark.slow), 'omni_odd_chunk']
-)
+@pytest.fixture(scope='module', params=['vl_tied', 'omni_odd_chunk'])
 def pair(request, tmp_path_factory):
     pair = parity.make_pair(request.param, tmp_path_factory.mktemp('checkpoint'))
     return dataclasses.replace(pair, shown=[one for one in pair.shown if one.clip.id in SHOWN])
@@ -95,6 +94,5 @@ def test_gradients_of_all_weights_are_those_of_transformers(
     assert_close(gradients, wanted)
 
 
-@pytest.mark.slow  # a quick one of models/test_decoder.py does without towers
 def test_recomputed_layers_give_the_same_gradients(pair, direction_bgsv, gradients):
     assert_close(named_gradients(pair, direction_bgsv, True), gradients)

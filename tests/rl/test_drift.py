@@ -24,7 +24,7 @@ TEXT = dataclasses.replace(
 )
 PROMPTS = tiny.prompts([40, 33, 24, 36, 16, 22, 35, 34], 40)
 MESHES = [None, (2, 2, 2), (8, 1, 1), (1, 8, 1), (1, 2, 4)]
-QUICK = [('plain', None), ('blocks', None), ('plain', (2, 2, 2))]
+QUICK = [('plain', None), ('blocks', None)]
 
 
 def sharp_policy(attention: str, dtype: str):

@@ -186,6 +186,7 @@ def test_with_a_cap_tokens_are_weighted_for_their_sampler_by_hand(state, experie
     assert 0.1 < figures['capped'] < 0.4 and 0.8 < figures['cap_weight'] < 1
 
 
+@SLOW
 def test_a_cap_changes_nothing_where_scoring_gives_what_decoding_has_recorded(state, experience):
     alike = experience.replace(scored=experience.sampled)
     wanted = program(PPO)(state, experience, np.int32(0))

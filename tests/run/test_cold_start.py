@@ -92,7 +92,7 @@ def test_each_branch_may_count_alike_however_long_it_is(policy, batch):
     np.testing.assert_allclose(figures['loss'], np.mean(means), rtol=1e-5)
 
 
-@pytest.mark.parametrize('frozen', [True, False])
+@pytest.mark.parametrize('frozen', [pytest.param(True, marks=pytest.mark.slow), False])
 def test_towers_learn_unless_their_features_are_given(frozen):
     policy, prompts, token = tiny.policy(0, SEEING), seen_prompts(), random_branches(g=2)
     features = np.ones((len(token), 6, 32), np.float32) if frozen else None
