@@ -5,6 +5,12 @@ import itertools
 
 import numpy as np
 
+# Where the text after a video of Qwen2.5-VL continues. 'paper': behind the largest position of the
+# video on any axis, as in the paper, vLLM and `transformers` up to 5.2. 'transformers_5_3': behind
+# its longer side in cells, as in `transformers` since 5.3, where the text after a long video takes
+# positions of its later frames. Images and the Omni Thinker have the same positions by both.
+VIDEO_POSITIONS = ('paper', 'transformers_5_3')
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -27,9 +33,7 @@ class Layout:
     position_id_per_seconds: int = 25  # temporal positions, 'omni'
     seconds_per_chunk: int = 2  # of video, then of its sound, alternately
     tokens_per_second: int = 2  # temporal positions, 'vl'
-    max_rule: bool = (
-        True  # 'vl': after a video, count from its largest position, not its longer side
-    )
+    max_rule: bool = True  # 'vl': text after a video follows the 'paper' of VIDEO_POSITIONS
 
 
 def picture_tokens(grid, layout):
@@ -78,7 +82,7 @@ def positions(ids, grids, seconds_per_grid, audio_lengths, layout):
     Text and sound count up by one, equally on the three axes; a picture fills a box, and counting
     continues after it. A video with its sound inside is recognised by its start tokens; the other
     arguments are those of `expand`. Equals `get_rope_index` of `transformers` for the Omni Thinker
-    and, with max_rule off, for Qwen2.5-VL since 5.3.
+    and, with max_rule off, for Qwen2.5-VL since 5.3; see VIDEO_POSITIONS.
     """
     ids = np.asarray(ids)
     places = _placeholders(ids, layout)

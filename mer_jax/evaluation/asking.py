@@ -31,6 +31,8 @@ def asked_config(c) -> ConfigDict:
             'which answers in another form; name a checkpoint of that method, or leave it to the '
             "checkpoint with --config.method=''"
         )
+    if c.model.video_positions:
+        asked.model.video_positions = c.model.video_positions
     asked.evaluate.update(c.evaluate)
     asked.mesh = c.mesh
     asked.data.cache = c.data.cache

@@ -8,6 +8,7 @@ import json
 import pathlib
 
 from mer_jax.data.fingerprint import content_of_clips
+from mer_jax.data.positions import VIDEO_POSITIONS
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.evaluation.answer_files import answer_set
 from mer_jax.evaluation.asking import asked_config, is_closed, setting_of, settings_of
@@ -25,6 +26,11 @@ from mer_jax.run.setting import Setting
 from mer_jax.run.trained_on import known, shared_with_training
 from mer_jax.run.workdir import UNNAMED
 from mer_jax.storage.objects import contents, make_folder, write_whole
+
+UNNAMED_HERE = {  # in a protocol.json older than these keys
+    'method': UNNAMED['method'],
+    'video_positions': VIDEO_POSITIONS[0],
+}
 
 
 def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
@@ -55,6 +61,7 @@ def protocol_of(
         'method': asked.method,
         'choice': 'one named checkpoint; nothing was chosen on test data',
         'seed': asked.seed,
+        'video_positions': asked.model.video_positions,
         'temperature': asked.evaluate.temperature,
         'top_p': asked.evaluate.top_p,
         'tokens': asked.rollout.slow_tokens,
@@ -78,7 +85,7 @@ def claim(workdir: pathlib.Path, protocol: dict) -> None:
     """Makes the workdir this evaluation's own; ValueError if it holds another one."""
     path, now = workdir / 'protocol.json', json.loads(json.dumps(protocol))
     if text := contents(path):
-        before = {'method': UNNAMED['method']} | json.loads(text)
+        before = UNNAMED_HERE | json.loads(text)
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]

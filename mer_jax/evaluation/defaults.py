@@ -13,9 +13,9 @@ def mer_unibench() -> ConfigDict:
     """The nine sets of MER-UniBench; mer_jax.data.benchmarks lists the keys of all known sets."""
     c = ConfigDict()
     c.seed = -1  # of sampling; -1: the seed in the checkpoint's config
-    c.model = ConfigDict(
-        dict(checkpoint='')
-    )  # one named checkpoint: nothing is chosen on test data
+    c.model = ConfigDict()
+    c.model.checkpoint = ''  # one named checkpoint: nothing is chosen on test data
+    c.model.video_positions = ''  # paper | transformers_5_3; '' = those of the checkpoint's run
     c.data = ConfigDict(dict(root='', cache='', max_bad_clips=100))
     c.method = ''  # '' = that of the checkpoint's run; of a plain Hugging Face folder mer_r1
     c.trained_on = ''  # key of the set in domain; '' = that in data.manifest of the run

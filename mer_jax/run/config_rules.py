@@ -12,6 +12,7 @@ import jax
 from mer_jax.data.clip_sources import STAGES
 from mer_jax.data.clips import label_of
 from mer_jax.data.media.sound import STARTS
+from mer_jax.data.positions import VIDEO_POSITIONS
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
 from mer_jax.models.attention import KINDS, PLATFORMS
@@ -30,6 +31,7 @@ CHOICES = {  # a method has more of its own
     'model.dtype': DTYPES,
     'model.weights': DTYPES,
     'model.attention': KINDS,
+    'model.video_positions': VIDEO_POSITIONS,
     'optim.moments': DTYPES,
     'learn.train': PARTS,
     'learn.ratio': RATIOS,

@@ -74,6 +74,7 @@ def small_run() -> ConfigDict:
     c.model.dtype = 'float32'  # of activations: float32 | bfloat16
     c.model.weights = 'float32'  # of trained weights; bfloat16 would round small updates away
     c.model.remat = True  # recompute layers in the backward pass: less memory, faster on CPUs
+    c.model.video_positions = 'paper'  # of text after a video, family vl: paper | transformers_5_3
     c.model.attention = 'auto'  # auto | plain | blocks | splash | fused: see docs/PODS.md
     c.model.text = ConfigDict(
         dict(

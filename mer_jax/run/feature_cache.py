@@ -26,8 +26,8 @@ def open_cache(setting: Setting, policy: Omni) -> FeatureCache | None:
     asked = {key: data[key] for key in PROMPT_KEYS} | {
         'question': question_of(data, setting.method)
     }
-    origin = setting.origin
-    about = sums, asked, origin.layout, setting.tokenizer.chat_template, str(origin.root)
+    layout, root = setting.writer.layout, str(setting.origin.root)
+    about = sums, asked, layout, setting.tokenizer.chat_template, root
     return FeatureCache(data.cache, repr((about, setting.spec.dtype)))
 
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from mer_jax.data.chat import chat_ids
 from mer_jax.data.clips import Clip
 from mer_jax.data.loader import Batches, Damages, Example, training_batches
+from mer_jax.data.positions import VIDEO_POSITIONS
 from mer_jax.data.texts import TextReader
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.methods import METHODS
@@ -59,9 +60,10 @@ class Setting:
         self.wheels = load_wheels(tuple(c.data.wheels)) if c.data.wheels else None
         self.texts = TextReader(self.tokenizer, self.end)
         self.method = make_method(c, Words(self.encode, self.texts, self.wheels, self.ask))
-        self.writer = ExampleWriter(
-            c, self.tokenizer, self.origin.layout, self.method, self.encode, self.end
+        layout = dataclasses.replace(
+            self.origin.layout, max_rule=c.model.video_positions == VIDEO_POSITIONS[0]
         )
+        self.writer = ExampleWriter(c, self.tokenizer, layout, self.method, self.encode, self.end)
         self.batcher = Batcher(self.writer, self.spec)
         self.train_clips, self.test_clips = train_clips, test_clips
         self.validation_clips, self.damages = validation_clips, damages

@@ -79,6 +79,28 @@ def test_without_the_max_rule_text_after_a_long_vl_video_overlaps_it():
     assert tight[9:].tolist() == [3, 4]
 
 
+def test_an_ordinary_film_at_two_frames_a_second_overlaps_its_text_without_the_max_rule():
+    # Six patches of a second each, 2 x 3 cells: time 0, 2, …, 10, and a longer side of 3.
+    ids = expand([7, *VIDEO, 8, 9], [(6, 4, 6)], [1.0], [], VL, False)
+    grid = [(6, 4, 6)]
+    wide = positions(ids, grid, [1.0], [], VL)
+    tight = positions(ids, grid, [1.0], [], dataclasses.replace(VL, max_rule=False))
+    assert wide[0, 2:-3].tolist() == [2 + 2 * t for t in range(6) for _ in range(6)]
+    np.testing.assert_array_equal(wide[:, :-3], tight[:, :-3])
+    assert wide[:, -3:].tolist() == [[13, 14, 15]] * 3  # 2 + 10 + 1
+    assert tight[:, -3:].tolist() == [[5, 6, 7]] * 3  # 2 + 3
+
+
+def test_images_and_the_omni_thinker_have_the_same_positions_by_both_rules():
+    for layout, item, seconds in ((VL, IMAGE, 0.0), (OMNI, IMAGE, 0.0), (OMNI, VIDEO, 2.0)):
+        grid = [(1 if item is IMAGE else 5, 4, 6)]
+        ids = expand([7, *item, 8], grid, [seconds], [], layout, False)
+        other = dataclasses.replace(layout, max_rule=False)
+        np.testing.assert_array_equal(
+            positions(ids, grid, [seconds], [], layout), positions(ids, grid, [seconds], [], other)
+        )
+
+
 @pytest.mark.parametrize(
     ('ids', 'grids', 'lengths', 'together', 'message'),
     [

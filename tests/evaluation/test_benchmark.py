@@ -108,6 +108,30 @@ def test_the_protocol_is_part_of_the_result_and_another_one_is_refused(whole, as
         benchmark.run(asked, whole)
 
 
+def test_positions_after_videos_are_those_of_the_run_unless_the_evaluation_names_others(
+    asked, omni_folder, tmp_path
+):
+    folder = shutil.copytree(omni_folder, tmp_path / 'folder')
+    kept = json.loads((folder / 'mer_jax.json').read_text())
+    kept['model.video_positions'] = 'transformers_5_3'
+    (folder / 'mer_jax.json').write_text(json.dumps(kept))
+    assert asked_config(asked).model.video_positions == 'paper'
+    asked.model.checkpoint = str(folder)
+    assert asked_config(asked).model.video_positions == 'transformers_5_3'
+    asked.model.video_positions = 'paper'
+    assert asked_config(asked).model.video_positions == 'paper'
+    asked.model.video_positions = 'newest'
+    with pytest.raises(ValueError, match="model.video_positions='newest'.*transformers_5_3"):
+        asked_config(asked)
+
+
+def test_a_folder_older_than_the_key_video_positions_has_those_of_the_paper(tmp_path):
+    (tmp_path / 'protocol.json').write_text('{"seed": 0}')
+    benchmark.claim(tmp_path, {'seed': 0, 'video_positions': 'paper'})
+    with pytest.raises(ValueError, match="video_positions='transformers_5_3', but .* 'paper'"):
+        benchmark.claim(tmp_path, {'seed': 0, 'video_positions': 'transformers_5_3'})
+
+
 def test_a_folder_older_than_the_key_method_belongs_to_mer_r1(tmp_path):
     (tmp_path / 'protocol.json').write_text('{"seed": 0}')
     benchmark.claim(tmp_path, {'seed': 0, 'method': 'mer_r1'})

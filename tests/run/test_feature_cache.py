@@ -132,6 +132,15 @@ def test_a_question_with_other_labels_is_not_served(setting, policy, clips, monk
     assert open_cache(setting, policy).path(clips[0]) != cache.path(clips[0])
 
 
+def test_a_prompt_with_other_positions_after_its_video_is_not_served(
+    setting, policy, clips, monkeypatch
+):
+    cache = kept(setting, policy, *clips[:1])
+    other = dataclasses.replace(setting.writer.layout, max_rule=False)
+    monkeypatch.setattr(setting.writer, 'layout', other)
+    assert open_cache(setting, policy).path(clips[0]) != cache.path(clips[0])
+
+
 def test_the_fingerprint_of_weights_follows_their_bits_and_places():
     a = jax.random.normal(jax.random.key(0), (2, 3))
     weights = {'a': a, 'b': jnp.ones(4)}

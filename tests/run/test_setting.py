@@ -45,6 +45,12 @@ def test_a_checkpoint_answers_in_its_dtype_with_the_attention_of_this_machine(
     assert {leaf.dtype.name for leaf in jax.tree.leaves(policy)} == {'bfloat16'}
 
 
+@pytest.mark.parametrize(('rule', 'paper'), [('paper', True), ('transformers_5_3', False)])
+def test_prompts_have_the_positions_that_the_config_names(config, rule, paper):
+    config.model.video_positions = rule
+    assert Setting(config).writer.layout.max_rule == paper
+
+
 def test_branches_are_sampled_as_the_config_says(setting):
     sampling = setting.sampling(0.7, 0.9)
     assert (sampling.temperature, sampling.top_p) == (0.7, 0.9)
