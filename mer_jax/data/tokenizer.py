@@ -6,6 +6,7 @@ import pathlib
 
 from mer_jax.errors import one_line
 from mer_jax.storage.objects import local_folder
+from mer_jax.storage.stand_ins import BEGIN, refuse_stand_in
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ QWEN_TEMPLATE = (  # for a folder without a template; [names] are replaced by it
     '{% endif %}{% endfor %}{% endif %}<|im_end|>\n'
     '{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}'
 )
+FILES = ('tokenizer.json', 'vocab.json', 'merges.txt', 'tokenizer_config.json')
 SMALL_TALK = [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hello'}]}]
 
 
@@ -37,6 +39,10 @@ def read_tokenizer(folder: pathlib.Path, media_ids: dict[str, int]):
 
 def read_local(held: pathlib.Path, folder: pathlib.Path, media_ids: dict[str, int]):
     """`read_tokenizer` from files of `folder` that are held in a local folder."""
+    for name in FILES:
+        if (held / name).exists():
+            with (held / name).open('rb') as file:
+                refuse_stand_in(folder / name, file.read(BEGIN))
     from transformers import AutoTokenizer  # imports PyTorch where that is installed: 1.5 s
 
     try:

@@ -47,6 +47,13 @@ def test_damage_to_a_tokenizer_or_its_template_is_named_on_one_line(copied, name
     assert str(raised.value).startswith(f'{folder}: ') and '\n' not in str(raised.value)
 
 
+def test_a_tokenizer_that_is_a_pointer_of_git_lfs_is_named(copied):
+    folder, ids = copied
+    (folder / 'tokenizer.json').write_text('version https://git-lfs.github.com/spec/v1\noid a\n')
+    with pytest.raises(ValueError, match='other/tokenizer.json is a git-lfs pointer'):
+        read_tokenizer(folder, ids)
+
+
 def test_what_transformers_finds_wrong_with_a_config_is_told_on_one_line(copied):
     folder, ids = copied
     config = json.loads((folder / 'config.json').read_text())

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from mer_jax.models.checkpoint.safetensors import Entry, scan, view
+from mer_jax.models.checkpoint.safetensors import INDEX, SINGLE, Entry, scan, view
 from mer_jax.models.omni import Omni
 from mer_jax.storage.paths import path_of
 
@@ -75,8 +75,9 @@ def _check_tensors(folder: pathlib.Path, entries: dict[str, Entry], like: Omni) 
     if missing:
         shape = stored_shape(*wanted[missing[0]])
         raise ValueError(
-            f'{folder}: {missing[0]}{_and_more(missing)} is in none of its files, and the model '
-            f'needs it with shape {shape}: {WAY_OUT}'
+            f'{folder}: {missing[0]}{_and_more(missing)} is in none of its files'
+            f'{_unread_files(folder, entries)}, and the model needs it with shape {shape}: '
+            f'{WAY_OUT}'
         )
     left = [name for name in entries if name not in wanted]
     if left:
@@ -92,6 +93,16 @@ def _check_tensors(folder: pathlib.Path, entries: dict[str, Entry], like: Omni) 
                 f'{entry.path}: {entry.key} has shape {entry.shape}, and the model needs '
                 f'{stored_shape(shape, inputs)}: {WAY_OUT}'
             )
+
+
+def _unread_files(folder: pathlib.Path, entries: dict[str, Entry]) -> str:
+    """The safetensors files of a folder that are no part of the checkpoint, in words."""
+    read = {entry.path.name for entry in entries.values()}
+    unread = sorted(path.name for path in folder.glob('*.safetensors') if path.name not in read)
+    if not unread:
+        return ''
+    why = 'model.safetensors is read alone' if SINGLE in read else f'{INDEX} names no tensor of it'
+    return f' ({unread[0]}{_and_more(unread)} was not read: {why})'
 
 
 def _and_more(names: list[str]) -> str:

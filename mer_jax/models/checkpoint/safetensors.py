@@ -10,15 +10,19 @@ import itertools
 import json
 import math
 import pathlib
+import re
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 
+from mer_jax.models.checkpoint.other_formats import other_weights
 from mer_jax.storage.objects import read_range, size_of
 from mer_jax.storage.paths import is_remote, naming, path_of
+from mer_jax.storage.stand_ins import BEGIN, refuse_stand_in
 
 SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
+SHARD = re.compile(r'model-[0-9]{5}-of-([0-9]{5})\.safetensors')
 DTYPES = {
     'F64': np.dtype(np.float64),
     'F32': np.dtype(np.float32),
@@ -53,8 +57,10 @@ def scan(folder: pathlib.Path) -> dict[str, Entry]:
     missing, cut off or damaged.
     """
     entries = {}
-    for path in _weight_files(path_of(folder)):
-        for entry in _read_header(path):
+    for path, named in _weight_files(path_of(folder)).items():
+        header = _read_header(path)
+        _require_named(path, header, named)
+        for entry in header:
             name = released_name(entry.key)
             if name in entries:
                 other = entries[name]
@@ -64,6 +70,17 @@ def scan(folder: pathlib.Path) -> dict[str, Entry]:
                 )
             entries[name] = entry
     return entries
+
+
+def _require_named(path: pathlib.Path, header: list[Entry], named: list[str]) -> None:
+    """Raises ValueError unless the file holds all tensors that the index names in it."""
+    absent = sorted(set(named) - {entry.key for entry in header})
+    if absent:
+        raise ValueError(
+            f'{path.parent / INDEX} names {absent[0]} in {path.name}, and it is not there '
+            f'({len(absent)} such tensors): the two belong to different checkpoints; download both '
+            'again'
+        )
 
 
 def released_name(key: str) -> str:
@@ -92,36 +109,57 @@ def view(entry: Entry) -> np.ndarray:
     return np.asarray(np.memmap(entry.path, dtype, 'r', entry.begin, entry.shape))
 
 
-def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The safetensors files of a checkpoint folder: one, or those in its index."""
+def _weight_files(folder: pathlib.Path) -> dict[pathlib.Path, list[str]]:
+    """The safetensors files of a checkpoint folder, each with the tensors that its index names."""
     if not folder.is_dir():
         raise ValueError(f'{folder}: there is no such folder; give the folder of a checkpoint')
     if (folder / SINGLE).exists():
-        return [folder / SINGLE]
+        return {folder / SINGLE: []}
     if not (folder / INDEX).exists():
-        pickled = sorted(path.name for path in folder.glob('*.bin'))
-        found = (
-            f'only {", ".join(pickled)}, which would have to be unpickled' if pickled else 'neither'
-        )
-        raise ValueError(
-            f'{folder}: a checkpoint has {SINGLE} or {INDEX}, and this folder has {found}: '
-            'download the safetensors files, or save the model in that format with `transformers`'
-        )
+        return _whole_set(folder)
+    files = {}
+    for key, name in read_index(folder).items():
+        files.setdefault(folder / name, []).append(key)
+    for path, keys in sorted(files.items()):
+        if not path.exists():
+            raise ValueError(
+                f'{folder / INDEX} names {path.name} for {len(keys)} tensors, and that file is '
+                'missing: download it too'
+            )
+    return dict(sorted(files.items()))
+
+
+def read_index(folder: pathlib.Path) -> dict[str, str]:
+    """The file of each tensor by the index of a folder; ValueError if it is damaged."""
     named = read_json(folder / INDEX).get('weight_map')
-    if not isinstance(named, dict) or not all(map(_is_file_name, named.values())):
+    if not isinstance(named, dict) or not named or not all(map(_is_file_name, named.values())):
         raise ValueError(
             f"{folder / INDEX}: 'weight_map' must name a file of the folder for each tensor: copy "
             'or download it again'
         )
-    files = [folder / name for name in sorted(set(named.values()))]
-    for path in files:
-        if not path.exists():
-            count = sum(name == path.name for name in named.values())
-            raise ValueError(
-                f'{folder / INDEX} names {path.name} for {count} tensors, and that file is '
-                'missing: download it too'
-            )
-    return files
+    return named
+
+
+def _whole_set(folder: pathlib.Path) -> dict[pathlib.Path, list[str]]:
+    """All of model-00001-of-0000N.safetensors, for a folder without an index.
+
+    ValueError if one is missing, or the folder has no such files.
+    """
+    shards = [path for path in folder.glob('model-*.safetensors') if SHARD.fullmatch(path.name)]
+    if not shards:
+        raise ValueError(
+            f'{folder}: a checkpoint has {SINGLE} or {INDEX}, and this folder has '
+            f'{other_weights(folder)}'
+        )
+    counts = sorted({int(SHARD.fullmatch(path.name)[1]) for path in shards})
+    named = [f'model-{i:05}-of-{counts[-1]:05}.safetensors' for i in range(1, counts[-1] + 1)]
+    missing = sorted(set(named) - {path.name for path in shards})
+    if missing or len(counts) > 1:
+        raise ValueError(
+            f'{folder}: has no {INDEX}, and its files are not one whole set of {counts[-1]}'
+            f'{f": {missing[0]} is missing" if missing else ""}: download all of them again'
+        )
+    return {path: [] for path in sorted(shards)}
 
 
 def _is_file_name(name) -> bool:
@@ -133,6 +171,7 @@ def read_json(path: pathlib.Path) -> dict:
     """The object in a JSON file; raises ValueError naming the file if it is damaged."""
     with naming(path):
         data = path.read_bytes()
+    refuse_stand_in(path, data)
     try:
         found = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
@@ -144,8 +183,9 @@ def read_json(path: pathlib.Path) -> dict:
 
 def _read_header(path: pathlib.Path) -> list[Entry]:
     """The tensors of a safetensors file; raises ValueError if it is cut off or damaged."""
-    size = size_of(path)
-    length = int.from_bytes(read_range(path, 0, 8), 'little')
+    size, begin = size_of(path), read_range(path, 0, BEGIN)
+    refuse_stand_in(path, begin)
+    length = int.from_bytes(begin[:8], 'little')
     if 8 + length > size:
         raise ValueError(
             f'{path} has {size} bytes and should have a header of {length}: it is cut off or '

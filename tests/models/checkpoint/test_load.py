@@ -314,6 +314,19 @@ def test_a_missing_weight_is_named_with_its_shape_before_anything_is_read(folder
     assert str(folder) in str(error.value)
 
 
+def test_a_missing_weight_in_a_file_that_the_index_leaves_out_is_named_with_that_file(
+    tmp_path, stored
+):
+    names = sorted(stored)
+    for number, part in enumerate((names[:5], names[5:]), 1):
+        save_file({key: stored[key] for key in part}, tmp_path / f'part-{number}.safetensors')
+    index = {'weight_map': dict.fromkeys(names[:5], 'part-1.safetensors')}
+    (tmp_path / 'model.safetensors.index.json').write_text(json.dumps(index))
+    told = r'files \(part-2\.safetensors was not read: model\.safetensors\.index\.json names no'
+    with pytest.raises(ValueError, match=told):
+        load_omni(tmp_path, like())
+
+
 def test_a_weight_without_a_place_is_named_with_its_file(folder):
     rewritten(folder, **{'model.layers.2.mlp.up_proj.weight': np.ones((3, 2), np.float32)})
     told = r'model\.safetensors: model\.layers\.2\.mlp\.up_proj\.weight of shape \(3, 2\) has no'

@@ -142,10 +142,65 @@ def test_an_empty_folder_says_which_files_were_expected(tmp_path):
         scan(tmp_path)
 
 
-def test_pickled_weights_are_refused(tmp_path):
-    (tmp_path / 'pytorch_model.bin').write_bytes(b'')
-    with pytest.raises(ValueError, match=r'only pytorch_model\.bin, .*unpickled'):
+@pytest.mark.parametrize(
+    ('files', 'told'),
+    [
+        (['pytorch_model.bin'], r'only pytorch_model\.bin, .*unpickled.*save_pretrained'),
+        (['consolidated.00.pth'], r'only consolidated\.00\.pth, .*unpickled'),
+        ([f'pytorch_model-0000{i}-of-00005.bin' for i in range(1, 6)], '00003.* and 2 more, which'),
+        (['Qwen2.5-VL-7B-Q4_K_M.gguf', 'mmproj.gguf'], r'gguf, mmproj\.gguf, .*llama\.cpp'),
+    ],
+)
+def test_weights_of_other_formats_are_refused_with_the_way_to_safetensors(tmp_path, files, told):
+    for name in files:
+        (tmp_path / name).write_bytes(b'')
+    with pytest.raises(ValueError, match=told) as error:
         scan(tmp_path)
+    assert 'download the safetensors files' in str(error.value)
+
+
+def test_a_pointer_of_git_lfs_is_named(sharded):
+    pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4\n'
+    (sharded / 'model-00002-of-00002.safetensors').write_text(pointer)
+    with pytest.raises(ValueError, match=r'00002\.safetensors is a git-lfs pointer .*git lfs pull'):
+        scan(sharded)
+    (sharded / INDEX).write_text(pointer)
+    with pytest.raises(ValueError, match=r'index\.json is a git-lfs pointer'):
+        scan(sharded)
+
+
+def test_a_whole_set_of_files_is_read_without_its_index(sharded):
+    (sharded / INDEX).unlink()
+    assert scan(sharded).keys() == tensors().keys()
+    (sharded / 'model-00001-of-00002.safetensors').unlink()
+    with pytest.raises(ValueError, match=r'set of 2: model-00001-of-00002\.safetensors is missing'):
+        scan(sharded)
+
+
+def test_files_of_two_sets_without_an_index_are_refused(sharded):
+    (sharded / INDEX).unlink()
+    save_file({'a': np.ones(1)}, sharded / 'model-00001-of-00001.safetensors')
+    with pytest.raises(ValueError, match='not one whole set of 2: download all of them'):
+        scan(sharded)
+
+
+def test_a_tensor_that_the_index_names_in_another_file_is_named(sharded):
+    index = json.loads((sharded / INDEX).read_text())
+    index['weight_map']['lm_head.extra'] = 'model-00001-of-00002.safetensors'
+    (sharded / INDEX).write_text(json.dumps(index))
+    with pytest.raises(
+        ValueError, match=r'names lm_head\.extra in model-00001.*not there \(1 such'
+    ):
+        scan(sharded)
+
+
+def test_tensors_that_the_index_leaves_out_are_read_from_the_files_that_it_names(sharded):
+    index = json.loads((sharded / INDEX).read_text())
+    one_of_each = {file: name for name, file in index['weight_map'].items()}
+    index['weight_map'] = {name: file for file, name in one_of_each.items()}
+    assert len(index['weight_map']) == 2 < len(tensors())
+    (sharded / INDEX).write_text(json.dumps(index))
+    assert scan(sharded).keys() == tensors().keys()
 
 
 def test_a_missing_file_of_the_index_is_named(sharded):
@@ -155,7 +210,15 @@ def test_a_missing_file_of_the_index_is_named(sharded):
 
 
 @pytest.mark.parametrize(
-    'text', ['{', '[]', '{}', '{"weight_map": {"a": "../b"}}', '{"weight_map": {"a": 1}}']
+    'text',
+    [
+        '{',
+        '[]',
+        '{}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": "../b"}}',
+        '{"weight_map": {"a": 1}}',
+    ],
 )
 def test_a_damaged_index_is_named(sharded, text):
     (sharded / INDEX).write_text(text)
