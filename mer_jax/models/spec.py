@@ -1,9 +1,17 @@
 """The sizes of a model as frozen dataclasses, with the field names of a config.json."""
 
+import collections
 import dataclasses
 import pathlib
 
+from mer_jax.models.checkpoint.kinds import refuse_other_kinds, refuse_quantised
 from mer_jax.models.checkpoint.safetensors import read_json, scan
+from mer_jax.models.missing_keys import (
+    DEFAULTS,
+    MROPE_SECTION,
+    ROPE_THETA,
+    refuse_contradicted,
+)
 from mer_jax.storage.paths import naming, path_of
 
 # Token ids of the releases, for a config.json without them.
@@ -84,13 +92,20 @@ def read_spec(
 ) -> Spec:
     """The spec of a Qwen2.5-VL or Qwen2.5-Omni folder, from its config.json and tensor names.
 
-    The head is tied if the folder has no `lm_head.weight`; flags in config.json can be wrong.
-    Raises ValueError with file, key and value for a setting that this package does not compute.
+    The head is tied if the folder has no `lm_head.weight`; flags in config.json can be wrong. A
+    missing key has the value that `transformers` takes. Raises ValueError with file, key and value
+    for a setting that this package does not compute, and for a LoRA adapter and quantised weights
+    before a tensor is read.
     """
     path = config_path(folder)
-    tied = 'lm_head.weight' not in scan(folder)
+    config = read_json(path)
+    refuse_quantised(path, config)
+    entries = scan(folder)
     try:
-        return spec_of(read_json(path), path, tied, dtype, remat, attention)
+        spec = spec_of(config, path, 'lm_head.weight' not in entries, dtype, remat, attention)
+        for section in _sections_of(config, path)[1].values():
+            refuse_contradicted(path, section.name, section.assumed(), entries)
+        return spec
     except (TypeError, AttributeError, KeyError) as error:  # a value of an unexpected type
         raise ValueError(
             f'{path}: holds a value of the wrong type ({error}): copy config.json from the release'
@@ -101,16 +116,12 @@ def spec_of(
     config: dict, path: pathlib.Path, tied: bool, dtype='float32', remat=False, attention='auto'
 ) -> Spec:
     """The spec that a config.json describes; errors name `path`."""
-    family, whole = _thinker_of(config, path)
-    text = _Section(
-        path, whole.get('text_config', whole if family == 'vl' else None), 'text_config'
-    )
-    vision = _Section(path, whole.get('vision_config'), 'vision_config')
-    more = _Section(path, whole, 'Thinker').sizes(Spec)
+    family, sections = _sections_of(config, path)
+    vision, audio = sections['vision_config'], sections.get('audio_config')
+    more = sections['Thinker'].sizes(Spec)
     if family == 'vl':
-        more['tokens_per_second'] = vision.number('tokens_per_second', 4, int)
-    audio = _Section(path, whole.get('audio_config'), 'audio_config') if family == 'omni' else None
-    decoder = _text_spec(text, tied, 1e-6 if family == 'omni' else 1e-5)
+        more['tokens_per_second'] = vision.number('tokens_per_second', int)
+    decoder = _text_spec(sections['text_config'], tied)
     return Spec(
         text=decoder,
         vision=_vision_spec(vision, decoder.hidden_size, fused_qkv=family == 'vl'),
@@ -123,12 +134,27 @@ def spec_of(
     )
 
 
+def _sections_of(config: dict, path: pathlib.Path) -> tuple[str, dict[str, '_Section']]:
+    """The family of a config.json, and its sections by name; 'Thinker' is what holds them."""
+    family, whole = _thinker_of(config, path)
+    found = {'Thinker': whole, 'text_config': whole.get('text_config')}
+    if family == 'vl' and found['text_config'] is None:
+        found['text_config'] = whole  # transformers up to 4.51 puts the text at the root
+    for name in ('vision_config', 'audio_config')[: 1 if family == 'vl' else 2]:
+        found[name] = whole.get(name)
+    defaults = DEFAULTS[family]
+    return family, {
+        name: _Section(path, values, name, defaults.get(name, {})) for name, values in found.items()
+    }
+
+
 def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
     """The ids of the media tokens by name: image, video, vision_start and so on."""
     path = config_path(folder)
-    family, whole = _thinker_of(read_json(path), path)
-    text = _Section(path, whole.get('text_config', whole), 'text_config')
-    rows, ids = text.number('vocab_size', None, int), {}
+    config = read_json(path)
+    family, whole = _thinker_of(config, path)
+    rows = _sections_of(config, path)[1]['text_config'].number('vocab_size', int)
+    ids = {}
     for name, default in TOKEN_IDS[family].items():
         keys = [key for key in (f'{name}_token_id', f'{name}_token_index') if key in whole]
         own = whole[keys[0]] if keys else default
@@ -143,7 +169,8 @@ def read_token_ids(folder: pathlib.Path) -> dict[str, int]:
 
 
 def config_path(folder: pathlib.Path) -> pathlib.Path:
-    """The path of a folder's config.json; ValueError if there is none."""
+    """The path of a folder's config.json; ValueError if there is none, or a LoRA adapter."""
+    refuse_other_kinds(path_of(folder))
     path = path_of(folder) / 'config.json'
     with naming(path):
         exists = path.exists()
@@ -172,19 +199,25 @@ def _thinker_of(config: dict, path: pathlib.Path) -> tuple[str, dict]:
     )
 
 
-def _text_spec(section: '_Section', tied: bool, default_eps: float) -> TextSpec:
+def _text_spec(section: '_Section', tied: bool) -> TextSpec:
     """The decoder that a section describes, in the style of any `transformers` version."""
-    sizes = section.sizes(TextSpec, derived='head_dim')
-    width, heads = sizes['hidden_size'], sizes['num_attention_heads']
-    head_dim = section.number('head_dim', width // heads, int)
-    groups = sizes['num_key_value_heads']
+    heads = section.number('num_attention_heads', int)
+    if section.get('head_dim') is None:
+        width = section.number('hidden_size', int)
+        rule = f'must be a multiple of num_attention_heads={heads}'
+        section.require('hidden_size', width % heads == 0, rule, width)
+        section.defaults['head_dim'] = width // heads
+    if section.is_null('num_key_value_heads'):
+        section.defaults['num_key_value_heads'] = heads
+    sizes = section.sizes(TextSpec)
+    head_dim, groups = sizes['head_dim'], sizes['num_key_value_heads']
     section.require(
         'num_key_value_heads', heads % groups == 0, f'must divide {heads} heads', groups
     )
     section.require_value('hidden_act', 'silu')
-    section.require_value('use_sliding_window', False)
-    rope, theta = _rope_of(section, ('default', 'mrope'), TextSpec.rope_theta)
-    split = rope.wholes('mrope_section', ())
+    _refuse_windows(section, sizes['num_hidden_layers'])
+    rope, theta = _rope_of(section, ('default', 'mrope'), ROPE_THETA)
+    split = rope.wholes('mrope_section')
     rope.require(
         'mrope_section',
         len(split) == 3 and 2 * sum(split) == head_dim,
@@ -193,23 +226,45 @@ def _text_spec(section: '_Section', tied: bool, default_eps: float) -> TextSpec:
     )
     return TextSpec(
         **sizes,
-        head_dim=head_dim,
         mrope_section=split,
         rope_theta=theta,
-        rms_norm_eps=section.number('rms_norm_eps', default_eps),
+        rms_norm_eps=section.number('rms_norm_eps'),
         tie_word_embeddings=tied,
+    )
+
+
+def _refuse_windows(section: '_Section', layers: int) -> None:
+    """Raises ValueError if a layer attends to a sliding window.
+
+    `layer_types` decides where it is given, as in `transformers`, which derives it from
+    `use_sliding_window` where it is not.
+    """
+    kinds = section.get('layer_types')
+    if kinds is None:
+        section.require_value('use_sliding_window', False)
+        return
+    full = isinstance(kinds, list) and kinds == ['full_attention'] * layers
+    said = f', though use_sliding_window={section.get("use_sliding_window")!r}'
+    counted = collections.Counter(map(str, kinds)) if isinstance(kinds, list) else kinds
+    section.require(
+        'layer_types',
+        full,
+        f"must be 'full_attention' for each of the {layers} layers{said}",
+        dict(counted) if isinstance(kinds, list) else kinds,
     )
 
 
 def _rope_of(section: '_Section', kinds: tuple[str, str], theta: float) -> tuple['_Section', float]:
     """The rotary settings of a section, and their theta; the type must be one of `kinds`."""
-    named = [key for key in ('rope_scaling', 'rope_parameters') if section.get(key, {})]
+    named = [key for key in ('rope_scaling', 'rope_parameters') if section.get(key)]
     key = named[0] if named else 'rope_parameters'
-    rope = _Section(section.path, section.get(key, {}), f'{section.name}: {key}')
+    section.defaults['rope_theta'] = theta
+    taken = {'mrope_section': MROPE_SECTION, 'rope_theta': section.number('rope_theta')}
+    rope = _Section(section.path, section.get(key) or {}, f'{section.name}: {key}', taken)
     for key in ('rope_type', 'type'):
-        kind = rope.get(key, 'default')
+        kind = rope.get(key) or 'default'
         rope.require(key, kind in kinds, f'must be {kinds[0]!r} or {kinds[1]!r}', kind)
-    return rope, rope.number('rope_theta', section.number('rope_theta', theta))
+    return rope, rope.number('rope_theta')
 
 
 def _vision_spec(section: '_Section', width: int, fused_qkv: bool) -> VisionSpec:
@@ -217,13 +272,12 @@ def _vision_spec(section: '_Section', width: int, fused_qkv: bool) -> VisionSpec
     section.require_value('hidden_act', 'silu')
     section.require_value('out_hidden_size', width)
     section.require_value('in_channels', 3)
-    section.require_value('in_chans', 3)
+    if section.get('in_chans') is not None:  # in 4.49 and the releases beside in_channels
+        section.require_value('in_chans', 3)
     section.require_value('spatial_merge_size', 2)
     vision = VisionSpec(
         **section.sizes(VisionSpec),
-        fullatt_block_indexes=section.wholes(
-            'fullatt_block_indexes', VisionSpec.fullatt_block_indexes
-        ),
+        fullatt_block_indexes=section.wholes('fullatt_block_indexes'),
         rope_theta=_rope_of(section, ('default', 'axial'), VisionSpec.rope_theta)[1],
         fused_qkv=fused_qkv,
     )
@@ -250,48 +304,57 @@ def _audio_spec(section: '_Section', width: int) -> AudioSpec:
 class _Section:
     """A section of a config.json; its errors name the file, the section and the key."""
 
-    def __init__(self, path: pathlib.Path, values: dict | None, name: str):
+    def __init__(self, path: pathlib.Path, values: dict | None, name: str, defaults: dict):
         if not isinstance(values, dict):
             raise ValueError(f'{path}: {name} must be a section, and is {values!r}: {WAY_OUT}')
-        self.path, self.name = path, name
+        self.path, self.name, self.defaults = path, name, dict(defaults)
         self.values = {key: value for key, value in values.items() if value is not None}
+        self.nulls = values.keys() - self.values.keys()
 
-    def get(self, key: str, default):
-        """The value of a key; the default if it is missing or null."""
-        return self.values.get(key, default)
+    def get(self, key: str):
+        """The value of a key; its default if it is missing or null, None without a default."""
+        return self.values.get(key, self.defaults.get(key))
 
-    def number(self, key: str, default: float | None, kind: type = float):
-        """The number above 0, of type `kind`, under a key that must exist if default is None."""
-        value, largest = self.get(key, default), LARGEST[kind]
+    def is_null(self, key: str) -> bool:
+        """Whether the section has the key with the value null."""
+        return key in self.nulls
+
+    def assumed(self) -> dict[str, int]:
+        """The defaults of keys that the section leaves out."""
+        return {key: value for key, value in self.defaults.items() if key not in self.values}
+
+    def number(self, key: str, kind: type = float):
+        """The number above 0, of type `kind`, under a key; 0 or a missing number is refused."""
+        value, largest = self.get(key), LARGEST[kind]
         noun = 'whole number' if kind is int else 'number'
         valid = type(value) in (int, kind) and 0 < value <= largest
         self.require(key, valid, f'must be a {noun} above 0 and at most {largest:.2g}', value)
         return kind(value)
 
-    def wholes(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    def wholes(self, key: str) -> tuple[int, ...]:
         """The list of whole numbers, none below 0, under a key."""
-        value = self.get(key, default)
+        value = self.get(key)
         valid = isinstance(value, list | tuple) and all(type(n) is int and n >= 0 for n in value)
         self.require(key, valid, 'must be a list of whole numbers, none below 0', value)
         return tuple(value)
 
-    def sizes(self, kind: type, derived: str = '') -> dict[str, int]:
-        """The whole numbers of a spec; a field without a default must have its key."""
+    def sizes(self, kind: type) -> dict[str, int]:
+        """The whole numbers of a spec of which the section has the key or a default."""
         return {
-            field.name: self.number(
-                field.name, None if field.default is dataclasses.MISSING else field.default, int
-            )
+            field.name: self.number(field.name, int)
             for field in dataclasses.fields(kind)
-            if field.type is int and field.name != derived
+            if field.type is int and self.get(field.name) is not None
         }
 
     def require(self, key: str, holds: bool, rule: str, value) -> None:
         """Raises ValueError unless the rule holds for the value of the key."""
         if not holds:
-            found = f'{key}={value!r}' if key in self.values or value else f'{key} is missing and'
+            found = f'{key}={value!r}'
+            if key not in self.values:
+                found = f'{key} is missing, for which `transformers` takes {value!r}, and'
             raise ValueError(f'{self.path}: {self.name}: {found} {rule}: {WAY_OUT}')
 
     def require_value(self, key: str, wanted) -> None:
         """Raises ValueError if the key has another value than the one supported."""
-        value = self.get(key, wanted)
+        value = self.get(key)
         self.require(key, value == wanted, f'must be {wanted!r}, the only supported value', value)

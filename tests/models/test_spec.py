@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from mer_jax.models.missing_keys import DEFAULTS
 from mer_jax.models.spec import (
     AudioSpec,
     Spec,
@@ -211,6 +212,106 @@ def test_missing_keys_have_the_defaults_of_transformers(write):
     config = changed(config, 'seconds_per_chunk', None)
     spec = read_spec(write(config, 'lm_head.weight'))
     assert (spec.seconds_per_chunk, spec.text.rms_norm_eps) == (2, 1e-6)
+    config = changed(FLAT, 'rope_scaling', None)
+    assert read_spec(write(config, 'lm_head.weight')).text.mrope_section == (16, 24, 24)
+
+
+def test_a_vision_config_as_transformers_4_49_writes_it_is_that_of_the_release(write):
+    sparse = {
+        'hidden_size': 1280,
+        'in_chans': 3,
+        'model_type': 'qwen2_5_vl',
+        'spatial_patch_size': 14,
+        'tokens_per_second': 2,
+    }
+    assert read_spec(write(FLAT | {'vision_config': sparse}, 'lm_head.weight')) == VL_7B
+
+
+def test_a_thinker_without_keys_that_equal_the_defaults_is_that_of_the_release(write):
+    config = THINKER | {
+        'text_config': {
+            'model_type': 'qwen2_5_omni_text',
+            'rope_parameters': {'mrope_section': [16, 24, 24], 'rope_type': 'default'},
+        },
+        'vision_config': {'hidden_size': 1280, 'model_type': 'qwen2_5_omni_vision_encoder'},
+        'audio_config': {'model_type': 'qwen2_5_omni_audio_encoder'},
+    }
+    assert read_spec(write(config, 'lm_head.weight')) == OMNI_7B
+
+
+def test_text_without_sizes_has_those_of_72b(write):
+    config = {key: value for key, value in NESTED.items() if key != 'text_config'} | {
+        'text_config': {'model_type': 'qwen2_5_vl_text', 'rms_norm_eps': 1e-6},
+        'vision_config': FLAT['vision_config'] | {'out_hidden_size': 8192},
+    }
+    text = read_spec(write(config, 'lm_head.weight')).text
+    assert (text.hidden_size, text.num_hidden_layers, text.num_attention_heads) == (8192, 80, 64)
+    assert (text.num_key_value_heads, text.head_dim, text.intermediate_size) == (8, 128, 29568)
+
+
+@pytest.mark.parametrize('config', [FLAT, NESTED])
+def test_key_heads_that_are_null_are_as_many_as_heads_and_missing_ones_as_in_transformers(
+    write, config
+):
+    section = config if config is FLAT else config['text_config']
+    null = json.loads(json.dumps(config))
+    (null if config is FLAT else null['text_config'])['num_key_value_heads'] = None
+    assert section['num_attention_heads'] == 28
+    assert read_spec(write(null, 'lm_head.weight')).text.num_key_value_heads == 28
+    prefix = '' if config is FLAT else 'text_config.'
+    missing = changed(config, f'{prefix}num_key_value_heads', None)
+    with pytest.raises(ValueError, match='num_key_value_heads is missing, .*takes 8, and must div'):
+        read_spec(write(missing, 'lm_head.weight'))
+
+
+@pytest.mark.parametrize(
+    ('section', 'key', 'tensor', 'shape', 'told'),
+    [
+        ('vision_config', 'intermediate_size', 'visual.blocks.0.mlp.up_proj.weight', (3456, 1280),
+         r'intermediate_size is missing, .*takes 3420, but model\.visual.* has shape \(3456, 1280'),
+        ('vision_config', 'depth', 'visual.blocks.0.norm1.weight', (1280,), 'have 1 layers visual'),
+        ('text_config', 'vocab_size', 'model.embed_tokens.weight', (151936, 2), '152064, but'),
+        ('audio_config', 'encoder_ffn_dim', 'audio_tower.layers.0.fc1.weight', (8, 1280), '5120'),
+    ],
+)  # fmt: skip
+def test_tensors_that_contradict_a_default_are_named(tmp_path, section, key, tensor, shape, told):
+    config = THINKER if section == 'audio_config' else NESTED
+    (tmp_path / 'config.json').write_text(json.dumps(changed(config, f'{section}.{key}', None)))
+    stored = f'model.{tensor}' if tensor.startswith('visual.') else tensor
+    save_file({stored: np.zeros(shape, np.float16)}, tmp_path / 'model.safetensors')
+    with pytest.raises(ValueError, match=told) as error:
+        read_spec(tmp_path)
+    assert f'config.json: {section}: {key} is missing' in str(error.value)
+
+
+@pytest.mark.parametrize('windows', [False, True, None])
+def test_layers_that_all_say_full_attention_are_accepted_whatever_the_flag(write, windows):
+    config = changed(NEWEST, 'text_config.use_sliding_window', windows)
+    assert read_spec(write(config, 'lm_head.weight')) == VL_7B
+
+
+@pytest.mark.parametrize(('before', 'now'), [('torch_dtype', 'dtype'), ('dtype', 'torch_dtype')])
+def test_the_dtype_of_the_file_has_either_name_and_decides_nothing(write, before, now):
+    config = {key: value for key, value in FLAT.items() if key != before} | {now: 'float16'}
+    assert read_spec(write(config, 'lm_head.weight')) == VL_7B
+
+
+def test_defaults_are_those_of_the_installed_transformers():
+    transformers = pytest.importorskip('transformers')
+    kinds = {
+        ('vl', 'text_config'): 'Qwen2_5_VLTextConfig',
+        ('omni', 'text_config'): 'Qwen2_5OmniTextConfig',
+        ('omni', 'audio_config'): 'Qwen2_5OmniAudioEncoderConfig',
+        ('omni', 'Thinker'): 'Qwen2_5OmniThinkerConfig',
+    }
+    made = {at: getattr(transformers, name)() for at, name in kinds.items()}
+    made['vl', 'vision_config'] = transformers.Qwen2_5_VLConfig().vision_config
+    made['omni', 'vision_config'] = made['omni', 'Thinker'].vision_config
+    for (family, section), theirs in made.items():
+        for key, value in DEFAULTS[family][section].items():
+            found = getattr(theirs, key)
+            assert (tuple(found) if isinstance(found, list) else found) == value, (section, key)
+    assert {(family, name) for family, ours in DEFAULTS.items() for name in ours} == made.keys()
 
 
 def test_position_rates_are_read_from_the_file(write):
@@ -290,17 +391,25 @@ def test_two_media_tokens_of_one_id_are_refused(write, key, value):
     [
         (FLAT, 'model_type', 'qwen3_vl', "model_type='qwen3_vl' .*qwen2_5_omni"),
         (FLAT, 'model_type', None, 'model_type=None'),
-        (FLAT, 'hidden_size', None, 'hidden_size is missing .*above 0'),
+        (FLAT, 'hidden_size', None, 'hidden_size is missing, .*takes 8192, and must be .*=28'),
         (FLAT, 'num_hidden_layers', '28', "num_hidden_layers='28' must be a whole number"),
         (FLAT, 'hidden_act', 'gelu', "hidden_act='gelu' must be 'silu'"),
         (FLAT, 'use_sliding_window', True, 'use_sliding_window=True must be False'),
         (FLAT, 'rope_scaling.type', 'yarn', "type='yarn' must be 'default' or 'mrope'"),
         (FLAT, 'rope_scaling.mrope_section', [16, 24, 20], r'\[16, 24, 20\] .*head_dim / 2 = 64'),
         (FLAT, 'rope_scaling.mrope_section', [32, 32], r'\[32, 32\] must be three'),
-        (FLAT, 'rope_scaling', None, 'mrope_section is missing .*three numbers'),
+        (FLAT, 'head_dim', 64, r'mrope_section=\[16, 24, 24\] must be three .*head_dim / 2 = 32'),
+        (FLAT, 'use_sliding_window', 1, 'use_sliding_window=1 must be False'),
+        (
+            NEWEST,
+            'text_config.layer_types',
+            ['full_attention'] * 20 + ['sliding_attention'] * 8,
+            r"'full_attention': 20, 'sliding_attention': 8\} must .* use_sliding_window=False",
+        ),
+        (NEWEST, 'text_config.layer_types', ['full_attention'] * 27, "'full_attention': 27"),
+        (NEWEST, 'text_config.layer_types', 'full_attention', "layer_types='full_attention' must"),
         (FLAT, 'num_key_value_heads', 3, 'num_key_value_heads=3 must divide 28 heads'),
         (FLAT, 'vision_config', None, 'vision_config must be a section, and is None'),
-        (FLAT, 'vision_config.depth', None, 'vision_config: depth is missing'),
         (FLAT, 'vision_config.hidden_act', 'gelu', "hidden_act='gelu' must be 'silu'"),
         (FLAT, 'vision_config.out_hidden_size', 2048, 'out_hidden_size=2048 must be 3584'),
         (NEWEST, 'vision_config.rope_parameters.rope_type', 'yarn', "'yarn' must be .*'axial'"),
@@ -329,7 +438,6 @@ def test_two_media_tokens_of_one_id_are_refused(write, key, value):
         (THINKER, 'text_config', None, 'text_config must be a section, and is None'),
         (THINKER, 'text_config.rope_scaling.rope_type', 'yarn', "rope_type='yarn' must be"),
         (THINKER, 'audio_config', None, 'audio_config must be a section'),
-        (THINKER, 'audio_config.d_model', None, 'audio_config: d_model is missing'),
         (THINKER, 'audio_config.scale_embedding', True, 'scale_embedding=True must be False'),
         (THINKER, 'audio_config.output_dim', 1, 'output_dim=1 must be 3584'),
         (FULL, 'thinker_config', None, 'thinker_config is missing'),
