@@ -16,6 +16,7 @@ from mer_jax.data.stage.picture_tokenizer import picture_tokenizer
 from mer_jax.data.stage.stage import stage_tokenizer
 from mer_jax.data.tokenizer import read_tokenizer
 from mer_jax.models.checkpoint import safetensors as stored
+from mer_jax.models.checkpoint.kinds import refuse_other_kinds
 from mer_jax.models.checkpoint.load import load_omni
 from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec, read_spec, read_token_ids
@@ -100,6 +101,7 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
             raise ValueError(f'model.checkpoint={checkpoint!r} descends from itself: {seen}')
         seen.append(checkpoint)
         folder = path_of(checkpoint)
+        refuse_other_kinds(folder)
         config = read_json(folder / 'config.json')
         if is_hugging_face(config):
             return folder

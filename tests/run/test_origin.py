@@ -32,6 +32,13 @@ def test_the_root_is_found_through_runs_of_runs(omni_folder, tmp_path):
     assert find_root(run_folder(tmp_path / 'stage', '')) is None and find_root('') is None
 
 
+def test_an_adapter_is_named_as_one_where_a_run_or_a_command_names_it(tmp_path):
+    (tmp_path / 'adapter_config.json').write_text('{"base_model_name_or_path": "Qwen/Q"}')
+    for read in (find_root, config_of):
+        with pytest.raises(ValueError, match='holds a LoRA adapter .* of Qwen/Q, .* merge it'):
+            read(str(tmp_path))
+
+
 def test_the_vocabulary_has_rows_that_shard(config):
     rows = [make_spec(config.model, tokens).text.vocab_size for tokens in (1, 64, 65, 700, 768)]
     assert rows == [64, 64, 128, 704, 768]
