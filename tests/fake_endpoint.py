@@ -1,9 +1,13 @@
 """A fake endpoint on this machine: it replies as a test tells it and records the chats it gets."""
 
 import contextlib
+import dataclasses
 import http.server
 import json
+import socket
+import struct
 import threading
+import time
 
 from mer_jax.evaluation import endpoint
 
@@ -16,8 +20,27 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 64  # more than 5 at once
 
 
+RESET = 'reset'  # instead of a reply, the connection is reset
+
+
+@dataclasses.dataclass
+class Drip:
+    """A reply that never ends: after `begin`, a byte each `pause` seconds."""
+
+    begin: str
+    pause: float = 0.05
+
+    def send(self, file):
+        """Sends bytes until the other side is gone, at most 40."""
+        with contextlib.suppress(OSError):
+            file.write(self.begin.encode())
+            for _ in range(40):
+                file.write(b'x')
+                time.sleep(self.pause)
+
+
 class FakeEndpoint:
-    """An endpoint that replies with `reply(chat)`: a text, or (status, body, headers)."""
+    """An endpoint that replies with `reply(chat)`: a text, (status, body, headers), RESET, Drip."""
 
     def __init__(self, reply):
         self.reply, self.seen, self.lock = reply, [], threading.Lock()
@@ -29,6 +52,14 @@ class FakeEndpoint:
                 with fake.lock:
                     fake.seen.append((self.path, dict(self.headers), chat))
                     said = fake.reply(chat)
+                self.close_connection = True
+                if said is RESET:
+                    linger = struct.pack('ii', 1, 0)  # closes with a reset
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    return
+                if isinstance(said, Drip):
+                    said.send(self.wfile)
+                    return
                 if isinstance(said, str):
                     said = 200, json.dumps({'choices': [{'message': {'content': said}}]}), {}
                 status, body, headers = said

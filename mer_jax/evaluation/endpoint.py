@@ -1,17 +1,18 @@
 """Client for an OpenAI-compatible endpoint; the key is removed from replies and errors."""
 
 import dataclasses
-import http.client
 import json
 import os
+import random
 import re
 import time
-import urllib.request
+from collections.abc import Callable
 
-SECONDS = 120  # to wait for a reply
-PAUSES = (1, 2, 4, 8, 16)  # seconds before each next try
+from mer_jax.evaluation.http_reply import MOST_BYTES, Reply, post
+
+PAUSES = (1, 2, 4, 8, 16)  # seconds before each next try, and up to half as many more by chance
 LONGEST_PAUSE = 60  # seconds, if the endpoint asks for a longer one
-MOST_BYTES = 1 << 20  # of a reply
+LONGEST_WAIT = 3600  # seconds that judge.seconds may say
 BUSY, REFUSED = (408, 429), (400, 413, 422)  # HTTP: try again, and: never send this chat again
 LOCAL = ('localhost', '127.0.0.1', '[::1]')
 URL = re.compile(r'(https?)://([\w.-]+|\[[\da-f:]+\])(?::\d{1,5})?(?:/[\w./~-]*)?', re.ASCII)
@@ -22,15 +23,6 @@ class Refused(Exception):
     """The endpoint rejected this chat; the message says why."""
 
 
-class NoRedirects(urllib.request.HTTPErrorProcessor):
-    """Returns every reply as it is: a redirection, if followed, could send the key elsewhere."""
-
-    def http_response(self, request, response):
-        return response
-
-    https_response = http_response
-
-
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
     """A model at an address; ValueError names the key of config.judge that is wrong."""
@@ -38,6 +30,7 @@ class Endpoint:
     url: str  # such as https://host/v1
     model: str
     key: str  # the environment variable that holds the key, if one is needed
+    seconds: float = 120.0  # until a reply must be complete
 
     def __post_init__(self):
         # A wrong URL or key may contain a secret, so neither is shown.
@@ -59,6 +52,11 @@ class Endpoint:
                 'judge.key: must be the name of an environment variable that holds the key, not '
                 'the key itself'
             )
+        if not 0 < self.seconds <= LONGEST_WAIT:
+            raise ValueError(
+                f'judge.seconds={self.seconds}: must be above 0 and at most {LONGEST_WAIT}, e.g. '
+                '120; a reply that is not complete by then is asked for again'
+            )
         if not (self.secret().isascii() and self.secret().isprintable()):
             raise ValueError(f'judge.key={self.key!r}: its value must be printable ASCII')
 
@@ -77,60 +75,62 @@ class Endpoint:
         return os.environ.get(self.key, '').strip()
 
 
-def ask(endpoint: Endpoint, messages: list[dict]) -> str:
+def ask(endpoint: Endpoint, messages: list[dict], sleep: Callable = time.sleep) -> str:
     """The reply of the model to a chat at temperature 0.
 
-    While the endpoint is busy, failing or unreachable, the chat is sent again after each of PAUSES.
-    Raises Refused if the endpoint rejects this chat, ConnectionError if it cannot be asked at all.
+    While the endpoint is busy, failing or unreachable, or its reply is no chat completion, the chat
+    is sent again after each of PAUSES, which `sleep` waits. Raises Refused if the endpoint rejects
+    this chat or its reply is too long, ConnectionError if it cannot be asked at all.
     """
     chat = {'model': endpoint.model, 'temperature': 0, 'messages': messages}
     body = json.dumps(chat).encode()
     for pause in (*PAUSES, None):
-        status, said, wait = post(endpoint, body)
-        if status == 200:
-            return content(endpoint, said)
-        reason = f'HTTP {status}: {said!r:.300}' if status else said
-        if status in REFUSED:
-            raise Refused(reason)
-        if pause is None or 0 < status < 500 and status not in BUSY:
-            raise ConnectionError(
-                f'{endpoint.host} cannot be asked: {reason}. Check judge.endpoint, judge.model and '
-                'the environment variable that judge.key names. Verdicts so far are kept, and the '
-                'same command continues from them'
-            )
-        time.sleep(max(pause, min(wait, LONGEST_PAUSE)))
+        reply = send(endpoint, body)
+        if reply.too_long:
+            raise Refused(f'HTTP {reply.status}: a reply of more than {MOST_BYTES} bytes')
+        said = content(reply.text) if reply.status == 200 else None
+        if said is not None:
+            return said
+        if reply.status in REFUSED:
+            raise Refused(f'HTTP {reply.status}: {reply.text!r:.300}')
+        lasting = 0 < reply.status < 500 and reply.status not in (200, *BUSY)
+        if pause is None or lasting:
+            raise failure_of(endpoint, reply)
+        # Requests under way at once must not all come back at the same moment.
+        sleep(max(pause * (1 + random.random() / 2), min(reply.wait, LONGEST_PAUSE)))
 
 
-def post(endpoint: Endpoint, body: bytes) -> tuple[int, str, int]:
-    """Sends a chat once: the HTTP status, the reply, and the seconds that it asks to wait.
-
-    Without a reply the status is 0 and the text is the reason. The key is removed from either.
-    """
+def send(endpoint: Endpoint, body: bytes) -> Reply:
+    """Sends a chat once; the key is removed from the reply."""
     headers = {'Content-Type': 'application/json'}
     if secret := endpoint.secret():
         headers['Authorization'] = f'Bearer {secret}'
     url = f'{endpoint.url.rstrip("/")}/chat/completions'
-    request = urllib.request.Request(url, body, headers)
-    direct = [urllib.request.ProxyHandler({})] if endpoint.host in LOCAL else []
-    opener = urllib.request.build_opener(NoRedirects, *direct)
-    try:
-        with opener.open(request, timeout=SECONDS) as reply:
-            said = reply.read(MOST_BYTES).decode(errors='replace')
-            status, wait = reply.status, reply.headers.get('Retry-After', '')
-    except (OSError, UnicodeError, http.client.HTTPException) as error:
-        status, said, wait = 0, str(error) or type(error).__name__, ''
+    reply = post(url, body, headers, endpoint.seconds, direct=endpoint.host in LOCAL)
     if secret:
-        said = said.replace(secret, '[key]')
-    return status, said, int(wait) if re.fullmatch('[0-9]{1,6}', wait) else 0
+        reply = dataclasses.replace(reply, text=reply.text.replace(secret, '[key]'))
+    return reply
 
 
-def content(endpoint: Endpoint, reply: str) -> str:
-    """The text of a chat completion; '' if the model says nothing."""
+def content(reply: str) -> str | None:
+    """The text of a chat completion, '' if the model says nothing; None if it is none."""
     try:
         said = json.loads(reply)['choices'][0]['message']['content']
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise ConnectionError(
-            f'{endpoint.host} replies {reply!r:.200}, which is no chat completion: judge.endpoint '
-            'must be OpenAI-compatible, such as https://host/v1'
-        ) from None
+        return None
     return said if isinstance(said, str) else ''
+
+
+def failure_of(endpoint: Endpoint, reply: Reply) -> ConnectionError:
+    """The error for an endpoint whose last reply is no answer."""
+    if reply.status == 200:
+        return ConnectionError(
+            f'{endpoint.host} replies {reply.text!r:.200}, which is no chat completion: '
+            'judge.endpoint must be OpenAI-compatible, such as https://host/v1'
+        )
+    reason = f'HTTP {reply.status}: {reply.text!r:.300}' if reply.status else reply.text
+    return ConnectionError(
+        f'{endpoint.host} cannot be asked: {reason}. Check judge.endpoint, judge.model and '
+        'the environment variable that judge.key names. Verdicts so far are kept, and the '
+        'same command continues from them'
+    )

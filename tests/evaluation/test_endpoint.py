@@ -1,10 +1,12 @@
 """Endpoints: asked again while busy, refused if unsafe, and their key never shown."""
 
-import pytest
-from fake_endpoint import KEY, fake_endpoints
+import dataclasses
 
-from mer_jax.evaluation import endpoint
-from mer_jax.evaluation.endpoint import Endpoint, ask
+import pytest
+from fake_endpoint import KEY, RESET, Drip, fake_endpoints
+
+from mer_jax.evaluation import endpoint, http_reply
+from mer_jax.evaluation.endpoint import Endpoint, Refused, ask
 
 SAID = 'I agree.'
 
@@ -24,13 +26,25 @@ def test_a_busy_endpoint_is_asked_again(opened, status):
 
 
 def test_an_endpoint_may_ask_for_a_longer_wait_up_to_a_bound(opened, monkeypatch):
-    waits, pauses = iter(['7', '99999', 'Wed, 21 Oct 2015']), []
-    monkeypatch.setattr(endpoint, 'PAUSES', (1, 2, 4))
-    monkeypatch.setattr(endpoint.time, 'sleep', pauses.append)
+    waits, pauses = iter(['7', '99999', 'Wed, 21 Oct 2015', '-3']), []
+    monkeypatch.setattr(endpoint, 'PAUSES', (1, 2, 4, 8))
+    monkeypatch.setattr(endpoint.random, 'random', lambda: 0.5)
     fake = opened(lambda chat: (429, '', {'Retry-After': next(waits, '1')}))
     with pytest.raises(ConnectionError, match='HTTP 429'):
-        ask(fake.endpoint, [])
-    assert pauses == [7, endpoint.LONGEST_PAUSE, 4]
+        ask(fake.endpoint, [], pauses.append)
+    assert pauses == [7, endpoint.LONGEST_PAUSE, 5, 10]
+
+
+def test_pauses_grow_and_differ_by_chance(opened, monkeypatch):
+    monkeypatch.setattr(endpoint, 'PAUSES', (1, 2, 4))
+    fake, pauses = opened(lambda chat: (503, '', {})), []
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            ask(fake.endpoint, [], pauses.append)
+    assert all(
+        least <= pause <= 1.5 * least for least, pause in zip((1, 2, 4) * 2, pauses, strict=True)
+    )
+    assert len(set(pauses)) == 6
 
 
 @pytest.mark.parametrize(
@@ -39,9 +53,10 @@ def test_an_endpoint_may_ask_for_a_longer_wait_up_to_a_bound(opened, monkeypatch
         ((401, f'wrong key {KEY}', {}), 1, r"HTTP 401: 'wrong key \[key\]'"),
         ((404, 'no model', {}), 1, "HTTP 404: 'no model'"),
         ((500, 'down', {}), 3, "HTTP 500: 'down'"),
-        ((200, f'<html>{KEY}', {}), 1, r"replies '<html>\[key\]', which is no chat completion"),
-        ((200, '[' * 100_000, {}), 1, 'no chat completion'),
-        ((200, '{"choices": []}', {}), 1, 'no chat completion'),
+        ((200, f'<html>{KEY}', {}), 3, r"replies '<html>\[key\]', which is no chat completion"),
+        ((200, '[' * 100_000, {}), 3, 'no chat completion'),
+        ((200, '{"choices": []}', {}), 3, 'no chat completion'),
+        ((200, '{"cho', {'Content-Length': '900'}), 3, 'the reply was cut off after 5 bytes'),
     ],
 )
 def test_a_failing_endpoint_raises_an_error_with_the_reason_and_without_the_key(
@@ -51,6 +66,43 @@ def test_a_failing_endpoint_raises_an_error_with_the_reason_and_without_the_key(
     with pytest.raises(ConnectionError, match=reason) as raised:
         ask(fake.endpoint, [])
     assert len(fake.seen) == tries and KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    'first',
+    [
+        (200, 'not JSON', {}),
+        (200, '{"choices": [{"mess', {'Content-Length': '900'}),
+        (200, '', {}),
+        RESET,
+    ],
+)
+def test_a_reply_that_is_garbage_or_cut_or_none_is_asked_for_again(opened, first):
+    replies = iter([first, SAID])
+    fake = opened(lambda chat: next(replies))
+    assert ask(fake.endpoint, []) == SAID and len(fake.seen) == 2
+
+
+@pytest.mark.parametrize('begin', ['', 'HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n'])
+def test_a_reply_that_drips_is_given_up_after_the_time_of_a_whole_reply(opened, begin):
+    # A byte each 0.05 s, as part of the headers or of the body: no single read waits long.
+    fake = opened(lambda chat: Drip(begin))
+    slow = dataclasses.replace(fake.endpoint, seconds=0.3)
+    with pytest.raises(
+        ConnectionError, match='127.0.0.1 cannot be asked: no whole reply after 0.3'
+    ):
+        ask(slow, [])
+    assert len(fake.seen) == 3
+
+
+def test_a_reply_beyond_the_limit_is_refused_and_not_held(opened, monkeypatch):
+    monkeypatch.setattr(http_reply, 'MOST_BYTES', 1000)
+    fake = opened(lambda chat: (200, 'x' * 100_000, {}))
+    with pytest.raises(Refused, match='HTTP 200: a reply of more than'):
+        ask(fake.endpoint, [])
+    assert len(fake.seen) == 1
+    fake.reply = lambda chat: 'x' * 900
+    assert ask(fake.endpoint, []) == 'x' * 900
 
 
 def test_an_unreachable_endpoint_is_tried_again_and_named(opened):
@@ -63,9 +115,15 @@ def test_an_unreachable_endpoint_is_tried_again_and_named(opened):
 def test_a_redirection_is_not_followed(opened):
     other = opened(lambda chat: SAID)
     fake = opened(lambda chat: (302, '', {'Location': other.url}))
-    with pytest.raises(ConnectionError, match='HTTP 302'):
+    with pytest.raises(ConnectionError, match="HTTP 302: 'redirects to 127.0.0.1, which is not fo"):
         ask(fake.endpoint, [])
-    assert not other.seen
+    assert not other.seen and len(fake.seen) == 1
+
+
+@pytest.mark.parametrize('seconds', [0.0, -1.0, 1e9, float('nan')])
+def test_a_time_limit_that_makes_no_sense_is_refused(seconds):
+    with pytest.raises(ValueError, match=f'judge.seconds={seconds}: must be above 0'):
+        Endpoint('https://host/v1', 'referee', '', seconds)
 
 
 def test_no_proxy_is_used_for_this_machine(opened, monkeypatch):
