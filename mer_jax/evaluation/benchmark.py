@@ -6,6 +6,7 @@ files.
 
 import json
 import pathlib
+import sys
 
 from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.data.positions import VIDEO_POSITIONS
@@ -16,7 +17,14 @@ from mer_jax.evaluation.benchmark_sets import TestSet, find_sets, first_clips
 from mer_jax.evaluation.confusion import draw_confusions
 from mer_jax.evaluation.domains import out_of_domain, trained_on
 from mer_jax.evaluation.endpoint import Endpoint
-from mer_jax.evaluation.judge import REASONED, judge_set
+from mer_jax.evaluation.judge import (
+    REASONED,
+    judge_set,
+    judged_before,
+    questions_of_set,
+    verdicts_of,
+)
+from mer_jax.evaluation.judge_cost import estimate, in_words
 from mer_jax.evaluation.set_scores import score_or_say
 from mer_jax.evaluation.tables import as_markdown
 from mer_jax.models.omni import Omni
@@ -37,7 +45,13 @@ def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
     """The judge, if one is named; ValueError where it is wrong or has nothing to judge."""
     if not c.judge.endpoint:
         return None
-    judge = Endpoint(c.judge.endpoint, c.judge.model, c.judge.key)
+    judge = Endpoint(c.judge.endpoint, c.judge.model, c.judge.key, c.judge.seconds)
+    for key in ('price_read', 'price_written'):
+        if not 0 <= c.judge[key] < float('inf'):
+            raise ValueError(
+                f'judge.{key}={c.judge[key]}: must be a price for a million tokens, or 0 if it is '
+                'not known'
+            )
     if not any(test.key.startswith(REASONED) for test in tests):
         raise ValueError(
             f'judge.endpoint: judges sets of MME-Emotion ({REASONED}…), but there are only '
@@ -128,13 +142,33 @@ def run(c, workdir: pathlib.Path) -> dict:
             results['sets'][test.key] = score_or_say(c, of_set, test, lines)
     results['out_of_domain'] = out_of_domain(results['sets'], trained)
     write_results(workdir, results)
-    # Last, so that a judge that fails costs no figure.
-    for test in tests if judge else ():
-        scored, question = results['sets'][test.key], settings[test.key].writer.question
-        if test.key.startswith(REASONED) and 'fast' in scored:
-            scored['judged'] = judge_set(judge, workdir, test.key, test.clips, test.gold, question)
-            write_results(workdir, results)
+    if judge:  # last, so that a judge that fails costs no figure
+        judge_all(c, judge, workdir, results, tests, settings)
     return results
+
+
+def judge_all(
+    c,
+    judge: Endpoint,
+    workdir: pathlib.Path,
+    results: dict,
+    tests: list[TestSet],
+    settings: dict[str, Setting],
+) -> None:
+    """Adds the judged figures of all sets to the results; first prints what that will take."""
+    asked, left, kept = {}, [], 0
+    for test in tests:
+        if test.key.startswith(REASONED) and 'fast' in results['sets'][test.key]:
+            question = settings[test.key].writer.question
+            asked[test.key] = questions_of_set(workdir, test.key, test.clips, test.gold, question)
+            before = judged_before(judge, verdicts_of(workdir, test.key), asked[test.key])
+            left += asked[test.key][len(before) :]
+            kept += len(before)
+    prices = c.judge.price_read, c.judge.price_written
+    print(in_words(judge, estimate(left), kept, *prices), file=sys.stderr)
+    for key, questions in asked.items():
+        results['sets'][key]['judged'] = judge_set(judge, workdir, key, questions)
+        write_results(workdir, results)
 
 
 def write_results(workdir: pathlib.Path, results: dict) -> None:

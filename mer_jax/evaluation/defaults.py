@@ -30,6 +30,9 @@ def mer_unibench() -> ConfigDict:
     c.judge.endpoint = ''  # OpenAI-compatible, e.g. https://host/v1; '' = no judge
     c.judge.model = ''
     c.judge.key = 'JUDGE_API_KEY'  # environment variable that holds the key, if one is needed
+    c.judge.seconds = 120.0  # until a reply must be complete; later it is asked for again
+    c.judge.price_read = 0.0  # for a million tokens, for the estimate of the cost; 0 = unknown
+    c.judge.price_written = 0.0
     return c
 
 

@@ -31,6 +31,7 @@ AT_ONCE = 8  # requests under way
 PATIENCE = 16  # answers without a verdict before the first one
 FRAMES, PIXELS = 10, (1, 512 * 512)
 REASONED = 'mme_'  # begins the keys of the benchmarks whose reasoning is judged
+KEYS = {'id', 'mode', 'judge', 'steps', 'scores', 'said'}  # of a line about a verdict
 JUDGED = ('recognition', 'reasoning', 'cot')
 # A number before a full stop numbers a list; a small letter after a quotation continues it.
 SENTENCE = re.compile(r'(?<=[^\d\s][.!?…])\s+|(?<=[.!?…]["”)])\s+(?![a-z])|(?<=[。！？])|\n+')
@@ -62,22 +63,32 @@ class Question:
     video: str | None
 
 
-def judge_set(
-    judge: Endpoint,
+def questions_of_set(
     workdir: pathlib.Path,
     key: str,
     clips: Sequence[Clip],
     gold: Mapping[str, object],
     asked: str,
-) -> dict:
-    """The `judged_scores` of predictions/KEY.jsonl; the verdicts are in judged/KEY.jsonl.
+) -> list[Question]:
+    """The questions about predictions/KEY.jsonl.
 
     `gold` holds the word or words of a clip by its id, `asked` is the question about all clips.
     """
     predictions = workdir / 'predictions' / f'{key}.jsonl'
     lines = [json.loads(line) for line in contents(predictions).decode().splitlines()]
-    questions = questions_of(lines, clips, gold, asked)
-    return judged_scores(judge, judge_lines(judge, questions, workdir / 'judged' / f'{key}.jsonl'))
+    return questions_of(lines, clips, gold, asked)
+
+
+def judge_set(
+    judge: Endpoint, workdir: pathlib.Path, key: str, questions: Sequence[Question]
+) -> dict:
+    """The `judged_scores` of the questions about a set; the verdicts are in judged/KEY.jsonl."""
+    return judged_scores(judge, judge_lines(judge, questions, verdicts_of(workdir, key)))
+
+
+def verdicts_of(workdir: pathlib.Path, key: str) -> pathlib.Path:
+    """The file of the verdicts about a set."""
+    return workdir / 'judged' / f'{key}.jsonl'
 
 
 def questions_of(
@@ -140,8 +151,10 @@ def judged_before(judge: Endpoint, path: pathlib.Path, questions: Sequence[Quest
     for text, question in zip(lines, questions, strict=False):
         try:
             line = json.loads(text)
-        except ValueError:
-            break  # cut short by a kill
+        except (ValueError, RecursionError):
+            break  # cut short by a kill, or damaged
+        if not isinstance(line, dict) or line.keys() != KEYS:
+            break
         if line['judge'] != judge.title:
             raise ValueError(
                 f'{path}: holds verdicts of {line["judge"]}, but the judge is now {judge.title}: '
@@ -149,10 +162,19 @@ def judged_before(judge: Endpoint, path: pathlib.Path, questions: Sequence[Quest
             )
         if (line['id'], line['mode']) != (question.id, question.mode):
             break
-        if line['steps'] != list(question.steps):
+        if line['steps'] != list(question.steps) or not _are_scores(line['scores'], line['steps']):
             break
         kept.append(line)
     return kept
+
+
+def _are_scores(scores, steps: list[str]) -> bool:
+    """Whether a line holds a fraction for each step, or says that there is no verdict."""
+    if scores is None:
+        return True
+    if not isinstance(scores, list) or len(scores) != len(steps):
+        return False
+    return all(type(score) in (int, float) and 0 <= score <= 1 for score in scores)
 
 
 def judged_line(judge: Endpoint, question: Question) -> dict:
@@ -168,17 +190,22 @@ def judged_line(judge: Endpoint, question: Question) -> dict:
 
 def messages_about(question: Question) -> list[dict]:
     """The chat that asks for a verdict, with frames as JPEG images."""
-    numbered = '\n'.join(f'Step {i}: {step}' for i, step in enumerate(question.steps, 1))
-    text = (
-        f'Question: {question.asked}\n'
-        f'Right labels ({len(question.gold)}): {", ".join(question.gold)}\n'
-        f'Steps to grade ({len(question.steps)}):\n{numbered}'
-    )
+    text = text_about(question)
     shown = [{'type': 'image_url', 'image_url': {'url': url}} for url in frames(question.video)]
     return [
         {'role': 'system', 'content': RULES},
         {'role': 'user', 'content': [{'type': 'text', 'text': text}, *shown]},
     ]
+
+
+def text_about(question: Question) -> str:
+    """What was asked, the right labels, and the steps to grade, as the judge reads them."""
+    numbered = '\n'.join(f'Step {i}: {step}' for i, step in enumerate(question.steps, 1))
+    return (
+        f'Question: {question.asked}\n'
+        f'Right labels ({len(question.gold)}): {", ".join(question.gold)}\n'
+        f'Steps to grade ({len(question.steps)}):\n{numbered}'
+    )
 
 
 def frames(video: str | None) -> list[str]:

@@ -219,6 +219,30 @@ def test_verdicts_before_the_endpoint_fails_are_kept(opened, tmp_path, monkeypat
     assert all(line['scores'] for line in judge.judge_lines(fake.endpoint, questions(2), path))
 
 
+@pytest.mark.parametrize(
+    'damage',
+    [
+        '3',
+        '[' * 100_000,
+        '{"id": "clip 0"}',
+        lambda line: line | {'scores': [2.0]},
+        lambda line: line | {'scores': ['1']},
+        lambda line: line | {'scores': []},
+        lambda line: line | {'scores': 1},
+    ],
+)
+def test_a_damaged_line_is_asked_for_again_with_those_behind_it(opened, tmp_path, damage):
+    fake, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
+    lines = judge.judge_lines(fake.endpoint, questions(3), path)
+    texts = [json.dumps(line) for line in lines]
+    texts[2] = damage if isinstance(damage, str) else json.dumps(damage(lines[2]))
+    path.write_text('\n'.join(texts) + '\n')
+    fake.seen.clear()
+    assert judge.judge_lines(fake.endpoint, questions(3), path) == lines
+    assert len(fake.seen) == 4
+    assert [json.loads(text) for text in path.read_text().splitlines()] == lines
+
+
 def test_a_rejected_chat_is_skipped_and_its_reason_kept(opened, tmp_path):
     fake = opened(lambda chat: (400, f'unsafe {KEY}', {}) if 'Odd?' in str(chat) else FAST)
     asked = [judge.Question('clip 0', 'fast', 'Odd?', ('sad',), ('x',), None), questions(1)[0]]
@@ -243,12 +267,15 @@ def test_without_a_clip_of_two_verdicts_nothing_is_compared():
 
 
 @pytest.mark.slow
-def test_an_evaluation_names_its_judge_and_never_the_key(opened, asked, tmp_path):
+def test_an_evaluation_names_its_judge_and_never_the_key(opened, asked, tmp_path, capsys):
     fake = opened(lambda chat: f'{verdict(chat)} {KEY}')
     assert benchmark.run(asked, tmp_path / 'out')['protocol']['judge'] == 'none'
     assert not fake.seen and not (tmp_path / 'out' / 'judged').exists()
     asked.judge.endpoint = fake.url
+    asked.judge.price_read = 100.0
     results = benchmark.run(asked, tmp_path / 'out')
+    told = capsys.readouterr().err
+    assert 'judge referee at 127.0.0.1: 12 requests, about ' in told and ' at judge.price' in told
     written = contents(tmp_path / 'out')
     assert len(fake.seen) == 12 and all('positive' in text for text in fake.texts())
     assert all(len(chat['messages'][1]['content']) == 5 for _, _, chat in fake.seen)
@@ -268,6 +295,7 @@ def test_an_evaluation_names_its_judge_and_never_the_key(opened, asked, tmp_path
     assert f'* mme_sa: {who}\n' in said
     assert not any(KEY.encode() in text for text in written.values())
     assert benchmark.run(asked, tmp_path / 'out') == results
+    assert '0 requests (12 verdicts are kept and not asked for again)' in capsys.readouterr().err
     assert contents(tmp_path / 'out') == written and len(fake.seen) == 12
 
 
@@ -286,6 +314,9 @@ def test_a_failing_judge_leaves_the_other_figures(opened, asked, tmp_path):
     [
         ('model', '', "judge.model='': name the model"),
         ('endpoint', 'http://judge.example', 'use https'),
+        ('seconds', 0.0, 'judge.seconds=0.0: must be above 0'),
+        ('price_read', -1.0, 'judge.price_read=-1.0: must be a price'),
+        ('price_written', float('nan'), 'judge.price_written=nan: must be a price'),
         ('key', KEY, 'judge.key: must be the name of an environment variable'),
     ],
 )
