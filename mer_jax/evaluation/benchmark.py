@@ -162,7 +162,7 @@ def judge_all(
             question = settings[test.key].writer.question
             asked[test.key] = questions_of_set(workdir, test.key, test.clips, test.gold, question)
             before = judged_before(judge, verdicts_of(workdir, test.key), asked[test.key])
-            left += asked[test.key][len(before) :]
+            left += [one for one in asked[test.key] if one.about not in before]
             kept += len(before)
     prices = c.judge.price_read, c.judge.price_written
     print(in_words(judge, estimate(left), kept, *prices), file=sys.stderr)

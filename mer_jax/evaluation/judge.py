@@ -62,6 +62,16 @@ class Question:
     steps: tuple[str, ...]  # the last one is the answer
     video: str | None
 
+    @property
+    def about(self) -> str:
+        """Clip, mode and steps as text, by which a verdict is found again."""
+        return about_of({'id': self.id, 'mode': self.mode, 'steps': list(self.steps)})
+
+
+def about_of(line: dict) -> str:
+    """The text by which the verdict of a line belongs to a question."""
+    return json.dumps([line['id'], line['mode'], line['steps']])
+
 
 def questions_of_set(
     workdir: pathlib.Path,
@@ -116,56 +126,81 @@ def steps_of(think: str, answer: str) -> tuple[str, ...]:
 def judge_lines(judge: Endpoint, questions: Sequence[Question], path: pathlib.Path) -> list[dict]:
     """A line for each question: {'id', 'mode', 'judge', 'steps', 'scores', 'said'}, as in `path`.
 
-    `scores` are fractions, one for each step, or None if the judge gave no verdict. An existing
-    file is continued. ConnectionError if the endpoint fails; ValueError if none of its first
-    replies is a verdict, or if the file holds verdicts of another judge.
+    `scores` are fractions, one for each step, or None if the judge gave no verdict. Each line is
+    written as soon as its reply is there, and an existing file is continued; at the end the lines
+    are in the order of the questions. ConnectionError if the endpoint fails; ValueError if none of
+    its first replies is a verdict, or if the file holds verdicts of another judge.
     """
-    lines = judged_before(judge, path, questions)
+    found = judged_before(judge, path, questions)
     make_folder(path.parent)
-    write_whole(path, ''.join(json.dumps(line) + '\n' for line in lines))
-    left = questions[len(lines) :]
+    write_lines(path, questions, found)
+    left = [question for question in questions if question.about not in found]
     with (
         uploading_lines(),
         concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool,
-        tqdm.tqdm(total=len(questions), initial=len(lines), unit='answer') as bar,
+        tqdm.tqdm(total=len(questions), initial=len(found), unit='answer') as bar,
     ):
         bar.set_description(f'judge {path.stem}')
-        for line in pool.map(lambda question: judged_line(judge, question), left):
-            append(path, json.dumps(line) + '\n')
-            lines.append(line)
-            bar.update()
-            if len(lines) >= PATIENCE and not any(line['scores'] for line in lines):
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise ValueError(
-                    f'{judge.title} gave no verdict on the first {len(lines)} answers; its last '
-                    f'reply is {line["said"]!r:.200}, and {path} holds all of them: remove that '
-                    'file before another try'
-                )
+        asked = {pool.submit(judged_line, judge, question): question.about for question in left}
+        try:
+            for future in concurrent.futures.as_completed(asked):
+                found[asked[future]] = line = future.result()
+                append(path, json.dumps(line) + '\n')
+                bar.update()
+                _refuse_silence(judge, path, found, line)
+        except ConnectionError:
+            pool.shutdown(cancel_futures=True)
+            for future, about in asked.items():
+                if about not in found and not future.cancelled() and not future.exception():
+                    append(path, json.dumps(future.result()) + '\n')
+            raise
+        except ValueError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return write_lines(path, questions, found)
+
+
+def _refuse_silence(judge: Endpoint, path: pathlib.Path, found: dict, last: dict) -> None:
+    """Raises ValueError if none of the first PATIENCE lines has a verdict."""
+    if len(found) >= PATIENCE and not any(line['scores'] for line in found.values()):
+        raise ValueError(
+            f'{judge.title} gave no verdict on the first {len(found)} answers; its last reply is '
+            f'{last["said"]!r:.200}, and {path} holds all of them: remove that file before another '
+            'try'
+        )
+
+
+def write_lines(path: pathlib.Path, questions: Sequence[Question], found: dict) -> list[dict]:
+    """The lines that were found, in the order of the questions, also written to the file."""
+    lines = [found[question.about] for question in questions if question.about in found]
+    write_whole(path, ''.join(json.dumps(line) + '\n' for line in lines))
     return lines
 
 
-def judged_before(judge: Endpoint, path: pathlib.Path, questions: Sequence[Question]) -> list[dict]:
-    """The lines that an earlier start wrote about the first of these questions, in order."""
-    lines = contents(path).decode().splitlines()
-    kept = []
-    for text, question in zip(lines, questions, strict=False):
+def judged_before(
+    judge: Endpoint, path: pathlib.Path, questions: Sequence[Question]
+) -> dict[str, dict]:
+    """The lines that earlier starts wrote about these questions, by `about`.
+
+    A line that is damaged, or about other steps, counts as none. ValueError for another judge.
+    """
+    wanted, found = {question.about for question in questions}, {}
+    for text in contents(path).decode(errors='replace').splitlines():
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
-            break  # cut short by a kill, or damaged
+            continue  # cut short by a kill, or damaged
         if not isinstance(line, dict) or line.keys() != KEYS:
-            break
+            continue
         if line['judge'] != judge.title:
             raise ValueError(
                 f'{path}: holds verdicts of {line["judge"]}, but the judge is now {judge.title}: '
                 'move the file away first'
             )
-        if (line['id'], line['mode']) != (question.id, question.mode):
-            break
-        if line['steps'] != list(question.steps) or not _are_scores(line['scores'], line['steps']):
-            break
-        kept.append(line)
-    return kept
+        about = about_of(line)
+        if about in wanted and _are_scores(line['scores'], line['steps']):
+            found[about] = line
+    return found
 
 
 def _are_scores(scores, steps: list[str]) -> bool:

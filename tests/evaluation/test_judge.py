@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import runpy
+import threading
 import time
 
 import av
@@ -196,7 +197,7 @@ def test_verdicts_on_other_steps_are_asked_for_again(opened, tmp_path):
     lines = path.read_text().splitlines()
     path.write_text('\n'.join([lines[0], lines[1].replace('voice', 'face'), *lines[2:]]))
     judge.judge_lines(fake.endpoint, questions(2), path)
-    assert path.read_text().splitlines() == lines and len(fake.seen) == 4 + 3
+    assert path.read_text().splitlines() == lines and len(fake.seen) == 4 + 1
 
 
 def test_verdicts_of_another_judge_are_neither_used_nor_overwritten(opened, tmp_path):
@@ -210,13 +211,48 @@ def test_verdicts_of_another_judge_are_neither_used_nor_overwritten(opened, tmp_
 
 def test_verdicts_before_the_endpoint_fails_are_kept(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(judge, 'AT_ONCE', 1)
-    replies = iter([FAST, SLOW, (503, '', {}), (503, '', {}), (503, '', {})])
-    fake, path = opened(lambda chat: next(replies, FAST)), tmp_path / 'mme_sa.jsonl'
+    replies = iter([FAST, SLOW])
+    fake, path = opened(lambda chat: next(replies, (503, '', {}))), tmp_path / 'mme_sa.jsonl'
     with pytest.raises(ConnectionError, match='Verdicts so far are kept'):
         judge.judge_lines(fake.endpoint, questions(2), path)
     assert len(path.read_text().splitlines()) == 2
     fake.reply = verdict
     assert all(line['scores'] for line in judge.judge_lines(fake.endpoint, questions(2), path))
+
+
+def test_verdicts_beside_one_that_fails_are_kept(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(judge, 'AT_ONCE', 2)
+    fake, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
+    fake.reply = lambda chat: (401, '', {}) if 'Odd?' in str(chat) else verdict(chat)
+    asked = questions(6)
+    asked[0] = dataclasses.replace(asked[0], asked='Odd?')
+    with monkeypatch.context() as patched, pytest.raises(ConnectionError, match='HTTP 401'):
+        patched.setattr(judge, 'judged_line', late_for('Odd?', judge.judged_line))
+        judge.judge_lines(fake.endpoint, asked, path)
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line['id'] for line in kept] == [question.id for question in asked[1:]]
+    fake.reply, seen = verdict, len(fake.seen)
+    lines = judge.judge_lines(fake.endpoint, asked, path)
+    assert len(fake.seen) == seen + 1
+    assert [judge.about_of(line) for line in lines] == [question.about for question in asked]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == lines
+
+
+def late_for(asked, judged_line):
+    """`judged_line` that answers one question after all others."""
+    done = threading.Semaphore(0)
+
+    def late(endpoint, question):
+        if question.asked == asked:
+            for _ in range(11):
+                assert done.acquire(timeout=30)
+            return judged_line(endpoint, question)
+        try:
+            return judged_line(endpoint, question)
+        finally:
+            done.release()
+
+    return late
 
 
 @pytest.mark.parametrize(
@@ -231,7 +267,7 @@ def test_verdicts_before_the_endpoint_fails_are_kept(opened, tmp_path, monkeypat
         lambda line: line | {'scores': 1},
     ],
 )
-def test_a_damaged_line_is_asked_for_again_with_those_behind_it(opened, tmp_path, damage):
+def test_only_a_damaged_line_is_asked_for_again(opened, tmp_path, damage):
     fake, path = opened(verdict), tmp_path / 'mme_sa.jsonl'
     lines = judge.judge_lines(fake.endpoint, questions(3), path)
     texts = [json.dumps(line) for line in lines]
@@ -239,7 +275,7 @@ def test_a_damaged_line_is_asked_for_again_with_those_behind_it(opened, tmp_path
     path.write_text('\n'.join(texts) + '\n')
     fake.seen.clear()
     assert judge.judge_lines(fake.endpoint, questions(3), path) == lines
-    assert len(fake.seen) == 4
+    assert len(fake.seen) == 1
     assert [json.loads(text) for text in path.read_text().splitlines()] == lines
 
 
