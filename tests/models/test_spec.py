@@ -314,6 +314,30 @@ def test_defaults_are_those_of_the_installed_transformers():
     assert {(family, name) for family, ours in DEFAULTS.items() for name in ours} == made.keys()
 
 
+# Without these, the default of one key does not fit the others of a release.
+TOGETHER = ('hidden_size', 'num_attention_heads', 'num_key_value_heads', 'out_hidden_size')
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_whichever_keys_are_missing_the_sizes_are_those_of_transformers(write, seed):
+    transformers = pytest.importorskip('transformers')
+    draw = np.random.default_rng(seed)
+    config = json.loads(json.dumps([FLAT, NESTED, NEWEST, THINKER][seed % 4]))
+    names = [name for name in ('text_config', 'vision_config', 'audio_config') if name in config]
+    for name in names:
+        removable = sorted(config[name].keys() - {'rope_scaling', *TOGETHER})
+        for key in draw.choice(removable, 4, replace=False):
+            del config[name][key]
+    folder = write(config, 'lm_head.weight')
+    kind = transformers.Qwen2_5OmniThinkerConfig if seed % 4 == 3 else transformers.Qwen2_5_VLConfig
+    ours, theirs = read_spec(folder), kind.from_pretrained(folder)
+    pairs = [(ours.text, theirs.text_config), (ours.vision, theirs.vision_config)]
+    for spec, wanted in [*pairs, *([(ours.audio, theirs.audio_config)] if ours.audio else [])]:
+        for field in dataclasses.fields(spec):
+            if field.type is int and field.name != 'head_dim':
+                assert getattr(spec, field.name) == getattr(wanted, field.name), field.name
+
+
 def test_position_rates_are_read_from_the_file(write):
     config = changed(THINKER, 'seconds_per_chunk', 3)
     config = changed(config, 'position_id_per_seconds', 10)
