@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 
 from mer_jax.storage.paths import StorageError, file_system, is_remote, naming, path_of
@@ -28,6 +29,46 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     draft = path.with_name(path.name + '.tmp')
     draft.write_bytes(data)
     os.replace(draft, path)
+
+
+def create_whole(path: pathlib.Path, content: str) -> bool:
+    """Writes a file completely if there is none; False if there is one.
+
+    Of several processes that create one file at the same time, one succeeds. In a bucket this needs
+    a server with preconditions, which Google's is.
+    """
+    if not is_remote(path):
+        draft = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
+        draft.write_text(content, encoding='utf-8')
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            return _create(path, content)
+        finally:
+            draft.unlink()
+        return True
+    with naming(path):
+        if path.exists():
+            return False
+        try:
+            file_system(path).pipe_file(str(path), content.encode(), mode='create')
+        except Exception as error:  # each client has errors of its own
+            if str(vars(error).get('code')) != '412' and not isinstance(error, FileExistsError):
+                raise
+            return False
+    return True
+
+
+def _create(path: pathlib.Path, content: str) -> bool:
+    """Writes a file if there is none; a reader may see it before it is complete."""
+    try:
+        with path.open('x', encoding='utf-8') as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 @dataclasses.dataclass

@@ -9,6 +9,7 @@ from mer_jax.storage.objects import (
     append,
     contents,
     copy_file,
+    create_whole,
     local_copy,
     local_folder,
     move_folder,
@@ -36,6 +37,22 @@ def test_a_file_is_written_whole_and_replaced(folder):
     write_whole(folder / 'a', b'two')
     assert (folder / 'a').read_bytes() == b'two'
     assert [path.name for path in folder.iterdir()] == ['a']
+
+
+def test_a_file_is_created_once(folder):
+    assert create_whole(folder / 'a', 'one')
+    assert not create_whole(folder / 'a', 'two')
+    assert (folder / 'a').read_bytes() == b'one'
+    assert [path.name for path in folder.iterdir()] == ['a']
+
+
+def test_a_file_is_created_on_a_file_system_without_links(tmp_path, monkeypatch):
+    def link(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, 'link', link)
+    assert create_whole(tmp_path / 'a', 'one') and not create_whole(tmp_path / 'a', 'two')
+    assert (tmp_path / 'a').read_text() == 'one'
 
 
 def test_lines_are_appended_and_read_back_at_once(folder):
