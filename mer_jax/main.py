@@ -5,6 +5,7 @@
 Started again with the same workdir, every stage continues where it stopped.
 """
 
+import contextlib
 import functools
 import gc
 import os
@@ -19,16 +20,17 @@ from ml_collections import config_flags
 
 from mer_jax.data.media.container import MediaError
 from mer_jax.methods.own_rewards import RewardError
-from mer_jax.run import command_line, defaults
+from mer_jax.run import command_line, defaults, lock
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.cluster import SWITCH, join
-from mer_jax.run.command_line import leave
+from mer_jax.run.command_line import leave, quiet_pipes
+from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
 from mer_jax.run.stage_loop import Stopped
-from mer_jax.run.stages import prepare, run
+from mer_jax.run.stages import run, start
 from mer_jax.storage.objects import uploading_lines
-from mer_jax.storage.paths import StorageError, naming, path_of
+from mer_jax.storage.paths import StorageError, is_remote, naming, path_of
 
 CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same folder resumes it.')
@@ -49,6 +51,7 @@ PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not 
 HEARTBEAT = flags.DEFINE_integer(
     'heartbeat', 100, 'Seconds without a sign of life after which a process counts as failed.', 1
 )
+WAIT = flags.DEFINE_integer('wait', 300, 'Seconds to wait at the start for other processes.', 1)
 # Errors of a run whose message is enough.
 MESSAGES = (
     MediaError,
@@ -67,24 +70,34 @@ def main(_) -> None:
     gc.set_threshold(50_000, 20, 10)
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
+    with quiet_pipes(), contextlib.ExitStack() as held:
+        run_in(held)
+
+
+def run_in(held: contextlib.ExitStack) -> None:
+    """Joins other processes, starts the run and prints its results; `held` keeps its lock."""
     switch = {'true': 'on', 'false': 'off'}.get(DISTRIBUTED.value, DISTRIBUTED.value)
     named = COORDINATOR.value, PROCESSES.value, PROCESS.value
     try:
-        join(switch, *named, HEARTBEAT.value, os.environ)
+        join(switch, *named, HEARTBEAT.value, WAIT.value, os.environ)
         workdir = path_of(WORKDIR.value)
         with naming(workdir):
-            setting, policy, changes = prepare(CONFIG.value, workdir)
+            setting, policy, changes = start(CONFIG.value, workdir, held)
     except (ValueError, OSError, StorageError) as error:
+        held.close()  # `leave` may end the process at once
         leave(str(error))
-    for change in changes:
-        print(f'{workdir}: continues with {change}', file=sys.stderr)
+    if jax.process_index() == 0:
+        for change in changes:
+            print(f'{workdir}: continues with {change}', file=sys.stderr)
     if jax.process_count() == 1:  # else JAX itself handles the signals, for all processes
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop_between_stages)
+            signal.signal(number, functools.partial(stop_between_stages, workdir))
     try:
         with naming(workdir), uploading_lines():
             results = run(setting, policy, workdir)
     except MESSAGES as error:
+        if not isinstance(error, StorageError):  # a bucket that fails would hold this up
+            held.close()
         leave(str(error), at_once=isinstance(error, StorageError))
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
@@ -92,6 +105,7 @@ def main(_) -> None:
     except BaseException:
         if jax.process_count() == 1:
             raise
+        held.close()
         traceback.print_exc()
         leave('this process has failed; the other processes cannot continue alone and end too')
     if jax.process_index() == 0:
@@ -125,7 +139,7 @@ def validation_as_text(validation: dict, evaluated: dict) -> str:
     return '; '.join(parts)
 
 
-def stop_between_stages(number: int, _) -> None:
+def stop_between_stages(workdir: pathlib.Path, number: int, _) -> None:
     """Handles SIGTERM and Ctrl-C between two stages; within one, stage_loop.Termination does.
 
     All files are complete at any time, so the process ends at once: an exception raised here could
@@ -134,6 +148,8 @@ def stop_between_stages(number: int, _) -> None:
     name = signal.Signals(number).name
     text = f'told to stop ({name}): finished stages are saved; the same command resumes'
     print(f'\n{text}', file=sys.stderr, flush=True)
+    if not is_remote(workdir):  # a request to a bucket could wait for the interrupted one
+        release(workdir / lock.FILE)
     os._exit(128 + number)
 
 

@@ -3,11 +3,15 @@
 import dataclasses
 import math
 import sys
+import threading
 from collections.abc import Mapping
 
 import jax
 
+from mer_jax.run.command_line import leave
+
 SWITCH = ('auto', 'on', 'off')  # the values of --distributed
+GRACE = 60  # seconds that JAX waits longer for other processes than this package
 SEPARATE = 'for separate runs set --distributed=off'
 NAME_THEM = f'set --coordinator=HOST:PORT --processes=N --process=I in each; {SEPARATE}'
 
@@ -57,13 +61,15 @@ def join(
     processes: int | None,
     process: int | None,
     heartbeat: int,
+    wait: int,
     environment: Mapping[str, str],
 ) -> None:
     """Joins the other processes of the run, where there are any, before JAX is used.
 
     `auto` joins where a launcher has started several, or flags name them. ValueError where that is
     not possible, and where processes would train separately without being told to. A process
-    without a sign of life for `heartbeat` seconds counts as failed.
+    without a sign of life for `heartbeat` seconds counts as failed. If others have not joined
+    after `wait` seconds, this process ends with a message.
     """
     named = (coordinator, processes, process) != (None, None, None)
     launched = launched_by(environment)
@@ -75,10 +81,10 @@ def join(
             )
     elif switch == 'on' or named:
         told = launched or 'several processes are to train together'
-        connect(told, heartbeat, coordinator, processes, process)
+        connect(told, heartbeat, wait, coordinator, processes, process)
     elif launched:
         print(f'mer_jax: {launched}, which train together; {SEPARATE}', file=sys.stderr)
-        connect(launched, heartbeat)
+        connect(launched, heartbeat, wait)
         found = jax.process_count()
         if launched.processes and found != launched.processes:
             raise ValueError(f'--distributed=auto: {launched}, but JAX finds {found}; {NAME_THEM}')
@@ -86,14 +92,32 @@ def join(
         check_alone(jax.process_count())
 
 
-def connect(told: Launched | str, heartbeat: int, *named) -> None:
+def connect(told: Launched | str, heartbeat: int, wait: int, *named) -> None:
     """Joins processes as flags name them or JAX finds them; ValueError if it cannot."""
+    # JAX would abort with a trace of its own, so this process ends before it does.
+    timer = threading.Timer(wait, give_up, [told, wait])
+    timer.daemon = True
+    timer.start()
     try:
-        jax.distributed.initialize(*named, heartbeat_timeout_seconds=heartbeat)
+        jax.distributed.initialize(
+            *named, heartbeat_timeout_seconds=heartbeat, initialization_timeout=wait + GRACE
+        )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f'--distributed: {told}, but JAX cannot join them ({error}); {NAME_THEM}'
         ) from error
+    finally:
+        timer.cancel()
+
+
+def give_up(told: Launched | str, wait: int) -> None:
+    """Ends this process, which others have not joined."""
+    leave(
+        f'--wait={wait}: {told}, but some have not joined in so many seconds; one has not been '
+        'started, has ended with a message of its own, or cannot reach the others. Start all '
+        'again, or wait longer',
+        at_once=True,
+    )
 
 
 def check_alone(processes: int) -> None:

@@ -9,6 +9,7 @@ import jax
 from mer_jax.models.omni import Omni
 from mer_jax.run.config_rules import flat
 from mer_jax.run.held_out import evaluate
+from mer_jax.run.identity import digest_of_use
 from mer_jax.run.setting import Setting
 from mer_jax.run.shares import gather_rows
 from mer_jax.storage.objects import contents, write_whole
@@ -21,16 +22,18 @@ def evaluate_once(
 ) -> dict:
     """The evaluation after so many updates, read from the workdir if an earlier start made it.
 
-    {'of', 'scores', 'answers', 'seconds'}. It is repeated if the number of updates, or a key of the
-    config that decides how clips are asked and scored, has changed.
+    {'of', 'scores', 'answers', 'seconds'}. It is repeated if the number of updates, the content of
+    the held-out clips, or a key of the config that decides how clips are asked and scored, has
+    changed.
     """
     c = setting.config
     deciding = flat(c.data, 'data.') | flat(c.evaluate, 'evaluate.')
     deciding |= {'updates': updates, 'rollout.slow_tokens': c.rollout.slow_tokens}
     deciding = {key: deciding[key] for key in deciding if key not in NOT_ASKED}
+    writes = jax.process_index() == 0
+    (deciding['clips'],) = gather_rows([digest_of_use(workdir, 'test')] if writes else [])
     deciding = json.loads(json.dumps(deciding))
     path = workdir / f'evaluation_{title}.json'
-    writes = jax.process_index() == 0
     text = contents(path) if writes else b''
     kept = gather_rows([json.loads(text)] if text else [])
     if kept and kept[0]['of'] == deciding:

@@ -1,5 +1,6 @@
 """A run from its config to its results: all stages in their order."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -11,6 +12,7 @@ import jax
 from mer_jax.data.loader import Damages
 from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
+from mer_jax.run.agreement import agree, digest_of_code
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
 from mer_jax.run.compiled import keep_compiled
@@ -18,7 +20,10 @@ from mer_jax.run.config_rules import check_config, check_platform, check_tensor,
 from mer_jax.run.export import export_anew
 from mer_jax.run.gain import gain_of_run
 from mer_jax.run.gold_labels import tell_unknown
+from mer_jax.run.identity import facts_of, identity_of, read_identity, write_identity
+from mer_jax.run.identity_check import check_identity
 from mer_jax.run.kept_evaluation import evaluate_once
+from mer_jax.run.lock import hold
 from mer_jax.run.memory_check import check_memory
 from mer_jax.run.mesh_rules import check_rules
 from mer_jax.run.origin import first_policy
@@ -36,11 +41,55 @@ from mer_jax.storage.paths import check_bucket, is_remote, path_of
 log = logging.getLogger(__name__)
 
 
-def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
+def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting, Omni, list[str]]:
     """The setting and the first policy of a run, and the changes since its last start.
 
-    Claims the workdir once everything fits; before that nothing is written. Raises ValueError or
-    OSError for a config, clips, a checkpoint or a workdir that cannot be used.
+    Claims the workdir, and its lock until `held` is closed, once everything fits; a refused start
+    leaves nothing behind. Raises ValueError or OSError for a config, clips, a checkpoint or a
+    workdir that cannot be used, in all processes if one of them is refused.
+    """
+    facts = {'--workdir': str(workdir), 'mer_jax': digest_of_code(), 'jax': jax.__version__}
+    setting, error, lines, allowed = None, None, [], []
+    try:
+        setting = prepare(c, workdir)
+        facts |= flat(c) | facts_of(setting)
+        if jax.process_index() == 0:
+            held.enter_context(hold(workdir))
+            lines, allowed = compared(setting, workdir)
+    except Exception as raised:  # known to all processes before any of them ends
+        error = raised
+    agree(facts, error)
+    with setting.in_use():
+        policy = first_policy(setting.origin, c, setting.mesh)
+    if jax.process_index() == 0:
+        write_identity(workdir, lines)  # first: without config.json it counts for nothing
+    return setting, policy, claim(setting, workdir) + allowed
+
+
+def compared(setting: Setting, workdir: pathlib.Path) -> tuple[list[dict], list[str]]:
+    """What the run reads, as lines of run.identity, and how this differs from earlier starts.
+
+    ValueError for differences that a run cannot have.
+    """
+    changed = claim(setting, workdir, write=False)  # since the lock is held, for good
+    before = read_identity(workdir)
+    now = identity_of(setting, before)
+    if not before or not (workdir / 'config.json').exists():
+        return now, []
+    keys = [line.partition('=')[0] for line in changed]
+    return now, check_identity(workdir, before, now, keys)
+
+
+def claim(setting: Setting, workdir: pathlib.Path, write: bool = True) -> list[str]:
+    """`claim_workdir` for the config and the clips of a setting."""
+    clips = [*setting.train_clips, *setting.test_clips] if setting.config.data.manifest else []
+    return claim_workdir(workdir, setting.config, setting.spec, clips, write)
+
+
+def prepare(c, workdir: pathlib.Path) -> Setting:
+    """The setting of a run, if its config, clips, checkpoint and workdir fit; nothing is written.
+
+    Processes of one run call it alone: it computes nothing together with others.
     """
     check_config(c)
     check_bucket(workdir)
@@ -61,11 +110,8 @@ def prepare(c, workdir: pathlib.Path) -> tuple[Setting, Omni, list[str]]:
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
-    clips = [*setting.train_clips, *setting.test_clips] if c.data.manifest else []
-    claim_workdir(workdir, c, setting.spec, clips, write=False)
-    with setting.in_use():
-        policy = first_policy(setting.origin, c, setting.mesh)
-    return setting, policy, claim_workdir(workdir, c, setting.spec, clips)
+    claim(setting, workdir, write=False)
+    return setting
 
 
 def damages_of(workdir: pathlib.Path, budget: int) -> Damages:

@@ -15,7 +15,8 @@ from mer_jax.run.config_rules import flat
 from mer_jax.storage.objects import append, make_folder, upload_lines, write_whole
 from mer_jax.storage.paths import is_remote
 
-CONTENT = 'content of data.manifest'
+IDENTITY = 'identity.jsonl'  # the content of everything that a run reads: run.identity
+CONTENT = 'content of data.manifest'  # of runs older than that file
 VALIDATED = 'data.validation where every.validate is above 0'
 FIXED = (
     'seed',
@@ -29,6 +30,7 @@ FIXED = (
     CONTENT,
     VALIDATED,
 )
+MOVABLE = ('model.checkpoint', 'data.manifest', 'data.wheels')  # where IDENTITY holds their content
 ONCE_TRAINED = ('learn.train', 'cold_start.')  # keys, or their beginnings, fixed once RL has begun
 UNNAMED = {  # of runs older than these keys
     'method': 'mer_r1',
@@ -47,9 +49,11 @@ def claim_workdir(
     folder holds a run of another model, method, seed or data, or a longer one. Without `write` it
     only checks.
     """
-    content = content_of_clips(clips) if c.data.manifest else None
+    identified = (workdir / IDENTITY).exists()
     share = c.data.validation if c.data.manifest and c.every.validate else 0.0
-    more = {VALIDATED: share, CONTENT: content}
+    more = {VALIDATED: share}
+    if not identified:
+        more[CONTENT] = content_of_clips(clips) if c.data.manifest else None
     now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
     lengths = {'cold_start': ('cold_start.steps', c.cold_start.steps), 'train': ('steps', c.steps)}
     path = workdir / 'config.json'
@@ -75,7 +79,8 @@ def claim_workdir(
     changed = [key for key in now if key in before and before[key] != now[key]]
     trained = (workdir / 'train').exists()
     for key in changed:
-        if key in FIXED or (trained and key.startswith(ONCE_TRAINED)):
+        fixed = key in FIXED and not (identified and key in MOVABLE)
+        if fixed or (trained and key.startswith(ONCE_TRAINED)):
             raise ValueError(
                 f'{key}={now[key]!r}, but {workdir} holds a run with {before[key]!r}: choose '
                 'another --workdir, or restore the value that it began with'

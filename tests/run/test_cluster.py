@@ -13,8 +13,8 @@ def joined(monkeypatch):
     """The arguments with which JAX was told to join; it then sees four processes."""
     calls = []
 
-    def initialize(*given, heartbeat_timeout_seconds):
-        assert heartbeat_timeout_seconds == 100
+    def initialize(*given, heartbeat_timeout_seconds, initialization_timeout):
+        assert heartbeat_timeout_seconds == 100 and initialization_timeout > 300
         calls.append(given)
 
     monkeypatch.setattr(jax.distributed, 'initialize', initialize)
@@ -59,53 +59,53 @@ def test_one_process_alone_has_no_launcher(environment):
 
 
 def test_processes_of_a_launcher_join_by_themselves_and_say_so(joined, capsys):
-    join('auto', None, None, None, 100, SLURM)
+    join('auto', None, None, None, 100, 300, SLURM)
     assert joined == [()]
     said = capsys.readouterr().err
     assert 'Slurm has started 4 processes' in said and '--distributed=off' in said
 
 
 def test_a_process_alone_joins_nothing(joined):
-    join('auto', None, None, None, 100, {})
+    join('auto', None, None, None, 100, 300, {})
     assert joined == []
 
 
 @pytest.mark.parametrize('switch', ['auto', 'on'])
 def test_flags_that_name_the_processes_are_used(joined, switch):
-    join(switch, 'host:1', 4, 2, 100, {})
+    join(switch, 'host:1', 4, 2, 100, 300, {})
     assert joined == [('host:1', 4, 2)]
 
 
 def test_the_switch_alone_leaves_the_processes_to_jax(joined):
-    join('on', None, None, None, 100, {})
+    join('on', None, None, None, 100, 300, {})
     assert joined == [(None, None, None)]
 
 
 def test_processes_of_a_launcher_are_separate_runs_where_told(joined):
-    join('off', None, None, None, 100, SLURM)
+    join('off', None, None, None, 100, 300, SLURM)
     assert joined == []
 
 
 def test_flags_that_name_processes_contradict_off(joined):
     with pytest.raises(ValueError, match='--distributed=off.*--coordinator.*leave them out'):
-        join('off', 'host:1', None, None, 100, {})
+        join('off', 'host:1', None, None, 100, 300, {})
 
 
 def test_processes_that_jax_cannot_join_are_refused(monkeypatch, joined):
-    def fail(*_, heartbeat_timeout_seconds):
+    def fail(*_, heartbeat_timeout_seconds, initialization_timeout):
         raise ValueError('coordinator_address should be defined.')
 
     monkeypatch.setattr(jax.distributed, 'initialize', fail)
     told = r'Open MPI has started 2 .*coordinator_address should.*--coordinator=HOST.*=off'
     with pytest.raises(ValueError, match=told):
-        join('auto', None, None, None, 100, {'OMPI_COMM_WORLD_SIZE': '2'})
+        join('auto', None, None, None, 100, 300, {'OMPI_COMM_WORLD_SIZE': '2'})
     with pytest.raises(ValueError, match='several processes.* JAX cannot join them.*--coordinator'):
-        join('on', None, None, None, 100, {})
+        join('on', None, None, None, 100, 300, {})
 
 
 def test_another_number_of_processes_than_the_launcher_has_started_is_refused(joined):
     with pytest.raises(ValueError, match='Slurm has started 8 processes, but JAX finds 4'):
-        join('auto', None, None, None, 100, SLURM | {'SLURM_STEP_NUM_TASKS': '8'})
+        join('auto', None, None, None, 100, 300, SLURM | {'SLURM_STEP_NUM_TASKS': '8'})
 
 
 def test_a_host_of_a_slice_that_was_not_told_of_the_others_is_refused():

@@ -1,5 +1,6 @@
-"""A run is prepared only if everything fits: bad input is named, and nothing is written."""
+"""A run is started only if everything fits: bad input is named, and nothing is written."""
 
+import contextlib
 import json
 import runpy
 
@@ -8,14 +9,20 @@ import pytest
 import small
 from programs import write_config
 
-from mer_jax.run.stages import prepare
+from mer_jax.run.stages import start
 from mer_jax.run.workdir import claim_workdir
+
+
+def begun(c, workdir):
+    """The setting, the policy and the changes of a run that is started and ended."""
+    with contextlib.ExitStack() as held:
+        return start(c, workdir, held)
 
 
 def refusal(c, workdir):
     """The message with which a run is refused, which leaves no trace."""
     with pytest.raises(ValueError) as raised:
-        prepare(c, workdir)
+        begun(c, workdir)
     assert not workdir.exists()
     return str(raised.value)
 
@@ -85,10 +92,57 @@ def test_a_run_with_own_rewards_is_claimed_by_the_names_of_its_functions(tmp_pat
     path = write_config(tmp_path / 'own.py', "return {'brief': [[1.0] * len(r) for r in texts]}")
     c = small.shrink(runpy.run_path(str(path))['get_config']())
     workdir = tmp_path / 'run'
-    setting, policy, changes = prepare(c, workdir)
-    assert changes == [] and [path.name for path in workdir.iterdir()] == ['config.json']
+    setting, policy, changes = begun(c, workdir)
+    assert changes == []
+    assert {path.name for path in workdir.iterdir()} == {'config.json', 'identity.jsonl'}
     held = json.loads((workdir / 'config.json').read_text())
     assert held['learn.rewards'] == ['own.py:brief'] and held['learn.weights.brief'] == 0.5
     assert len(jax.tree.leaves(policy)) > 0 and len(setting.train_clips) == c.data.clips
     changes = claim_workdir(workdir, small.changed(c, learn__weights__brief=1.0), setting.spec)
     assert changes == ['learn.weights.brief=1.0 (was 0.5)']
+
+
+def write_manifest(folder, **changes):
+    """A manifest of twelve clips with sounds, one of them changed; its path."""
+    folder.mkdir(exist_ok=True)
+    lines = []
+    for number in range(12):
+        name = f'{number}.wav'
+        (folder / name).write_text(f'sound {number}')
+        clip = {'id': f'c{number}', 'audio': name, 'words': ['sad'], 'reasoning': 'He sobs.'}
+        lines.append(clip | {'answer': ['sad']} | (changes if number == 5 else {}))
+    (folder / 'clips.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    return folder / 'clips.jsonl'
+
+
+def test_a_restart_that_would_read_other_data_is_refused_and_one_elsewhere_is_not(config, tmp_path):
+    c = small.changed(small.shrink(config), data__manifest=str(write_manifest(tmp_path / 'a')))
+    workdir = tmp_path / 'run'
+    (wheel := tmp_path / 'w.csv').write_text('level1,level2,level3\njoy,,happy\nsorrow,,sad\n')
+    c.data.wheels = (str(wheel),)
+    setting, _, _ = begun(c, workdir)
+    assert [clip.id for clip in setting.train_clips].count('c5')
+    kept = {path.name: path.read_bytes() for path in workdir.iterdir()}
+
+    def refused():
+        with pytest.raises(ValueError) as raised:
+            begun(c, workdir)
+        assert {path.name: path.read_bytes() for path in workdir.iterdir()} == kept
+        assert 'choose another --workdir' in str(raised.value)
+        return str(raised.value)
+
+    (tmp_path / 'a' / '5.wav').write_text('silence')
+    assert f'clip c5: audio {tmp_path}/a/5.wav is 7 bytes' in refused()
+    write_manifest(tmp_path / 'a', reasoning='She laughs.')
+    assert "clip c5: reasoning='She laughs.' (was 'He sobs.')" in refused()
+    write_manifest(tmp_path / 'a')
+    wheel.write_text('level1,level2,level3\njoy,,sad\nsorrow,,happy\n')
+    assert f'content of data.wheels: {wheel} (was sha256' in refused()
+    (moved := tmp_path / 'b').mkdir()
+    (moved / 'w.csv').write_text('level1,level2,level3\njoy,,happy\nsorrow,,sad\n')
+    c.data.wheels = (str(moved / 'w.csv'),)
+    assert begun(c, workdir)[2] == [f"data.wheels=['{moved}/w.csv'] (was ['{wheel}'])"]
+    c.data.manifest = str(write_manifest(moved))
+    assert begun(c, workdir)[2] == [
+        f"data.manifest='{c.data.manifest}' (was '{tmp_path}/a/clips.jsonl')"
+    ]

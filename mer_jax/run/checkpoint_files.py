@@ -1,0 +1,46 @@
+"""The files that a policy is read from: of a Hugging Face folder, or of the last save of a run."""
+
+import pathlib
+
+from mer_jax.run.checkpoints import evaluated_best
+from mer_jax.storage.objects import BESIDE_WEIGHTS
+from mer_jax.storage.paths import naming, path_of
+
+WEIGHTS = '.safetensors'
+
+
+def files_of_checkpoint(checkpoint: str, root: pathlib.Path | None) -> dict[str, pathlib.Path]:
+    """The files of model.checkpoint by their names in it, and those of the folder at its root.
+
+    Of a run these are the arrays that its policy is read from, and of its root what is read beside
+    the weights: config and tokenizer. None without a checkpoint.
+    """
+    if not checkpoint:
+        return {}
+    folder = path_of(checkpoint)
+    files = {}
+    with naming(checkpoint):
+        if folder != root:
+            saved = saved_policy(folder)
+            if saved is not None:
+                files |= {
+                    str(path.relative_to(folder)): path
+                    for path in sorted(saved.rglob('*'))
+                    if path.is_file()
+                }
+        if root is not None:
+            endings = (WEIGHTS, *BESIDE_WEIGHTS) if folder == root else BESIDE_WEIGHTS
+            files |= {p.name: p for p in sorted(root.iterdir()) if p.suffix in endings}
+    return files
+
+
+def saved_policy(run: pathlib.Path) -> pathlib.Path | None:
+    """The checkpoint that `checkpoints.load_policy` reads of a run; None if it has saved none."""
+    for stage in ('train', 'cold_start'):
+        folder = run / stage
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        steps = [int(name) for name in names if name.isdigit()]
+        if steps:
+            best = evaluated_best(run) if stage == 'train' else None
+            return folder / str(best if best in steps else max(steps))
+    return None
