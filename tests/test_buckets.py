@@ -204,7 +204,7 @@ def test_commands_name_a_bucket_that_does_not_exist(bucket_server, tmp_path):
 def test_a_run_in_a_bucket_that_it_may_not_write_to_is_refused(bucket_server, bucket):
     with bucket_server.failing('POST', faults.forbidden):
         said = refused('mer_jax.main', *flags(bucket, *SMALL))
-    assert said.startswith(f'{bucket}/config.json: this account has no right')
+    assert said.startswith(f'{bucket}/lock.json: this account has no right')
 
 
 def test_a_run_in_a_bucket_is_killed_resumed_exported_asked_and_evaluated(

@@ -176,6 +176,7 @@ def whole_and_killed(tmp_path_factory):
     assert lines_of(killed / 'validation.jsonl') == validations
     outcome = run(killed, *SMALL, *SEVERAL, config=config)
     assert outcome.returncode == 0, outcome.stderr
+    assert 'is gone; its lock is taken over' in outcome.stderr
     return whole, killed
 
 
@@ -279,10 +280,13 @@ def test_sigterm_saves_first_and_leaves_with_a_message(tmp_path):
     while not (records.exists() and len(records.read_bytes().splitlines()) >= 3):
         time.sleep(0.05)
         assert process.poll() is None, process.stderr
+    said = refused(workdir, *SMALL)  # a second run in the same workdir
+    assert f'--workdir={workdir}: process ' in said and 'writes into this folder' in said
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
     said = process.stderr
     assert 'Traceback' not in said and 'SIGTERM' in said
+    assert not (workdir / 'lock.json').exists()
     assert 'the same command resumes there' in said
     saved = [int(path.name) for path in (workdir / 'cold_start').iterdir() if path.name.isdigit()]
     assert len(saved) == 1 and saved[0] >= 3

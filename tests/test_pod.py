@@ -11,16 +11,17 @@ import pytest
 from programs import SMALL, environment, flags
 
 
-def start(workdir, *changes):
-    """The two processes of a run, each with a device of its own."""
+def start(workdir, *changes, second=(), wait=60):
+    """The two processes of a run, each with a device of its own; `second` are flags of one."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     given = flags(workdir, *SMALL, *changes)
-    given += ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2', '--heartbeat=10']
+    given += ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2']
+    given += ['--heartbeat=10', f'--wait={wait}']
     return [
-        forks.Fork('mer_jax.main', *given, f'--process={number}', variables=environment())
-        for number in range(2)
+        forks.Fork('mer_jax.main', *given, f'--process={number}', *more, variables=environment())
+        for number, more in enumerate(((), second))
     ]
 
 
@@ -95,3 +96,30 @@ def test_a_process_that_fails_takes_the_other_with_it(tmp_path):
     status, said = finish(processes)
     # By its own decision, not by the abort with which JAX ends what hangs.
     assert status[0] == 1 and 'cannot continue alone' in said[0][1], said
+
+
+def refused(workdir, *second, wait=60):
+    """The last lines of two processes of which the second has other flags."""
+    status, said = finish(start(workdir, second=second, wait=wait))
+    assert all(number > 0 for number in status), said
+    assert not any('Traceback' in err for _, err in said), said
+    assert not workdir.exists()
+    return [err.strip().splitlines()[-1] for _, err in said]
+
+
+def test_processes_with_other_seeds_end_with_both_seeds(tmp_path):
+    one, other = refused(tmp_path / 'run', '--config.seed=3')
+    assert one == other
+    assert one.startswith('mer_jax: seed=0 in process 0, but 3 in process 1: all processes of a')
+
+
+def test_a_process_that_is_refused_ends_the_other_with_its_message(tmp_path):
+    one, other = refused(tmp_path / 'run', '--config.learn.kl=-1.0')
+    assert other.startswith('mer_jax: learn.kl=-1.0')
+    assert one == f'mer_jax: process 1 cannot start: {other.removeprefix("mer_jax: ")}'
+
+
+def test_a_process_that_never_joins_ends_the_other_after_a_while(tmp_path):
+    one, other = refused(tmp_path / 'run', '--config.learn.kll=1.0', wait=8)
+    assert 'learn.kll' in other and 'the config has no such key' in other
+    assert one.startswith('mer_jax: --wait=8: several processes are to train together, but some')
