@@ -1,4 +1,10 @@
-"""Text for messages of one line: of errors of other libraries, and of names of files."""
+"""Messages of one line, of errors of other libraries and of names of files; broken pipes."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
 
 LONGEST = 300  # letters
 
@@ -14,3 +20,22 @@ def printable(text: str) -> str:
     Names of files may hold any bytes; those that are not UTF-8 reach Python as lone surrogates.
     """
     return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+@contextlib.contextmanager
+def quiet_pipes() -> Iterator[None]:
+    """Ends the process without a message if the reader of its output has left, such as `head`.
+
+    The exit status is that of a program that SIGPIPE ends. Python ignores the signal, so that a
+    closed connection to a bucket does not end a run.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # what is left in their buffers is written at exit
+            os.dup2(nowhere, stream.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None

@@ -11,6 +11,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.data.media.container import MediaError
+from mer_jax.errors import quiet_pipes
 from mer_jax.evaluation import defaults
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.benchmark import run
@@ -54,7 +55,8 @@ def run_command() -> None:
     """The command line of `python -m mer_jax.evaluate`."""
     config_flags.DEFINE_config_file('config', lock_config=True)
     flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same folder again resumes it.')
-    app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
+    with quiet_pipes():
+        app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
 
 
 if __name__ == '__main__':

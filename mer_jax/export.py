@@ -8,6 +8,7 @@ python -m mer_jax.export --run runs/first --out exported
 import argparse
 import logging
 
+from mer_jax.errors import quiet_pipes
 from mer_jax.run.checkpoints import evaluated_best
 from mer_jax.run.command_line import printable
 from mer_jax.run.export import export_policy
@@ -34,4 +35,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with quiet_pipes():
+        main()

@@ -19,11 +19,12 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.data.media.container import MediaError
+from mer_jax.errors import quiet_pipes
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.run import command_line, defaults, lock
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.cluster import SWITCH, join
-from mer_jax.run.command_line import leave, quiet_pipes
+from mer_jax.run.command_line import leave
 from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table

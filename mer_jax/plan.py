@@ -12,6 +12,7 @@ import json
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mer_jax.errors import quiet_pipes
 from mer_jax.run import defaults
 from mer_jax.run.command_line import leave, read_flags
 from mer_jax.run.plan_batches import MEDIA
@@ -55,7 +56,8 @@ def run_command() -> None:
     )
     flags.DEFINE_list('programs', [], 'Compile only these, by name; none: all of them.')
     flags.DEFINE_bool('json', False, 'One JSON object.')
-    app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
+    with quiet_pipes():
+        app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ import sys
 
 from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.file_arguments import parse_files
+from mer_jax.errors import quiet_pipes
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.prediction import Answer, clip_of_file, disagreement, predict
 from mer_jax.run.command_line import printable
@@ -103,4 +104,5 @@ def as_text(path: str, answers: dict[str, Answer], samples: int) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    with quiet_pipes():
+        main()

@@ -10,11 +10,11 @@ predictions are compared item by item.
 import argparse
 import json
 import pathlib
-import signal
 from collections.abc import Sequence
 from typing import Any
 
 from mer_jax.data.wheels.wheel import load_wheels
+from mer_jax.errors import quiet_pipes
 from mer_jax.evaluation.label_files import ANSWERS, plain_words, published_words, read_column
 from mer_jax.evaluation.scoring import LABELS, SENTIMENT, Task, compare, score
 from mer_jax.storage.paths import StorageError, is_remote
@@ -141,5 +141,5 @@ def _table(values: dict[str, float], ci: dict[str, list[float]]) -> list[str]:
 
 
 if __name__ == '__main__':
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may leave early
-    main()
+    with quiet_pipes():
+        main()

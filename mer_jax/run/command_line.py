@@ -1,13 +1,10 @@
 """Flag parsing, printing and exit shared by the commands."""
 
-import contextlib
 import os
 import pathlib
 import re
-import signal
 import sys
 import traceback
-from collections.abc import Iterator
 
 import jax
 from absl import flags
@@ -30,23 +27,6 @@ def leave(message: str, status: int = 1, at_once: bool = False) -> None:
     if at_once or (jax.distributed.is_initialized() and jax.process_count() > 1):
         os._exit(status)  # a normal exit would wait for processes that wait for this one
     raise SystemExit(status)
-
-
-@contextlib.contextmanager
-def quiet_pipes() -> Iterator[None]:
-    """Ends the process without a message if the reader of its output has left, such as `head`.
-
-    The exit status is that of a program that SIGPIPE ends. Python ignores the signal, so that a
-    closed connection to a bucket does not end a run.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # what is left in their buffers is written at exit
-            os.dup2(nowhere, stream.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
 
 
 def read_flags(arguments: list[str], default: str) -> list[str]:

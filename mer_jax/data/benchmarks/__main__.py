@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from mer_jax.data.benchmarks.sets import BENCHMARKS, Benchmark, Found
+from mer_jax.errors import quiet_pipes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,4 +142,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with quiet_pipes():
+        main()

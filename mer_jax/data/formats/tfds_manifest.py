@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mer_jax.data.clips import LISTS, MEDIA, TEXTS, Clip, read_manifest
+from mer_jax.errors import quiet_pipes
 
 _FORMAT = tfds.core.FileFormat.ARRAY_RECORD  # the format that needs no TensorFlow
 _FILE = {'name': tfds.features.Text(), 'bytes': tfds.features.Tensor(shape=(), dtype=np.object_)}
@@ -151,4 +152,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with quiet_pipes():
+        main()

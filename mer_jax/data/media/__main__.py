@@ -13,7 +13,7 @@ from mer_jax.data.media.container import MediaError
 from mer_jax.data.media.file_arguments import parse_files
 from mer_jax.data.media.look import Look, as_json, as_text, look_at
 from mer_jax.data.media.sound import STARTS
-from mer_jax.errors import printable
+from mer_jax.errors import printable, quiet_pipes
 from mer_jax.storage.paths import StorageError
 
 MOST_DRAWN = 24  # files of one contact sheet
@@ -79,4 +79,5 @@ def _lines(look: Look) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    with quiet_pipes():
+        main()

@@ -5,6 +5,8 @@ python -m mer_jax.data.stage --pictures [--domain away] [--emoset] --out DIR --c
 """
 
 from mer_jax.data.stage.stage import main
+from mer_jax.errors import quiet_pipes
 
 if __name__ == '__main__':
-    main()
+    with quiet_pipes():
+        main()

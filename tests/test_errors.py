@@ -1,0 +1,30 @@
+"""A command whose reader leaves early ends as Unix tools do."""
+
+import subprocess
+import sys
+
+import pytest
+
+LINES = 'print("\\n".join(map(str, range(100_000))))'
+
+
+@pytest.mark.parametrize('body', [LINES, f'{LINES}; sys.exit(3)', 'print(1); sys.exit(3)'])
+@pytest.mark.parametrize('stream', ['stdout', 'stderr'])
+def test_a_reader_that_leaves_ends_a_command_without_a_message(body, stream):
+    code = f'import sys; from mer_jax.errors import quiet_pipes\nwith quiet_pipes(): {body}'
+    if stream == 'stderr':
+        code = code.replace('))))', '))), file=sys.stderr)').replace('(1)', '(1, file=sys.stderr)')
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    command = subprocess.Popen([sys.executable, '-c', code], **pipes)
+    left, other = command.stdout, command.stderr
+    if stream == 'stderr':
+        left, other = other, left
+    left.close()
+    assert other.read() == b''
+    assert command.wait() == 128 + 13
+
+
+def test_a_command_that_is_read_to_the_end_keeps_its_status():
+    code = f'import sys; from mer_jax.errors import quiet_pipes\nwith quiet_pipes(): {LINES}'
+    ended = subprocess.run([sys.executable, '-c', f'{code}; sys.exit(3)'], capture_output=True)
+    assert ended.returncode == 3 and ended.stdout.endswith(b'99999\n') and ended.stderr == b''
