@@ -1,17 +1,35 @@
 """Messages of one line, of errors of other libraries and of names of files; broken pipes."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Iterator
 
 LONGEST = 300  # letters
+OF_DISKS = (  # errors of a disk, not of a program
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ESTALE,
+)
 
 
 def one_line(error: Exception) -> str:
     """Type and message of an error on one line, cut to 300 letters after the type."""
     return f'{type(error).__name__}: {" ".join(str(error).split())[:LONGEST]}'
+
+
+def reason_of_disk(error: OSError) -> str | None:
+    """The file, if it is known, and the reason for an error of a disk; None for any other error."""
+    if error.errno not in OF_DISKS:
+        return None
+    named = f'{error.filename}: ' if error.filename else ''
+    return f'{named}{os.strerror(error.errno)}'
 
 
 def printable(text: str) -> str:

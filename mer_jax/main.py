@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.data.media.container import MediaError
-from mer_jax.errors import quiet_pipes
+from mer_jax.errors import quiet_pipes, reason_of_disk
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.run import command_line, defaults, lock
 from mer_jax.run.checkpoints import DamagedCheckpoints
@@ -86,7 +86,8 @@ def run_in(held: contextlib.ExitStack) -> None:
             setting, policy, changes = start(CONFIG.value, workdir, held)
     except (ValueError, OSError, StorageError) as error:
         held.close()  # `leave` may end the process at once
-        leave(str(error))
+        reason = reason_of_disk(error) if isinstance(error, OSError) else None
+        leave(f'--workdir={WORKDIR.value}: {reason}' if reason else str(error))
     if jax.process_index() == 0:
         for change in changes:
             print(f'{workdir}: continues with {change}', file=sys.stderr)
@@ -100,6 +101,11 @@ def run_in(held: contextlib.ExitStack) -> None:
         if not isinstance(error, StorageError):  # a bucket that fails would hold this up
             held.close()
         leave(str(error), at_once=isinstance(error, StorageError))
+    except OSError as error:
+        if not (reason := reason_of_disk(error)):
+            raise
+        held.close()
+        leave(f'--workdir={workdir}: {reason}. Mend that; the same command resumes the run')
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
         raise

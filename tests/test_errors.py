@@ -1,9 +1,12 @@
-"""A command whose reader leaves early ends as Unix tools do."""
+"""Errors of disks are told apart, and a command whose reader leaves ends as Unix tools do."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
+
+from mer_jax.errors import reason_of_disk
 
 LINES = 'print("\\n".join(map(str, range(100_000))))'
 
@@ -28,3 +31,10 @@ def test_a_command_that_is_read_to_the_end_keeps_its_status():
     code = f'import sys; from mer_jax.errors import quiet_pipes\nwith quiet_pipes(): {LINES}'
     ended = subprocess.run([sys.executable, '-c', f'{code}; sys.exit(3)'], capture_output=True)
     assert ended.returncode == 3 and ended.stdout.endswith(b'99999\n') and ended.stderr == b''
+
+
+def test_errors_of_a_disk_are_told_from_others():
+    assert reason_of_disk(OSError(errno.ENOSPC, 'x')) == 'No space left on device'
+    assert reason_of_disk(OSError(errno.EROFS, 'x', 'a/b')) == 'a/b: Read-only file system'
+    assert reason_of_disk(FileNotFoundError(errno.ENOENT, 'x', 'a')) is None
+    assert reason_of_disk(OSError('x')) is None

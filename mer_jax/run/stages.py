@@ -34,7 +34,7 @@ from mer_jax.run.setting import Setting
 from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
 from mer_jax.run.validation import choose_policy, leading_score, make_validation
-from mer_jax.run.workdir import check_sizes, claim_workdir, read_config
+from mer_jax.run.workdir import check_folder, check_sizes, claim_workdir, read_config
 from mer_jax.storage.objects import write_whole
 from mer_jax.storage.paths import check_bucket, is_remote, path_of
 
@@ -93,6 +93,7 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
     """
     check_config(c)
     check_bucket(workdir)
+    check_folder(workdir)
     if c.model.checkpoint and not is_remote(c.model.checkpoint):
         # absolute, so that later commands find it from any folder
         c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())

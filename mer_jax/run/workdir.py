@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 
 import jax
@@ -15,6 +17,7 @@ from mer_jax.run.config_rules import flat
 from mer_jax.storage.objects import append, make_folder, upload_lines, write_whole
 from mer_jax.storage.paths import is_remote
 
+LEAST_FREE = 1 << 20  # bytes of a disk on which a run is started
 IDENTITY = 'identity.jsonl'  # the content of everything that a run reads: run.identity
 CONTENT = 'content of data.manifest'  # of runs older than that file
 VALIDATED = 'data.validation where every.validate is above 0'
@@ -57,12 +60,7 @@ def claim_workdir(
     now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
     lengths = {'cold_start': ('cold_start.steps', c.cold_start.steps), 'train': ('steps', c.steps)}
     path = workdir / 'config.json'
-    for folder in (workdir, *(() if is_remote(workdir) else workdir.parents)):
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(
-                f'--workdir={workdir}: must be a folder, and {folder} is a file; choose another '
-                'folder'
-            )
+    check_folder(workdir)
     if not path.exists():
         for left in ('cold_start', 'train', 'records.jsonl'):
             if (workdir / left).exists():
@@ -98,6 +96,29 @@ def claim_workdir(
         upload_lines()
         write_whole(path, json.dumps(now, indent=1))
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
+
+
+def check_folder(workdir: pathlib.Path) -> None:
+    """Raises ValueError if a workdir is no folder, or one that nothing can be written to."""
+    if is_remote(workdir):
+        return
+    above = (workdir, *workdir.absolute().parents)
+    there = next(folder for folder in above if folder.exists())
+    if not there.is_dir():
+        raise ValueError(
+            f'--workdir={workdir}: must be a folder, and {there} is a file; choose another folder'
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f'--workdir={workdir}: {there} cannot be written to; it is read-only, or belongs to '
+            'another user: change that, or choose another folder'
+        )
+    free = shutil.disk_usage(there).free
+    if free < LEAST_FREE:
+        raise ValueError(
+            f'--workdir={workdir}: the disk of {there} is full ({free} bytes are free, a run needs '
+            f'at least {LEAST_FREE}); free some, or choose another folder'
+        )
 
 
 def last_saved(folder: pathlib.Path) -> int:

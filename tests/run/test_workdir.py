@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -157,6 +158,19 @@ def test_a_file_is_no_workdir(tmp_path, config):
     for workdir in (tmp_path / 'file', tmp_path / 'file' / 'runs' / 'first'):
         with pytest.raises(ValueError, match=f'{workdir}: must be a folder, and .*/file is a file'):
             claim_workdir(workdir, config, tiny.SPEC)
+
+
+def test_a_folder_that_is_read_only_or_full_is_refused(tmp_path, config, monkeypatch):
+    workdir = tmp_path / 'runs' / 'first'
+    with monkeypatch.context() as patched:
+        patched.setattr('os.access', lambda path, mode: path != tmp_path)
+        with pytest.raises(ValueError, match=f'={workdir}: {tmp_path} cannot be written to'):
+            claim_workdir(workdir, config, tiny.SPEC)
+    with monkeypatch.context() as patched:
+        patched.setattr('shutil.disk_usage', lambda path: SimpleNamespace(free=7))
+        with pytest.raises(ValueError, match=f'={workdir}: the disk of {tmp_path} is full .7 byt'):
+            claim_workdir(workdir, config, tiny.SPEC)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('text', ['[]', '{}', '{', '5'])
