@@ -24,12 +24,18 @@ def one_line(error: Exception) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())[:LONGEST]}'
 
 
-def reason_of_disk(error: OSError) -> str | None:
-    """The file, if it is known, and the reason for an error of a disk; None for any other error."""
-    if error.errno not in OF_DISKS:
-        return None
-    named = f'{error.filename}: ' if error.filename else ''
-    return f'{named}{os.strerror(error.errno)}'
+def reason_of_disk(error: Exception) -> str | None:
+    """The file, if it is known, and the reason for an error of a disk; None for any other error.
+
+    Libraries raise some as errors of other types, with the words of the system.
+    """
+    if isinstance(error, OSError):
+        if error.errno not in OF_DISKS:
+            return None
+        named = f'{error.filename}: ' if error.filename else ''
+        return f'{named}{os.strerror(error.errno)}'
+    words = [word for word in map(os.strerror, OF_DISKS) if word in str(error)]
+    return f'{words[0]} ({one_line(error)})' if words else None
 
 
 def printable(text: str) -> str:

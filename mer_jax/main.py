@@ -86,7 +86,7 @@ def run_in(held: contextlib.ExitStack) -> None:
             setting, policy, changes = start(CONFIG.value, workdir, held)
     except (ValueError, OSError, StorageError) as error:
         held.close()  # `leave` may end the process at once
-        reason = reason_of_disk(error) if isinstance(error, OSError) else None
+        reason = isinstance(error, OSError) and reason_of_disk(error)
         leave(f'--workdir={WORKDIR.value}: {reason}' if reason else str(error))
     if jax.process_index() == 0:
         for change in changes:
@@ -101,15 +101,13 @@ def run_in(held: contextlib.ExitStack) -> None:
         if not isinstance(error, StorageError):  # a bucket that fails would hold this up
             held.close()
         leave(str(error), at_once=isinstance(error, StorageError))
-    except OSError as error:
-        if not (reason := reason_of_disk(error)):
-            raise
-        held.close()
-        leave(f'--workdir={workdir}: {reason}. Mend that; the same command resumes the run')
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
         raise
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception) and (reason := reason_of_disk(error)):
+            held.close()
+            leave(f'--workdir={workdir}: {reason}. Mend that; the same command resumes the run')
         if jax.process_count() == 1:
             raise
         held.close()

@@ -37,4 +37,6 @@ def test_errors_of_a_disk_are_told_from_others():
     assert reason_of_disk(OSError(errno.ENOSPC, 'x')) == 'No space left on device'
     assert reason_of_disk(OSError(errno.EROFS, 'x', 'a/b')) == 'a/b: Read-only file system'
     assert reason_of_disk(FileNotFoundError(errno.ENOENT, 'x', 'a')) is None
-    assert reason_of_disk(OSError('x')) is None
+    assert reason_of_disk(OSError('x')) is reason_of_disk(ValueError('x')) is None
+    told = reason_of_disk(ValueError('RESOURCE_EXHAUSTED: a/b: No space left on device'))
+    assert told.startswith('No space left on device (ValueError: RESOURCE_EXHAUSTED: a/b')
