@@ -18,6 +18,7 @@ from mer_jax.evaluation.benchmark import run
 from mer_jax.evaluation.tables import as_text, warnings_of
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.command_line import leave, read_flags
+from mer_jax.run.lock import hold
 from mer_jax.storage.objects import uploading_lines
 from mer_jax.storage.paths import StorageError, check_bucket, naming, path_of
 
@@ -31,7 +32,7 @@ def main(_) -> None:
     try:
         workdir = path_of(flags.FLAGS.workdir)
         check_bucket(workdir)
-        with naming(workdir), uploading_lines():
+        with naming(workdir), hold(workdir), uploading_lines():
             results = run(c, workdir)
     except (ValueError, OSError, MediaError, DamagedCheckpoints, StorageError) as error:
         leave(str(error))
