@@ -20,8 +20,14 @@ OF_DISKS = (  # errors of a disk, not of a program
 
 
 def one_line(error: Exception) -> str:
-    """Type and message of an error on one line, cut to 300 letters after the type."""
-    return f'{type(error).__name__}: {" ".join(str(error).split())[:LONGEST]}'
+    """Type and message of an error on one line; at most 300 letters, without those in its middle.
+
+    The reason is often the last part of a long message.
+    """
+    text = ' '.join(str(error).split())
+    if len(text) > LONGEST:
+        text = f'{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}'
+    return f'{type(error).__name__}: {text}'
 
 
 def reason_of_disk(error: Exception) -> str | None:

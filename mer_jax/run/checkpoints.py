@@ -1,6 +1,7 @@
 """Orbax checkpoints of a state and of the clips read: save, restore the last that can be read."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import logging
@@ -11,13 +12,24 @@ import jax
 import orbax.checkpoint as ocp
 
 from mer_jax.errors import one_line
-from mer_jax.sharding import largest_of_all
-from mer_jax.storage.objects import move_folder
-from mer_jax.storage.paths import StorageError, absolute, naming
+from mer_jax.run.checkpoint_sums import SumsAfterSaves, examine, path_beside, steps_with_checksums
+from mer_jax.run.common_reads import look_together, patiently
+from mer_jax.storage.faults import naming_faults
+from mer_jax.storage.objects import make_folder, move_file, move_folder
+from mer_jax.storage.paths import StorageError, absolute, naming, path_of
 
 READ = 'read'  # the item of a checkpoint that says which clips were read
+CHECKSUMS = 'checksums.json'  # in the folder of a checkpoint that was set aside
+UNVERIFIED = (
+    '%s: has no checksums, because it was saved by an earlier version or the run was killed just '
+    'after saving it; it is read unverified'
+)
 
 log = logging.getLogger(__name__)
+
+
+class DamagedCheckpoint(ValueError):
+    """One checkpoint cannot be read; the message says why."""
 
 
 class DamagedCheckpoints(ValueError):
@@ -47,33 +59,34 @@ class Checkpoints:
     A state is any pytree; its leaves are stored under their paths ('policy.decoder…'), so a
     checkpoint is readable without this package. An unfinished checkpoint, left by a kill, is never
     listed. Older checkpoints are removed once a newer one is complete, but `keep` of them and the
-    one whose step `is_best` are kept.
+    one whose step `is_best` are kept. Checksums of a checkpoint are written once it is complete,
+    while training continues.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int, is_best: Callable[[int], bool] = no_best):
+        self.folder, self.policy = absolute(folder), LatestAndBest(keep, is_best)
+        self.sums = SumsAfterSaves(self.folder)
+
+    @functools.cached_property
+    def manager(self) -> ocp.CheckpointManager:
+        """Saves checkpoints; opened late, because Orbax then removes unfinished ones."""
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=LatestAndBest(keep, is_best),
+            preservation_policy=self.policy,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
         )
-        self.folder = absolute(folder)
-        handlers = {
-            'state': ocp.PyTreeCheckpointHandler(),
-            READ: ocp.JsonCheckpointHandler(),
-        }
-        with naming(self.folder):
-            self.manager = ocp.CheckpointManager(
-                self.folder, options=options, item_handlers=handlers
-            )
+        with naming_faults(self.folder):
+            return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers())
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) or 'manager' not in vars(self):
             return  # TensorStore would try for a quarter of an hour to finish a save
-        with naming(self.folder):
+        with naming_faults(self.folder):
             self.manager.wait_until_finished()
+            self.sums.finish()
             self.manager.close()
 
     def save(self, step: int, state, batches=None):
@@ -81,8 +94,10 @@ class Checkpoints:
         items = {'state': ocp.args.PyTreeSave(by_path(state))}
         if batches is not None:
             items[READ] = ocp.args.JsonSave({'places': batches.read})
-        with naming(self.folder):
-            self.manager.save(step, args=ocp.args.Composite(**items))
+        self.sums.finish()
+        with naming_faults(self.folder):
+            if self.manager.save(step, args=ocp.args.Composite(**items)):
+                self.sums.start(step, self.manager.is_saving_in_progress)
 
     def restore(self, step: int, like, batches=None):
         """The state of `step` with the shapes, types and shardings of `like`.
@@ -91,62 +106,111 @@ class Checkpoints:
         behind the clips of that state. Leaves that `like` lacks are not read. ValueError if a leaf
         is missing or of another shape.
         """
-        state = read_leaves(self.manager, step, by_path(like), like)
+        manager = open_to_restore(self.folder)
+        state = read_leaves(manager, step, by_path(like), like)
         if batches is not None:
-            batches.read = self.places_read(step, batches.size)
+            batches.read = places_read(manager, step, batches.size)
         return state
 
-    def places_read(self, step: int, size: int) -> int:
-        """How many places of the order of clips were read at a step.
-
-        Runs of earlier versions do not say it: they read a batch, of this size, an update.
-        """
-        if not (self.folder / str(step) / READ).exists():
-            return step * size
-        items = ocp.args.Composite(**{READ: ocp.args.JsonRestore()})
-        return int(self.manager.restore(step, args=items)[READ]['places'])
-
-    def restore_last(self, like, batches=None) -> tuple[int, object]:
+    def restore_last(self, like, batches=None, least: int = 0) -> tuple[int, object]:
         """The last step that can be read, and its state; (0, like) if nothing was saved.
 
         Later checkpoints, which are damaged, are named and set aside: the run repeats their
-        updates. Raises DamagedCheckpoints, and moves nothing, if no checkpoint can be read.
+        updates. Raises DamagedCheckpoints, and moves nothing, if no checkpoint can be read, if the
+        last one is before `least`, or if one is whole but of another model. Raises StorageError,
+        and moves nothing, for a passing fault.
         """
-        steps = sorted(self.manager.all_steps(), reverse=True)
-        for number, step in enumerate(steps):
+        damages = {}
+        for step in self.steps():
             try:
-                with naming(self.folder / str(step)):
-                    state = self.restore(step, like, batches)
-            except StorageError:  # says nothing about the checkpoint
-                raise
-            except Exception as error:  # Orbax raises errors of many types for damaged files
-                reason = one_line(error)
-                log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, reason)
+                state = self.examine_and_restore(step, like, batches)
+            except DamagedCheckpoint as error:
+                damages[step] = str(error)
+                log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, error)
                 continue
-            if number:
-                self.set_aside(steps[:number])
+            if step < least:
+                raise DamagedCheckpoints(self.told_too_early(step, damages, least))
+            if damages:
+                self.set_aside(damages)
             return step, state
-        if steps:
+        if least:
+            raise DamagedCheckpoints(self.told_too_early(0, damages, least))
+        if damages:
+            reasons = '; '.join(f'{step}: {reason}' for step, reason in damages.items())
             raise DamagedCheckpoints(
-                f'{self.folder}: none of the checkpoints {steps} can be read ({reason}); restore '
-                'the folder from a copy, or remove it to begin the stage anew'
+                f'{self.folder}: none of the checkpoints {list(damages)} can be read ({reasons}); '
+                'restore the folder from a copy, or rename it to begin the stage anew'
             )
         return 0, like
 
-    def set_aside(self, steps: list[int]) -> None:
+    def told_too_early(self, step: int, damages: dict[int, str], least: int) -> str:
+        """The message for a stage whose result is lost after a later stage has begun with it."""
+        reasons = '; '.join(damages.values()) or 'there is none'
+        return (
+            f'{self.folder}: must hold a checkpoint of update {least} that can be read, because a '
+            f'later stage has begun with it, but the last one is of update {step} ({reasons}). '
+            'Nothing was moved or removed. Restore the folder from a copy; or, to repeat both '
+            'stages, choose another --workdir'
+        )
+
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints and of those with checksums, the last one first."""
+
+        def look():
+            if not self.folder.exists():
+                return []
+            saved = [path for path in self.folder.iterdir() if path.name.isdigit()]
+            found = [int(path.name) for path in saved if ocp.utils.is_checkpoint_finalized(path)]
+            return sorted({*found, *steps_with_checksums(self.folder)}, reverse=True)
+
+        return look_together(self.folder, look)[0]
+
+    def examine_and_restore(self, step: int, like, batches):
+        """The state of a step, if its files are as they were saved; else DamagedCheckpoint."""
+        path = self.folder / str(step)
+        examined = examine(self.folder, step)
+        if examined.damage:
+            raise DamagedCheckpoint(examined.damage)
+        if not examined.known:
+            log.warning(UNVERIFIED, path)
+        try:
+            return patiently(path, lambda: self.restore(step, like, batches))
+        except StorageError:  # says nothing about the checkpoint
+            raise
+        except Exception as error:  # Orbax raises errors of many types for damaged files
+            if examined.known:
+                raise DamagedCheckpoints(
+                    f'{path}: all its files are as they were saved, but it cannot be restored '
+                    f'({one_line(error)}); restore the config and the versions that it was saved '
+                    'with, or choose another --workdir'
+                ) from None
+            raise DamagedCheckpoint(one_line(error)) from None
+
+    def set_aside(self, damages: dict[int, str]) -> None:
         """Rename damaged checkpoints, so that their updates can be saved again."""
-        for step in steps if jax.process_index() == 0 else ():
-            aside = self.folder / f'damaged_{step}'
-            for number in itertools.count(2):
-                if not aside.exists():
-                    break
-                aside = self.folder / f'damaged_{step}_{number}'
-            move_folder(self.folder / str(step), aside)
-            log.warning(
-                '%s: the damaged checkpoint %d is kept there; remove it at will', aside, step
-            )
-        largest_of_all([0])  # all processes wait until the folders are renamed
-        self.manager.reload()
+
+        def move():
+            for step, aside in asides.items():
+                make_folder(aside.parent)
+                if (self.folder / str(step)).exists():
+                    move_folder(self.folder / str(step), aside)
+                make_folder(aside)
+                move_file(path_beside(self.folder, step), aside / CHECKSUMS)
+
+        first = jax.process_index() == 0
+        asides = {step: self.free_name(step) for step in damages} if first else {}
+        look_together(self.folder, move)  # all processes wait until the folders are renamed
+        for step, aside in asides.items():
+            told = '%s: the damaged checkpoint %d is kept there (%s); remove it at will'
+            log.warning(told, aside, step, damages[step])
+
+    def free_name(self, step: int) -> pathlib.Path:
+        """A name that no folder has, for a damaged checkpoint."""
+        aside = self.folder / f'damaged_{step}'
+        for number in itertools.count(2):
+            if not aside.exists():
+                return aside
+            aside = self.folder / f'damaged_{step}_{number}'
 
     def reached_preemption(self, step: int) -> bool:
         """Whether the machines of a pod have been told to stop, at a step common to all."""
@@ -161,8 +225,10 @@ def load_policy(run: pathlib.Path, like):
     """
     for folder in (run / 'train', run / 'cold_start'):
         manager = open_to_read(folder)
-        step = manager.latest_step() if folder.exists() else None
-        if step is None:
+        if not folder.exists():
+            continue
+        step = max([0, *manager.all_steps(), *steps_with_checksums(absolute(folder))])
+        if not step:
             continue
         if folder.name == 'cold_start':
             log.warning(
@@ -185,16 +251,44 @@ def read_policy(manager: ocp.CheckpointManager, step: int, like):
     Raises DamagedCheckpoints if it cannot be read.
     """
     wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
+    folder = path_of(str(manager.directory))
+    path, examined = folder / str(step), examine(folder, step)
+    if not examined.known:
+        log.warning(UNVERIFIED, path)
+    reason = examined.damage
     try:
-        with naming(manager.directory / str(step)):
-            return read_leaves(manager, step, wanted, like)
+        if not reason:
+            return patiently(path, lambda: read_leaves(manager, step, wanted, like))
     except StorageError:  # says nothing about the checkpoint
         raise
     except Exception as error:  # Orbax raises errors of many types for damaged files
-        raise DamagedCheckpoints(
-            f'{manager.directory / str(step)}: cannot be read ({one_line(error)}); restore it '
-            'from a copy, or remove it so that another one is used'
-        ) from None
+        reason = one_line(error)
+    raise DamagedCheckpoints(
+        f'{path}: cannot be read ({reason}); restore it from a copy, or move it and '
+        f'{path_beside(folder, step).name} elsewhere, so that another one is used'
+    )
+
+
+def handlers() -> dict:
+    """The handlers of the items of a checkpoint."""
+    return {'state': ocp.PyTreeCheckpointHandler(), READ: ocp.JsonCheckpointHandler()}
+
+
+def open_to_restore(folder: pathlib.Path) -> ocp.CheckpointManager:
+    """The checkpoints of a stage, of which Orbax removes none."""
+    options = ocp.CheckpointManagerOptions(create=False, cleanup_tmp_directories=False)
+    return ocp.CheckpointManager(folder, options=options, item_handlers=handlers())
+
+
+def places_read(manager: ocp.CheckpointManager, step: int, size: int) -> int:
+    """How many places of the order of clips were read at a step.
+
+    Runs of earlier versions do not say it: they read a batch, of this size, an update.
+    """
+    if not (manager.directory / str(step) / READ).exists():
+        return step * size
+    items = ocp.args.Composite(**{READ: ocp.args.JsonRestore()})
+    return int(manager.restore(step, args=items)[READ]['places'])
 
 
 def open_to_read(folder: pathlib.Path) -> ocp.CheckpointManager:

@@ -127,5 +127,6 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     lessons, clips = setting.method.lessons, setting.train_clips
     clips = lessons(clips) if lessons else clips
     batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
-    state = run_stage('cold_start', workdir, c.cold_start.steps, state, batches, update, c.every)
+    loop = workdir, c.cold_start.steps, state, batches, update, c.every
+    state = run_stage('cold_start', *loop, later='train')
     return state.policy

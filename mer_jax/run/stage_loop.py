@@ -11,6 +11,7 @@ import jax
 from mer_jax.run.checkpoints import Checkpoints, no_best
 from mer_jax.run.records import Compilations, Records
 from mer_jax.run.validation import Validation, Verdict
+from mer_jax.run.workdir import last_saved
 
 
 class Stopped(SystemExit):
@@ -67,20 +68,24 @@ def run_stage(
     every: Every,
     shown: Sequence[str] = (),
     validation: Validation | None = None,
+    later: str | None = None,
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
     A stage that was killed continues from its last checkpoint and ends with the state and the
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
     that step is saved. The progress bar shows the figures named in `shown`. A validation may stop
-    the stage; the best update by it stays saved.
+    the stage; the best update by it stays saved. Once the stage named `later` has saved something,
+    it was begun with the result of this one: this one is then not repeated, in whole or in part,
+    but DamagedCheckpoints raised.
     """
+    least = steps if later and last_saved(workdir / later) else 0
     is_best = validation.is_best if validation else no_best
     with (
         Checkpoints(workdir / name, every.keep, is_best) as checkpoints,
         Termination() as termination,
     ):
-        start, state = checkpoints.restore_last(state, batches)
+        start, state = checkpoints.restore_last(state, batches, least)
         compilations = Compilations()
         with Records(workdir, name, steps, start, shown) as records:
             verdict = validation.resume(state, start) if validation else Verdict()

@@ -234,6 +234,16 @@ def make_folder(folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def file_names(folder: pathlib.Path) -> list[str]:
+    """The names of all files below a folder, relative to it, in order."""
+    if not is_remote(folder):
+        found = (path for path in folder.rglob('*') if not path.is_dir())
+        return sorted(path.relative_to(folder).as_posix() for path in found)
+    inside = str(folder).partition('://')[2].rstrip('/') + '/'
+    with naming(folder):
+        return sorted(name.removeprefix(inside) for name in file_system(folder).find(str(folder)))
+
+
 def move_folder(source: pathlib.Path, target: pathlib.Path) -> None:
     """Renames a folder; in a bucket its objects are copied, then removed."""
     if not is_remote(source):
@@ -244,6 +254,23 @@ def move_folder(source: pathlib.Path, target: pathlib.Path) -> None:
         for name in files.find(str(source)):
             files.cp_file(name, f'{target}{name.removeprefix(inside)}')
     remove_folder(source)
+
+
+def move_file(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Renames a file, if it exists; in a bucket it is copied, then removed."""
+    if not source.exists():
+        return
+    if is_remote(source):
+        copy_file(source, target)
+        remove_file(source)
+    else:
+        source.rename(target)
+
+
+def remove_file(path: pathlib.Path) -> None:
+    """Removes a file, if it exists."""
+    with naming(path):
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(folder: pathlib.Path) -> None:
