@@ -70,6 +70,7 @@ class Checkpoints:
     @functools.cached_property
     def manager(self) -> ocp.CheckpointManager:
         """Saves checkpoints; opened late, because Orbax then removes unfinished ones."""
+        logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs the errors it raises
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.policy,
             cleanup_tmp_directories=True,

@@ -32,7 +32,7 @@ WAYS_OUT = {
         *(errno.EBUSY, errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETXTBSY),
         *(errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN),
         *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
-        *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE),
+        *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
     ),
     DISK,
 )
@@ -59,7 +59,7 @@ def way_out_of(error: BaseException) -> str | None:
         return MEMORY
     if isinstance(error, OSError) and error.errno in WAYS_OUT:
         return WAYS_OUT[error.errno]
-    if isinstance(error, TimeoutError | ConnectionError):
+    if isinstance(error, TimeoutError):
         return DISK
     if isinstance(error, OSError) and error.errno is not None:
         return None
