@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import threading
+import zlib
 
 import numpy as np
 import safetensors
@@ -14,8 +15,11 @@ import safetensors.numpy
 from mer_jax.data.clips import Clip
 from mer_jax.data.fingerprint import file_stat
 from mer_jax.data.prompts import Prompt
-from mer_jax.storage.objects import make_folder, write_whole
+from mer_jax.errors import one_line
+from mer_jax.storage.objects import local_copy, make_folder, write_whole
 from mer_jax.storage.paths import is_remote, naming, path_of
+
+UNREADABLE = (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError)
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +29,14 @@ class FeatureCache:
 
     The hash covers the clip and `identity`, which must name everything else that the features
     depend on: the weights of the towers and the settings of prompts. A media file whose size or
-    time has changed counts as another file.
+    time has changed counts as another file. An entry holds a checksum of its arrays; a damaged one
+    is named, counted, and written again once its features are computed.
     """
 
     def __init__(self, folder: str | os.PathLike, identity: str):
         self.folder, self.identity = path_of(folder), identity
+        self.damaged: set[str] = set()  # ids of clips
+        self.refused = False  # whether an entry could not be written
         make_folder(self.folder)
 
     def path(self, clip: Clip) -> pathlib.Path | None:
@@ -50,22 +57,12 @@ class FeatureCache:
             with naming(path):
                 if not path.exists():
                     return None
-                held = load_arrays(path)
-            start, next_position = held['ends'].tolist()
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
-            log.warning('clip %s: its features are computed again (%s)', clip.id, error)
+                return prompt_of(clip, load_arrays(path))
+        except UNREADABLE as error:
+            self.damaged.add(clip.id)
+            told = 'clip %s: its features are computed again (%d so far): %s'
+            log.warning(told, clip.id, len(self.damaged), one_line(error))
             return None
-        shown = held['shown']
-        return dataclasses.replace(
-            EMPTY,
-            id=clip.id,
-            token=held['token'],
-            position=held['position'],
-            start=start,
-            next_position=next_position,
-            place=np.where(shown, np.cumsum(shown) - 1, -1).astype(np.int32),
-            feature=held['feature'],
-        )
 
     def save(self, clip: Clip, prompt: Prompt, feature_rd: np.ndarray) -> None:
         """Keeps the prompt of a clip and the features of its media tokens, in their order."""
@@ -79,19 +76,56 @@ class FeatureCache:
             'ends': np.array([prompt.start, prompt.next_position]),
             'feature': np.ascontiguousarray(feature_rd),
         }
+        held['sum'] = sum_of(held)
         if is_remote(path):
             write_whole(path, safetensors.numpy.save(held))
             return
         draft = path.with_suffix(f'.{os.getpid()}.{threading.get_ident()}.tmp')
-        safetensors.numpy.save_file(held, draft)
-        os.replace(draft, path)
+        try:
+            safetensors.numpy.save_file(held, draft)
+            os.replace(draft, path)
+        except (OSError, safetensors.SafetensorError) as error:
+            draft.unlink(missing_ok=True)
+            if not self.refused:
+                log.warning('%s: features are not kept (%s)', self.folder, one_line(error))
+            self.refused = True
 
 
 def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file."""
-    if is_remote(path):
-        return safetensors.numpy.load(path.read_bytes())
-    return safetensors.numpy.load_file(path)
+    """The arrays of an entry; ValueError if they do not agree with its checksum."""
+    with local_copy(path) as file:  # `load`, of bytes, does not know bfloat16
+        held = safetensors.numpy.load_file(file)
+    kept = held.pop('sum', None)
+    if kept is None:
+        raise ValueError(f'{path}: has no checksum, so an earlier version wrote it')
+    if kept != sum_of(held):
+        raise ValueError(f'{path}: is damaged, its content does not agree with its checksum')
+    return held
+
+
+def sum_of(held: dict[str, np.ndarray]) -> np.ndarray:
+    """The checksum u32[1] of the names, types, shapes and contents of arrays."""
+    number = 0
+    for name, array in sorted(held.items()):
+        number = zlib.crc32(repr((name, array.dtype.name, array.shape)).encode(), number)
+        number = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), number)
+    return np.array([number], np.uint32)
+
+
+def prompt_of(clip: Clip, held: dict[str, np.ndarray]) -> Prompt:
+    """The prompt of a clip, from the arrays of its entry."""
+    start, next_position = held['ends'].tolist()
+    shown = held['shown']
+    return dataclasses.replace(
+        EMPTY,
+        id=clip.id,
+        token=held['token'],
+        position=held['position'],
+        start=start,
+        next_position=next_position,
+        place=np.where(shown, np.cumsum(shown) - 1, -1).astype(np.int32),
+        feature=held['feature'],
+    )
 
 
 EMPTY = Prompt(

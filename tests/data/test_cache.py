@@ -1,10 +1,13 @@
 """The cache of features: a file a clip, named after everything that its features depend on."""
 
 import dataclasses
+import errno
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from media_files import noise, write_wave
 from tiny_prompts import IMAGE, prompt_of
 
@@ -56,6 +59,51 @@ def test_a_damaged_entry_is_not_served_and_named(tmp_path, clip, caplog, left):
     cache.path(clip).write_bytes(left)
     assert cache.load(clip) is None
     assert 'clip c7: its features are computed again' in caplog.text
+
+
+def test_every_flipped_bit_is_found_and_the_entry_is_written_again(tmp_path, clip, caplog):
+    cache, prompt, feature = saved(tmp_path, clip)
+    path = cache.path(clip)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    places = [*range(0, 8 * 500, 29), *rng.integers(0, 8 * len(whole), 100).tolist()]
+    for place in places:
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        assert cache.load(clip) is None, place
+    assert cache.damaged == {'c7'} and 'computed again (1 so far)' in caplog.text
+    cache.save(clip, prompt, feature)
+    assert path.read_bytes() == whole and cache.load(clip) is not None
+
+
+def test_an_entry_without_a_checksum_is_not_trusted(tmp_path, clip, caplog):
+    cache, *_ = saved(tmp_path, clip)
+    held = safetensors.numpy.load_file(cache.path(clip))
+    del held['sum']
+    safetensors.numpy.save_file(held, cache.path(clip))
+    assert cache.load(clip) is None
+    assert 'has no checksum, so an earlier version wrote it' in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(tmp_path, clip, caplog, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('mer_jax.data.cache.os.replace', full)
+    cache, prompt, feature = saved(tmp_path, clip)
+    cache.save(clip, prompt, feature)
+    assert caplog.text.count('features are not kept (OSError: [Errno 28] No space left') == 1
+    assert not list(cache.folder.iterdir())
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float16', 'bfloat16'])
+def test_features_of_any_type_are_kept(tmp_path, clip, dtype):
+    cache, prompt, feature = saved(tmp_path, clip)
+    feature = np.asarray(jnp.asarray(feature, dtype))
+    cache.save(clip, prompt, feature)
+    held = cache.load(clip).feature
+    assert held.dtype == feature.dtype and held.tobytes() == feature.tobytes()
 
 
 def test_only_clips_that_are_all_files_are_kept(tmp_path, clip):
