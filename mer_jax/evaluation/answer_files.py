@@ -1,6 +1,7 @@
 """Files of answers: a line for each mode of each clip, written block by block and resumed."""
 
 import json
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -11,6 +12,16 @@ from mer_jax.models.omni import Omni
 from mer_jax.run.held_out import answer_blocks
 from mer_jax.run.setting import Setting
 from mer_jax.storage.objects import append, contents, upload_lines, write_whole
+
+LINE = {
+    'raw': str,
+    'think': str,
+    'answer': str,
+    'words': list,
+    'scores': dict,
+}  # types of values that a line has
+
+log = logging.getLogger(__name__)
 
 
 def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path) -> list[dict]:
@@ -34,13 +45,15 @@ def answer_set(setting: Setting, policy: Omni, test: TestSet, path: pathlib.Path
 
 
 def whole_blocks(path: pathlib.Path, clips: list[Clip], size: int) -> list[dict]:
-    """The lines of the blocks that an earlier start wrote completely."""
+    """The lines of the blocks that an earlier start wrote completely, up to a damaged line."""
     kept, done = [], set()
-    for line in contents(path).decode().splitlines():
-        try:
-            kept.append(json.loads(line))
-        except ValueError:
-            break  # cut short by a kill
+    for number, text in enumerate(contents(path).splitlines(), 1):
+        line = line_in(text)
+        if line is None:
+            told = '%s line %d: is damaged, or a kill cut it off; clips are asked again from there'
+            log.warning(told, path, number)
+            break
+        kept.append(line)
     written = {}
     for line in kept:
         written.setdefault(line['id'], set()).add(line['mode'])
@@ -50,6 +63,22 @@ def whole_blocks(path: pathlib.Path, clips: list[Clip], size: int) -> list[dict]
             break
         done |= ids
     return [line for line in kept if line['id'] in done]
+
+
+def line_in(text: bytes) -> dict | None:
+    """The line of a predictions file that a text holds; None if it holds none."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get('id'), str):
+        return None
+    if line.get('mode') == 'none':
+        return line if isinstance(line.get('error'), str) else None
+    fits = line.get('mode') in MODES and all(
+        isinstance(line.get(key, kind()), kind) for key, kind in LINE.items()
+    )
+    return line if fits else None
 
 
 def line_of(row: dict, mode: str, scored: Sequence[str]) -> dict:

@@ -11,6 +11,7 @@ import sys
 from mer_jax.data.fingerprint import content_of_clips
 from mer_jax.data.positions import VIDEO_POSITIONS
 from mer_jax.data.wheels.wheel import load_wheels
+from mer_jax.errors import one_line
 from mer_jax.evaluation.answer_files import answer_set
 from mer_jax.evaluation.asking import asked_config, is_closed, setting_of, settings_of
 from mer_jax.evaluation.benchmark_sets import TestSet, find_sets, first_clips
@@ -99,7 +100,13 @@ def claim(workdir: pathlib.Path, protocol: dict) -> None:
     """Makes the workdir this evaluation's own; ValueError if it holds another one."""
     path, now = workdir / 'protocol.json', json.loads(json.dumps(protocol))
     if text := contents(path):
-        before = UNNAMED_HERE | json.loads(text)
+        try:
+            before = UNNAMED_HERE | json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f'{path}: must hold the conditions of the evaluation in {workdir} as JSON '
+                f'({one_line(error)}); put it back, or choose another --workdir'
+            ) from None
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             key = changed[0]

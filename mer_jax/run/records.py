@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import tensorboardX
@@ -28,13 +29,15 @@ FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'
 NOT_FINITE = 'not_finite.json'
 
+log = logging.getLogger(__name__)
+
 
 class NotFinite(FloatingPointError):
     """A figure of a step was NaN or infinite; not_finite.json holds the record."""
 
 
 class DamagedRecords(ValueError):
-    """A line of a record file cannot be read; the message names it."""
+    """A record file, or a line of it, cannot be read; the message names it."""
 
 
 class Timer:
@@ -95,8 +98,8 @@ class Records:
                 make_folder(self.workdir)
                 with naming(self.workdir):
                     (self.workdir / NOT_FINITE).unlink(missing_ok=True)
-                for name in (FIGURES, TIMINGS):
-                    cut_lines(self.workdir / name, self.stage, self.start)
+                self._cut_figures()
+                cut_timings(self.workdir / TIMINGS, self.stage, self.start)
                 self.scalars = stack.enter_context(Scalars(self.workdir, self.stage, self.start))
                 stack.enter_context(uploading_lines())
                 self.bar = stack.enter_context(self._bar())
@@ -132,6 +135,29 @@ class Records:
             upload_lines()
             self.scalars.upload()
 
+    def _cut_figures(self):
+        """Drops the records that this start writes again; says which ones are lost.
+
+        DamagedRecords if the last line is torn and holds a record that is not made again.
+        """
+        path = self.workdir / FIGURES
+        records, torn = parse_lines(path, are_figures)
+        steps = {r['step'] for r in records if r['stage'] == self.stage}
+        missing = sorted(set(range(1, self.start + 1)) - steps)
+        if torn and missing:
+            raise DamagedRecords(
+                f'{torn}; it is the only copy of a record, for {self.stage} continues at update '
+                f'{self.start} and does not repeat update {missing[0]}. Restore the file from a '
+                'copy, or remove the line to continue without the record'
+            )
+        if missing:
+            told = '%s: has no records of %d of the %d updates of %s before this start'
+            log.warning(told, path, len(missing), self.start, self.stage)
+        if torn and self.start >= self.steps:
+            log.warning('%s; it is left as it is', torn)  # it may belong to a later stage
+        else:
+            cut_lines(path, self.stage, self.start, are_figures)
+
     def _bar(self) -> tqdm.tqdm:
         return tqdm.tqdm(
             total=self.steps, initial=self.start, desc=self.stage, unit='step', dynamic_ncols=True
@@ -159,8 +185,18 @@ def read_records(workdir: str | os.PathLike, stage: str | None = None) -> list[d
 
     Raises DamagedRecords for a damaged line that is not the last.
     """
-    records = read_lines(path_of(workdir) / FIGURES)
+    records = read_lines(path_of(workdir) / FIGURES, are_figures)
     return [record for record in records if stage in (None, record['stage'])]
+
+
+def are_figures(record: dict) -> bool:
+    """Whether all values of a record but its stage are numbers."""
+    return all(is_number(value) for key, value in record.items() if key != 'stage')
+
+
+def is_number(value) -> bool:
+    """Whether a value of JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int]:
@@ -168,15 +204,20 @@ def stage_compilations(workdir: str | os.PathLike, stage: str) -> tuple[int, int
 
     A resumed run compiles again at its first update, which counts as first.
     """
-    timings = [t for t in read_lines(path_of(workdir) / TIMINGS) if t['stage'] == stage]
+    timings = [t for t in read_timings(workdir, stage, 'compilations') if 'first' in t]
     first = sum(int(t['compilations']) for t in timings if t['first'])
     return first, sum(int(t['compilations']) for t in timings if not t['first'])
 
 
 def stage_seconds(workdir: str | os.PathLike, stage: str) -> float:
     """Seconds that the steps of a stage took, including compilation; each step counts once."""
-    timings = read_lines(path_of(workdir) / TIMINGS)
-    return sum(timing['seconds'] for timing in timings if timing['stage'] == stage)
+    return sum(timing['seconds'] for timing in read_timings(workdir, stage, 'seconds'))
+
+
+def read_timings(workdir: str | os.PathLike, stage: str, name: str) -> list[dict]:
+    """The timings of a stage that hold a number of this name; damaged lines are left out."""
+    timings, _ = whole_lines(path_of(workdir) / TIMINGS)
+    return [t for t in timings if t['stage'] == stage and is_number(t.get(name))]
 
 
 class Scalars:
@@ -190,6 +231,12 @@ class Scalars:
         self.folder, self.name, self.start = workdir / 'tensorboard' / name, name, start
 
     def __enter__(self) -> 'Scalars':
+        for folder in () if is_remote(self.folder) else (self.folder.parent, self.folder):
+            if folder.exists() and not folder.is_dir():
+                raise DamagedRecords(
+                    f'{folder}: must be a folder, for TensorBoard, and is a file; rename or remove '
+                    'the file'
+                )
         with contextlib.ExitStack() as stack:
             self.held = self.folder
             if is_remote(self.folder):
@@ -223,34 +270,80 @@ class Scalars:
             upload_folder(self.held, self.folder)
 
 
-def read_lines(path: pathlib.Path) -> list[dict]:
+def read_lines(path: pathlib.Path, fits: Callable[[dict], bool] = bool) -> list[dict]:
     """The records of a file of JSON lines, each with a stage and a step; [] if there is no file.
 
-    A last line that a kill cut off is left out. Raises DamagedRecords for another damaged line.
+    A last line that a kill cut off is left out, with a warning. Raises DamagedRecords for another
+    damaged line, or one that does not fit.
     """
-    lines = contents(path).splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            record['stage'], record['step']
-            records.append(record)
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
-                break
-            raise DamagedRecords(
-                f'{path} line {number}: every line but the last must be a JSON record, '
-                f'found {line[:60]!r}; remove the line to continue'
-            ) from error
+    records, torn = parse_lines(path, fits)
+    if torn:
+        log.warning('%s; it is left out', torn)
     return records
 
 
-def cut_lines(path: pathlib.Path, stage: str, start: int):
+def parse_lines(path: pathlib.Path, fits: Callable[[dict], bool]) -> tuple[list[dict], str | None]:
+    """As `read_lines`, and the message about a torn last line, if there is one."""
+    records, damages = whole_lines(path, fits)
+    last = len(records) + len(damages)
+    for number, told in damages.items():
+        if number < last:
+            raise DamagedRecords(
+                f'{told}; restore the file from a copy, or remove the line to continue without it'
+            )
+    return records, damages.get(last)
+
+
+def whole_lines(
+    path: pathlib.Path, fits: Callable[[dict], bool] = bool
+) -> tuple[list[dict], dict[int, str]]:
+    """The records of a file that can be read, and messages about the others, by line number."""
+    if path.is_dir():
+        raise DamagedRecords(f'{path}: must be a file, and is a folder; rename the folder')
+    records, damages = [], {}
+    for number, line in enumerate(contents(path).splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if is_record(record) and fits(record):
+            records.append(record)
+        else:
+            damages[number] = (
+                f'{path} line {number}: must be a JSON record with a stage, a step and numbers, '
+                f'found {line[:60]!r}'
+            )
+    return records, damages
+
+
+def is_record(value) -> bool:
+    """Whether a value of JSON is an object with a stage and a step."""
+    if not isinstance(value, dict) or not isinstance(value.get('stage'), str):
+        return False
+    step = value.get('step')
+    return isinstance(step, int) and not isinstance(step, bool)
+
+
+def cut_lines(
+    path: pathlib.Path, stage: str, start: int, fits: Callable[[dict], bool] = bool
+) -> None:
     """Cuts the file before the first record of `stage` beyond `start`.
 
     Later records, of any stage, are dropped too; the resumed run writes them again.
     """
-    records = read_lines(path)
+    _write_until(path, read_lines(path, fits), stage, start)
+
+
+def cut_timings(path: pathlib.Path, stage: str, start: int) -> None:
+    """As `cut_lines`; damaged lines are dropped, with a warning, for no later step needs them."""
+    timings, damages = whole_lines(path)
+    for told in damages.values():
+        log.warning('%s; it is left out', told)
+    _write_until(path, timings, stage, start)
+
+
+def _write_until(path: pathlib.Path, records: list[dict], stage: str, start: int) -> None:
+    """Writes the records before the first one of `stage` beyond `start`."""
     beyond = [k for k, r in enumerate(records) if r['stage'] == stage and r['step'] > start]
     kept = records[: beyond[0]] if beyond else records
     write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))

@@ -7,11 +7,13 @@ files (data.fingerprint.file_content). The lines of the checkpoint that a run be
 
 import concurrent.futures
 import json
+import logging
 import pathlib
 from collections.abc import Sequence
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.fingerprint import file_content
+from mer_jax.errors import one_line
 from mer_jax.run.setting import Setting
 from mer_jax.storage.objects import contents, write_whole
 from mer_jax.storage.paths import path_of
@@ -20,6 +22,8 @@ FILE = 'trained_on.jsonl'
 KEYS = ('id', 'source', 'use', 'media')
 EXAMPLES = 3  # ids that a warning names
 THREADS = 16  # that read the beginnings of files, which may be far away
+
+log = logging.getLogger(__name__)
 
 
 def keep_trained_on(setting: Setting, workdir: pathlib.Path) -> list[dict] | None:
@@ -43,7 +47,9 @@ def known(checkpoint: str) -> list[dict] | None:
     try:
         lines = [json.loads(line) for line in contents(path).splitlines()]
         return [{key: line[key] for key in KEYS} for line in lines] or None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = '%s: cannot be read (%s), so clips that were trained on cannot be told'
+        log.warning(told, path, one_line(error))
         return None
 
 

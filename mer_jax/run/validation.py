@@ -18,7 +18,7 @@ from mer_jax.errors import one_line
 from mer_jax.models.omni import Omni
 from mer_jax.run.checkpoints import DamagedCheckpoints, open_to_read, read_policy
 from mer_jax.run.held_out import answer_all, summary
-from mer_jax.run.records import TIMINGS, Scalars, append_line, cut_lines, read_lines
+from mer_jax.run.records import TIMINGS, Scalars, append_line, cut_lines, is_number, read_lines
 from mer_jax.run.setting import Setting
 from mer_jax.run.shares import gather_rows
 
@@ -61,13 +61,18 @@ class Validation:
         """
         self.update = start
         if self.writes:
-            cut_lines(self.path, STAGE, start)
-        self.lines = gather_rows(read_lines(self.path) if self.writes else [])
+            cut_lines(self.path, STAGE, start, self.has_score)
+        self.lines = gather_rows(read_lines(self.path, self.has_score) if self.writes else [])
         if self.lines and self.lines[-1]['step'] == start:
             return self.verdict()
         if self.lines and self.verdict().stop:
             return Verdict(stop=True)
         return self.after(state, start)
+
+    def has_score(self, line: dict) -> bool:
+        """Whether a line holds the score that decides."""
+        slow = line.get('slow')
+        return isinstance(slow, dict) and is_number(slow.get(self.score))
 
     def after(self, state, step: int) -> Verdict:
         """The verdict after an update; most updates are not validated."""

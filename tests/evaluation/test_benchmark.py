@@ -132,6 +132,15 @@ def test_a_folder_older_than_the_key_video_positions_has_those_of_the_paper(tmp_
         benchmark.claim(tmp_path, {'seed': 0, 'video_positions': 'transformers_5_3'})
 
 
+@pytest.mark.parametrize('text', ['{', 'null', '[1]', '"text"'])
+def test_a_damaged_protocol_is_named_and_left_as_it_is(tmp_path, text):
+    path = tmp_path / 'protocol.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f'^{path}: must hold the conditions .* another --workdir'):
+        benchmark.claim(tmp_path, {'seed': 0, 'method': 'mer_r1'})
+    assert path.read_text() == text
+
+
 def test_a_folder_older_than_the_key_method_belongs_to_mer_r1(tmp_path):
     (tmp_path / 'protocol.json').write_text('{"seed": 0}')
     benchmark.claim(tmp_path, {'seed': 0, 'method': 'mer_r1'})

@@ -1,5 +1,6 @@
 """An evaluation is made once, and again after a change that decides its answers."""
 
+import json
 import types
 
 import pytest
@@ -62,3 +63,29 @@ def test_it_is_made_again_after_more_updates(made, config, tmp_path):
     for updates in (150, 300, 300):
         evaluate_once(setting, None, tmp_path, 'end', updates)
     assert len(made) == 2
+
+
+def damaged_copies():
+    """Bytes in place of a kept evaluation, and the same with a changed digit."""
+    return [b'{', b'null', b'[]', b'{"of": {}}', b'\xff', None]
+
+
+@pytest.mark.parametrize('content', damaged_copies())
+def test_a_damaged_evaluation_is_made_again_and_that_is_said(
+    made, config, tmp_path, caplog, content
+):
+    setting = types.SimpleNamespace(config=config)
+    evaluate_once(setting, None, tmp_path, 'end', 150)
+    path = tmp_path / 'evaluation_end.json'
+    whole = path.read_bytes()
+    path.write_bytes(content or whole.replace(b'"clips": 1', b'"clips": 7'))
+    assert evaluate_once(setting, None, tmp_path, 'end', 150)['scores'] == {'clips': 2}
+    assert f'{path}: is damaged' in caplog.text
+    assert evaluate_once(setting, None, tmp_path, 'end', 150)['scores'] == {'clips': 2}
+
+
+def test_an_evaluation_of_an_earlier_version_is_kept(made, config, tmp_path):
+    setting = types.SimpleNamespace(config=config)
+    first = evaluate_once(setting, None, tmp_path, 'end', 150)
+    (tmp_path / 'evaluation_end.json').write_text(json.dumps(first))
+    assert evaluate_once(setting, None, tmp_path, 'end', 150) == first and len(made) == 1

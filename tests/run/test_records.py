@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mer_jax.run.records import (
+    DamagedRecords,
     NotFinite,
     Records,
     Timer,
@@ -90,6 +91,86 @@ def test_a_damaged_line_inside_the_file_is_named(tmp_path):
     (tmp_path / 'records.jsonl').write_text('{"stage": "train", "step": 1}\n??\n{}\n')
     with pytest.raises(ValueError, match=r'records\.jsonl line 2: .*\?\?'):
         read_records(tmp_path)
+
+
+def test_a_torn_line_of_a_finished_run_is_named_and_nothing_is_lost(tmp_path):
+    run(tmp_path, 'cold_start', 2)
+    run(tmp_path, 'train', 3)
+    path = tmp_path / 'records.jsonl'
+    path.write_bytes(path.read_bytes()[:-7])
+    torn = path.read_bytes()
+    run(tmp_path, 'cold_start', 2, start=2)  # the line belongs to a later stage
+    assert path.read_bytes() == torn
+    with pytest.raises(DamagedRecords, match=r'line 5: .* does not repeat update 3\. Restore'):
+        run(tmp_path, 'train', 3, start=3)
+    assert path.read_bytes() == torn
+
+
+def test_a_torn_line_that_the_run_writes_again_is_said(tmp_path, caplog):
+    run(tmp_path, 'train', 4, stop=3)
+    path = tmp_path / 'records.jsonl'
+    path.write_bytes(path.read_bytes()[:-7])
+    run(tmp_path, 'train', 4, start=2)
+    assert [r['step'] for r in read_records(tmp_path)] == [1, 2, 3, 4]
+    assert f'{path} line 3: must be a JSON record' in caplog.text
+
+
+def test_records_that_are_missing_are_said(tmp_path, caplog):
+    run(tmp_path, 'train', 4, stop=3)
+    (tmp_path / 'records.jsonl').unlink()
+    run(tmp_path, 'train', 4, start=3)
+    assert 'has no records of 3 of the 3 updates of train' in caplog.text
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        b'{"stage": 3, "step": 1}',
+        b'{"stage": "train", "step": "1"}',
+        b'{"stage": "train", "step": true}',
+        b'{"stage": "train", "step": 1, "loss": "low"}',
+        b'{"stage": "train", "step": 1, "loss": null}',
+        b'[1, 2]',
+        b'null',
+        b'\xff\xfe',
+        b'[' * 100_000,
+    ],
+)
+def test_a_record_of_wrong_types_is_named(tmp_path, line):
+    (tmp_path / 'records.jsonl').write_bytes(line + b'\n{"stage": "train", "step": 2}\n')
+    with pytest.raises(DamagedRecords, match=r'records\.jsonl line 1: must be a JSON record'):
+        read_records(tmp_path)
+
+
+def test_damaged_timings_are_left_out_and_said(tmp_path, caplog):
+    with Records(tmp_path, 'train', 3, 0) as records:
+        for step in (1, 2, 3):
+            timings = {'seconds': 1.0, 'compilations': step, 'first': step == 1}
+            records.write(step, {}, timings)
+    path = tmp_path / 'timings.jsonl'
+    first, second, third = path.read_text().splitlines()
+    path.write_text(
+        '\n'.join([first, '{"stage": "train", "step": 2, "seconds": "x"}', '??', third])
+    )
+    assert stage_seconds(tmp_path, 'train') == 2
+    assert stage_compilations(tmp_path, 'train') == (1, 3)
+    run(tmp_path, 'train', 3, start=3)
+    assert f'{path} line 3: must be a JSON record' in caplog.text
+
+
+@pytest.mark.parametrize('name', ['tensorboard', 'tensorboard/train'])
+def test_a_file_in_place_of_the_folder_of_tensorboard_is_named(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('mine')
+    with pytest.raises(DamagedRecords, match=f'{name}: must be a folder'):
+        run(tmp_path, 'train', 1)
+    assert (tmp_path / name).read_text() == 'mine'
+
+
+def test_a_folder_in_place_of_the_records_is_named(tmp_path):
+    (tmp_path / 'records.jsonl').mkdir()
+    with pytest.raises(DamagedRecords, match='records.jsonl: must be a file'):
+        run(tmp_path, 'train', 1)
 
 
 def test_wall_clock_figures_stay_out_of_the_records(tmp_path):
