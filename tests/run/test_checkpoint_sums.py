@@ -117,6 +117,15 @@ def test_a_whole_checkpoint_is_restored_without_a_word(stage, caplog):
     assert not caplog.records
 
 
+def test_a_whole_checkpoint_of_another_model_is_not_taken_for_damaged(stage):
+    before = file_names(stage)
+    other = {'policy': {'x': jnp.zeros(20), 'n': jnp.int32(0)}}
+    with Checkpoints(stage, keep=2) as checkpoints:
+        with pytest.raises(DamagedCheckpoints, match=f'^{stage}/7: all its files are as they were'):
+            checkpoints.restore_last(other)
+    assert file_names(stage) == before
+
+
 def test_nothing_is_moved_if_no_checkpoint_is_whole(stage):
     flip(stage / '5' / 'state' / '_METADATA')
     flip(stage / '7' / 'read' / 'metadata')
