@@ -301,11 +301,17 @@ def open_to_read(folder: pathlib.Path) -> ocp.CheckpointManager:
 
 def evaluated_best(run: pathlib.Path) -> int | None:
     """The update of the best policy, if results.json says that this one was evaluated."""
+    path = run / 'results.json'
     try:
-        with naming(run):
-            evaluated = json.loads((run / 'results.json').read_text(encoding='utf-8'))['evaluated']
+        with naming(path):
+            text = path.read_text(encoding='utf-8')
+        evaluated = json.loads(text)['evaluated']
         return evaluated['update'] if evaluated['policy'] == 'best' else None
-    except (OSError, ValueError, KeyError, TypeError):  # no results yet, or of an older run
+    except (FileNotFoundError, NotADirectoryError, KeyError):  # no results yet, or of an older run
+        return None
+    except (ValueError, TypeError) as error:
+        told = '%s: cannot be read (%s), so the last policy of the run is used, not its best one'
+        log.warning(told, path, one_line(error))
         return None
 
 

@@ -144,6 +144,9 @@ class Records:
         records, torn = parse_lines(path, are_figures)
         steps = {r['step'] for r in records if r['stage'] == self.stage}
         missing = sorted(set(range(1, self.start + 1)) - steps)
+        if steps and not self.start:
+            told = '%s: %s begins anew, for it has no checkpoint; its %d records are written again'
+            log.warning(told, path, self.stage, len(steps))
         if torn and missing:
             raise DamagedRecords(
                 f'{torn}; it is the only copy of a record, for {self.stage} continues at update '

@@ -9,7 +9,13 @@ import orbax.checkpoint as ocp
 import pytest
 from tiny_state import filled_state
 
-from mer_jax.run.checkpoints import Checkpoints, DamagedCheckpoints, by_path, load_policy
+from mer_jax.run.checkpoints import (
+    Checkpoints,
+    DamagedCheckpoints,
+    by_path,
+    evaluated_best,
+    load_policy,
+)
 from mer_jax.sharding import make_mesh, state_shardings
 
 
@@ -236,6 +242,14 @@ def test_the_policy_alone_is_loaded_from_a_run_the_trained_one_first(tmp_path, s
         with Checkpoints(tmp_path / stage, keep=1) as checkpoints:
             checkpoints.save(4, saved)
         same_bits(load_policy(tmp_path, blank.policy), saved.policy)
+
+
+@pytest.mark.parametrize('text', ['{', '[]', '{"evaluated": 3}'])
+def test_damaged_results_are_said_where_they_name_the_policy(tmp_path, caplog, text):
+    assert evaluated_best(tmp_path) is None and not caplog.records
+    (tmp_path / 'results.json').write_text(text)
+    assert evaluated_best(tmp_path) is None
+    assert f'{tmp_path / "results.json"}: cannot be read' in caplog.text
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path, blank):

@@ -64,11 +64,12 @@ def test_a_resumed_run_leaves_the_bytes_of_an_uninterrupted_one(tmp_path):
     assert whole == cut and whole.count(b'\n') == 12
 
 
-def test_starting_a_stage_anew_drops_what_later_stages_wrote(tmp_path):
+def test_starting_a_stage_anew_drops_what_later_stages_wrote(tmp_path, caplog):
     run(tmp_path, 'cold_start', 3)
     run(tmp_path, 'train', 3)
     run(tmp_path, 'cold_start', 3, stop=1)
     assert [(r['stage'], r['step']) for r in read_records(tmp_path)] == [('cold_start', 1)]
+    assert 'cold_start begins anew, for it has no checkpoint; its 3 records' in caplog.text
 
 
 def test_a_complete_last_line_without_its_newline_is_kept(tmp_path):
