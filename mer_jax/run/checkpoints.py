@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from mer_jax.errors import one_line
 from mer_jax.run.checkpoint_sums import SumsAfterSaves, examine, path_beside, steps_with_checksums
 from mer_jax.run.common_reads import look_together, patiently
-from mer_jax.storage.faults import naming_faults
+from mer_jax.storage.faults import is_of_jax, naming_faults
 from mer_jax.storage.objects import make_folder, move_file, move_folder
 from mer_jax.storage.paths import StorageError, absolute, naming, path_of
 
@@ -179,6 +179,8 @@ class Checkpoints:
         except StorageError:  # says nothing about the checkpoint
             raise
         except Exception as error:  # Orbax raises errors of many types for damaged files
+            if is_of_jax(error):
+                raise
             if examined.known:
                 raise DamagedCheckpoints(
                     f'{path}: all its files are as they were saved, but it cannot be restored '

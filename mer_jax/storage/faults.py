@@ -57,6 +57,8 @@ def way_out_of(error: BaseException) -> str | None:
     """The way out of a passing fault; None for any other error."""
     if isinstance(error, MemoryError):
         return MEMORY
+    if is_of_jax(error):  # else of another process, which has ended
+        return MEMORY if 'RESOURCE_EXHAUSTED' in str(error) else None
     if isinstance(error, OSError) and error.errno in WAYS_OUT:
         return WAYS_OUT[error.errno]
     if isinstance(error, TimeoutError):
@@ -68,6 +70,13 @@ def way_out_of(error: BaseException) -> str | None:
         if words in text:
             return way_out
     return way_out_of(error.__cause__) if error.__cause__ else None
+
+
+def is_of_jax(error: BaseException) -> bool:
+    """Whether an error, or its cause, is one of JAX: of a device or of the other processes."""
+    if type(error).__module__.partition('.')[0] in ('jax', 'jaxlib'):
+        return True
+    return error.__cause__ is not None and is_of_jax(error.__cause__)
 
 
 def is_passing(error: BaseException) -> bool:

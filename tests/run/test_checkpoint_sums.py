@@ -17,6 +17,8 @@ from mer_jax.storage import faults
 from mer_jax.storage.objects import file_names, upload_folder
 from mer_jax.storage.paths import StorageError
 
+# The storage library leaves futures behind whose errors nobody fetches.
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 STATE = {'policy': {'x': jnp.arange(300.0), 'n': jnp.int32(4)}}
 BLANK = {'policy': {'x': jnp.zeros(300), 'n': jnp.int32(0)}}
 

@@ -2,6 +2,7 @@
 
 import errno
 
+import jax
 import pytest
 
 from mer_jax.errors import one_line
@@ -33,6 +34,9 @@ def wrapped(error):
         (BrokenPipeError(errno.EPIPE, 'Broken pipe'), False),
         (ValueError('DATA_LOSS: checksum mismatch'), False),
         (KeyError('x'), False),
+        (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory'), True),
+        (jax.errors.JaxRuntimeError('UNAVAILABLE: a process has ended'), False),
+        (wrapped(jax.errors.JaxRuntimeError('DEADLINE_EXCEEDED: barrier')), False),
     ],
 )
 def test_a_passing_fault_says_nothing_about_the_content_of_a_file(error, passing):
