@@ -86,7 +86,8 @@ def lines(workdir):
 
 def saved(workdir):
     """The updates whose checkpoints are kept."""
-    names = [path.name for path in (workdir / 'train').iterdir()]
+    folder = workdir / 'train'  # absent before the first save
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted(int(name) for name in names if name.isdigit())
 
 
