@@ -82,6 +82,12 @@ def test_the_error_of_one_process_ends_all_with_its_message():
         check_same(told({'seed': 0}, {}, error='learn.kl=-1.0: must be'))
 
 
+def test_the_error_of_the_first_process_ends_the_others_too():
+    told = [{'error': 'no disk', 'facts': {}}, {'error': '', 'facts': {}}]
+    with pytest.raises(ValueError, match='^process 0 cannot start: no disk'):
+        check_same(told)
+
+
 def test_a_process_alone_has_nobody_to_agree_with():
     agree({'seed': 0})
     with pytest.raises(OSError, match='disk'):

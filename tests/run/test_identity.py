@@ -142,9 +142,12 @@ def test_other_held_out_clips_are_said_and_make_evaluations_again(setting, tmp_p
 def test_the_digest_of_held_out_clips_leaves_out_where_files_are(setting, tmp_path):
     write_identity(tmp_path, identity_of(setting))
     digest = digest_of_use(tmp_path, 'test')
+    assert digest not in [digest_of_use(tmp_path, use) for use in ('train', 'validation')]
     os.utime(tmp_path / 'films' / 'c.mp4', (1, 1))
     setting.test_clips = [clip_of(tmp_path, name) for name in 'cd']
-    write_identity(tmp_path, identity_of(setting))
+    lines = identity_of(setting)
+    lines[-1]['media'][0][1]['version'] = 'of another disk'
+    write_identity(tmp_path, lines)
     assert digest_of_use(tmp_path, 'test') == digest
 
 

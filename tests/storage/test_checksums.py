@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,6 +88,22 @@ def test_objects_of_a_folder_are_listed_with_one_request(bucket_server, bucket):
     assert found[paths[1]].checksum.startswith('crc32c:')
     assert len({one.checksum for one in found.values() if one}) == FEW + 4
     assert contents_of_files(paths[:2]) == {path: found[path] for path in paths[:2]}
+
+
+@pytest.mark.parametrize(
+    ('info', 'checksum'),
+    [
+        ({'md5Hash': 'abc', 'ETag': 'e'}, 'md5:abc'),
+        ({'ETag': 'e'}, 'etag:e'),
+        ({'crc32c': 'x', 'md5Hash': 'abc'}, 'crc32c:x'),
+        ({}, ''),
+    ],
+)
+def test_an_object_has_the_first_checksum_that_its_bucket_gives(monkeypatch, info, checksum):
+    held = SimpleNamespace(info=lambda path: {'size': 3} | info)
+    monkeypatch.setattr(checksums, 'file_system', lambda path: held)
+    found = contents_of_files(['gs://bucket/a'])
+    assert found['gs://bucket/a'].checksum == checksum and found['gs://bucket/a'].size == 3
 
 
 def test_checksums_of_two_kinds_are_not_compared():
