@@ -9,7 +9,7 @@ import tiny
 from small import changed
 
 from mer_jax.data.clips import Clip
-from mer_jax.run.workdir import claim_workdir, read_config
+from mer_jax.run.workdir import IDENTITY, claim_workdir, read_config
 
 
 def test_a_new_workdir_is_claimed_with_all_that_defines_the_run(tmp_path, config):
@@ -138,6 +138,23 @@ def test_a_manifest_of_other_content_is_another_run(tmp_path, config):
             claim_workdir(tmp_path / 'run', config, tiny.SPEC, other)
     film.write_text('mended')
     assert claim_workdir(tmp_path / 'run', config, tiny.SPEC, [clip]) == []
+
+
+@pytest.mark.parametrize('identified', [False, True])
+def test_files_may_be_named_at_a_new_place_where_their_content_is_known(
+    tmp_path, config, identified
+):
+    changed(config, data__manifest='clips.jsonl')
+    claim_workdir(tmp_path, config, tiny.SPEC)
+    if identified:
+        (tmp_path / IDENTITY).write_text('')
+    changed(config, data__manifest='moved/clips.jsonl')
+    if identified:
+        (said,) = claim_workdir(tmp_path, config, tiny.SPEC)
+        assert said == "data.manifest='moved/clips.jsonl' (was 'clips.jsonl')"
+    else:
+        with pytest.raises(ValueError, match='data.manifest='):
+            claim_workdir(tmp_path, config, tiny.SPEC)
 
 
 def test_looking_writes_nothing(tmp_path, config):
