@@ -9,6 +9,7 @@ from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXES = ('data', 'fsdp', 'tensor')
+DECODERS = 8  # devices that decode together with mesh.data=0: those of a host, often
 RULES = {  # config.mesh.rules may name others: `use_rules`
     'batch': ('data', 'fsdp'),  # prompts; the branches of a prompt stay together
     'embed': 'fsdp',
@@ -85,11 +86,18 @@ def over_slices(shape: tuple[int, int, int], devices) -> np.ndarray:
 def mesh_shape(data: int, fsdp: int, tensor: int, devices: int) -> tuple[int, int, int]:
     """The sizes of the mesh's axes on so many devices; ValueError where they do not fit."""
     asked = data, fsdp, tensor
+    if data == 0:  # a copy of the decoding layout for every so many devices
+        spread = fsdp == -1 and devices % DECODERS == 0 and tensor > 0 and DECODERS % tensor == 0
+        data = -1 if fsdp != -1 else devices // DECODERS if spread else 1
     told = ' * '.join(f'mesh.{axis}={size}' for axis, size in zip(AXES, asked, strict=True))
-    if asked.count(-1) > 1 or any(size < 1 and size != -1 for size in asked):
-        raise ValueError(f'{told}: each must be at least 1, or one of them -1 (what is left)')
-    taken = math.prod(size for size in asked if size != -1)
-    shape = tuple(max(devices // taken, 1) if size == -1 else size for size in asked)
+    sizes = data, fsdp, tensor
+    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        raise ValueError(
+            f'{told}: each must be at least 1, or one of them -1 (what is left); mesh.data may be '
+            f'0, a copy for every {DECODERS} devices'
+        )
+    taken = math.prod(size for size in sizes if size != -1)
+    shape = tuple(max(devices // taken, 1) if size == -1 else size for size in sizes)
     if math.prod(shape) != devices:
         raise ValueError(
             f'{told}: the product must be the number of devices = {devices}; one axis may be -1 '
@@ -225,17 +233,25 @@ def pin_decoding(x, *names: str | None):
 def decoding_layout(tree, dtype):
     """Weights in this dtype, laid out for decoding on the mesh in use; as they are on one device.
 
-    There XLA takes the casts out of the token loop by itself.
+    There XLA takes the casts out of the token loop by itself. Weights that are spread over copies
+    of the decoding layout too are first gathered from these: XLA would gather them from all.
     """
     if not several_devices():
         return tree
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh, rules = jax.sharding.get_abstract_mesh(), rules_in_use()
+    embed = tuple(
+        axis for axis in axes_of(rules['embed']) if axis not in axes_of(DECODING['batch'])
+    )
+    within = rules | {'embed': embed or None}
 
     def of_weight(node):
-        spec = weight_spec(mesh, node, DECODING)
-        return jax.tree.map(
-            lambda leaf: jax.lax.with_sharding_constraint(leaf.astype(dtype), spec), node
-        )
+        for layout in (within, DECODING):
+            spec = weight_spec(mesh, node, layout)
+            node = jax.tree.map(
+                lambda leaf, spec=spec: jax.lax.with_sharding_constraint(leaf.astype(dtype), spec),
+                node,
+            )
+        return node
 
     return jax.tree.map(of_weight, tree, is_leaf=is_weight)
 

@@ -47,9 +47,9 @@ WHOLE_MESH = 1, 8, 1
 SGD = optax.sgd(1.0, momentum=0.9)
 # Weights over data too, prompts over data alone, columns over the devices that this leaves.
 OTHER_RULES = RULES | {'batch': 'data', 'embed': 'data', 'mlp': ('fsdp', 'tensor'), 'vocab': None}
+SPREAD = RULES | {'embed': ('fsdp', 'data')}  # weights over copies, too, as for 7B
 # Quick tests of rl/ have a mesh of 2 x 2 x 2.
 SLOW = (2, 2, 2), (8, 1, 1), (1, 8, 1)
-MESHES = [(1, 2, 4), *(pytest.param(axes, marks=pytest.mark.slow) for axes in SLOW)]
 PROGRAMS = ['update', pytest.param('cold start', marks=pytest.mark.slow)]
 
 
@@ -189,11 +189,16 @@ def matrices(policy) -> list[tuple[int, ...]]:
     return [jax.tree.leaves(node)[0].shape[1:] for node in nodes if node.inputs]
 
 
-@pytest.mark.parametrize('axes', MESHES, ids=str)
-def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes):
+@pytest.mark.parametrize(
+    ('axes', 'rules'),
+    [((1, 2, 4), RULES), *(pytest.param(axes, RULES, marks=pytest.mark.slow) for axes in SLOW)]
+    + [pytest.param((2, 4, 1), SPREAD, marks=pytest.mark.slow)],
+    ids=['1x2x4', '2x2x2', '8x1x1', '1x8x1', 'spread'],
+)
+def test_a_rollout_on_a_mesh_equals_that_on_one_device(axes, rules):
     mesh, policy = make_mesh(*axes), tiny.policy()
     alone = jax.device_get(rolled_out(policy, sampling=NUCLEUS).branches)
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), use_rules(rules):
         policy = jax.device_put(policy, state_shardings(mesh, policy))
         prompts, numbers = to_devices(mesh, (PROMPTS, np.arange(len(PROMPTS.start))))
         found = jax.device_get(rolled_out(policy, prompts, NUCLEUS, numbers).branches)
@@ -223,6 +228,7 @@ def test_an_update_on_a_mesh_equals_that_on_one_device(axes):
 @pytest.mark.slow
 def test_an_update_with_other_rules_of_sharding_equals_that_on_one_device():
     compare_update(make_mesh(2, 2, 2), 'decoder', OTHER_RULES)
+    compare_update(make_mesh(2, 4, 1), 'decoder', SPREAD)
 
 
 @pytest.mark.slow

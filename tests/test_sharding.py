@@ -19,6 +19,7 @@ from mer_jax.sharding import (
     constrain,
     decoding_layout,
     make_mesh,
+    mesh_shape,
     named,
     pin,
     pin_decoding,
@@ -44,6 +45,21 @@ def test_a_mesh_takes_all_devices_and_data_what_the_others_leave(asked, shape):
     assert tuple(make_mesh(*asked).shape.items()) == tuple(
         zip(('data', 'fsdp', 'tensor'), shape, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ('asked', 'devices', 'shape'),
+    [
+        ((0, -1, 1), 16, (2, 8, 1)),
+        ((0, -1, 2), 64, (8, 4, 2)),
+        ((0, -1, 1), 8, (1, 8, 1)),
+        ((0, -1, 1), 12, (1, 12, 1)),
+        ((0, -1, 3), 24, (1, 8, 3)),
+        ((0, 4, 1), 16, (4, 4, 1)),
+    ],
+)
+def test_a_mesh_may_have_a_copy_for_every_8_devices(asked, devices, shape):
+    assert mesh_shape(*asked, devices) == shape
 
 
 def test_a_mesh_can_be_of_some_devices():

@@ -179,7 +179,8 @@ def small_run() -> ConfigDict:
     c.validation.score = ''  # of slow answers, the higher the better; '' = that of the method
     c.early_stop = 0  # validations without a better score after which training stops; 0: never
 
-    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))  # -1: all devices that the others leave
+    # -1: all devices that the others leave; data=0: as many copies as leave 8 devices to each
+    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
     c.mesh.rules = mesh_rules()
     c.every = ConfigDict()
     c.every.save = 25  # updates
@@ -245,7 +246,8 @@ def published(family: str) -> ConfigDict:
     c.evaluate.policy = 'best'
     c.every.validate = 50
     c.validation.clips = 256
-    c.mesh.update(data=1, fsdp=-1)  # weights and moments over all devices
+    c.mesh.update(data=0, fsdp=-1)  # tokens are decoded by 8 devices together,
+    c.mesh.rules.embed = 'fsdp,data'  # and weights and moments are spread over all
     c.export = True
     return c
 

@@ -138,7 +138,8 @@ def published(family: str) -> ConfigDict:
     c.every.validate = 10
     c.validation.clips = 256
     c.evaluate.policy = 'best'
-    c.mesh.update(data=1, fsdp=-1)
+    c.mesh.update(data=0, fsdp=-1)
+    c.mesh.rules.embed = 'fsdp,data'
     c.export = True
     return c
 

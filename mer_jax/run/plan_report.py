@@ -16,6 +16,7 @@ from mer_jax.run.plan_memory import Memory, memory_of, memory_of_refused
 from mer_jax.run.plan_programs import Program, plan_run
 from mer_jax.run.setting import Setting
 from mer_jax.run.topology import GIB, Chip, Topology
+from mer_jax.sharding import axes_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +217,7 @@ def hints(setting: Setting, refused: list[str]) -> list[str]:
         found.append('--config.learn.microbatch=1: one prompt a device at a time')
     if trains and not c.model.remat:
         found.append('--config.model.remat=True: layers are computed again in the backward pass')
-    if setting.mesh.shape['data'] > 1:
+    if setting.mesh.shape['data'] > 1 and 'data' not in axes_of(setting.rules['embed']):
         found.append('--config.mesh.data=1 --config.mesh.fsdp=-1: weights over all chips')
     if 'cold_start' in trains and c.cold_start.prompts_per_step > shards:
         found.append(f'--config.cold_start.prompts_per_step={shards}: one prompt a device')

@@ -52,7 +52,7 @@ RULES = [
     ('data.prompt_tokens', (9, 0), ['data.prompt_tokens=(9, 0)', 'at least 1 token']),
     ('data.subtitle', 'none', ["data.subtitle='none'", 'hold {} once']),
     ('data.min_pixels', 4000, ['data.min_pixels=4000', 'data.max_pixels=3136']),
-    ('mesh.data', 0, ['mesh.data=0', 'one of them -1']),
+    ('mesh.data', -3, ['mesh.data=-3', 'mesh.data may be 0']),
     ('mesh.data', -2, ['mesh.data=-2', 'one of them -1']),
     ('prompts_per_step', 12, ['prompts_per_step=12', 'mesh.data * mesh.fsdp = 8', 'e.g. 16']),
     ('cold_start.prompts_per_step', 3, ['cold_start.prompts_per_step=3', '= 8', 'e.g. 8']),
