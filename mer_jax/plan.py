@@ -16,8 +16,9 @@ from mer_jax.errors import quiet_pipes
 from mer_jax.run import defaults
 from mer_jax.run.command_line import leave, read_flags
 from mer_jax.run.plan_batches import MEDIA
+from mer_jax.run.plan_compile import make_plan
 from mer_jax.run.plan_programs import planned_setting
-from mer_jax.run.plan_report import as_json, as_text, make_plan, too_large
+from mer_jax.run.plan_report import as_json, as_text, too_large
 from mer_jax.run.plan_search import search
 from mer_jax.run.topology import NoCompiler, open_topology
 

@@ -4,9 +4,10 @@ import sys
 
 import jax
 
+from mer_jax.run.plan_compile import Planned, make_plan
 from mer_jax.run.plan_memory import bytes_of
 from mer_jax.run.plan_programs import lasting_arrays
-from mer_jax.run.plan_report import Planned, gib, hints, make_plan, table, too_large
+from mer_jax.run.plan_report import gib, hints, table, too_large
 from mer_jax.run.setting import Setting
 from mer_jax.run.topology import CPU_RATES, Chip, Topology, memory_of_machine
 

@@ -45,7 +45,8 @@ class Program:
     token_bytes: float = 0.0  # that decoding a token reads at least on a chip; 0: nothing decodes
 
 
-Compile = Callable[[Program], Any]  # → the shardings of the results, or None if it is refused
+# → a function that waits for the shardings of the results, None if the program is refused.
+Compile = Callable[[Program], Callable[[], Any]]
 
 
 def planned_setting(c, variant: str, devices) -> Setting:
@@ -75,7 +76,7 @@ def planned_setting(c, variant: str, devices) -> Setting:
 
 
 def plan_run(setting: Setting, media: str, compile_: Compile) -> None:
-    """Compiles every program of a run, in the order in which it runs; jax.set_mesh is in use.
+    """Hands every program of a run to `compile_`, in its order; jax.set_mesh is in use.
 
     `media` is that of `plan_batches.abstract_prompts`.
     """
@@ -127,7 +128,7 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     prompts, number_b, seed, step = arguments[1:5]
     read = bytes_of_token(setting, policy, b, c.rollout.group)
     placed = planned('roll_out', programs.roll_out, arguments, moments + frozen, read)
-    rollout = abstract_rollout(setting, programs.roll_out, arguments, placed)
+    rollout = abstract_rollout(setting, programs.roll_out, arguments, placed())
     reading = largest_reading(setting, b)
     if method.look:
         sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)

@@ -1,75 +1,13 @@
 """A plan: every program of a run compiled for a topology, as JSON and as a table for people."""
 
 import dataclasses
-import time
-from collections.abc import Collection
 
-import jax
-
-from mer_jax.run.hlo import read_module
 from mer_jax.run.mesh_rules import count_shards
-from mer_jax.run.plan_buffers import Buffer, largest_buffers
 from mer_jax.run.plan_collectives import bytes_by_kind
-from mer_jax.run.plan_cost import Cost, cost_of
-from mer_jax.run.plan_decoding import Decoding, decoding_of
-from mer_jax.run.plan_memory import Memory, memory_of, memory_of_refused
-from mer_jax.run.plan_programs import Program, plan_run
+from mer_jax.run.plan_compile import Planned
 from mer_jax.run.setting import Setting
 from mer_jax.run.topology import GIB, Chip, Topology
 from mer_jax.sharding import axes_of
-
-
-@dataclasses.dataclass(frozen=True)
-class Planned:
-    """A compiled program, or one that the compiler refuses because it does not fit."""
-
-    memory: Memory
-    cost: Cost | None  # None: refused
-    compile_seconds: float
-    buffers: tuple[Buffer, ...] = ()  # the largest
-    decoding: Decoding | None = None  # of a rollout
-
-    def fits(self, chip: Chip) -> bool:
-        """Whether a chip holds it, and the run's other arrays beside it."""
-        return self.cost is not None and self.memory.peak <= chip.hbm
-
-
-def make_plan(
-    setting: Setting, topology: Topology, media: str, only: Collection[str] = ()
-) -> dict[str, Planned]:
-    """Every program of a run by name, or those of `only`, compiled for a topology."""
-    plan = {}
-
-    def compile_(program: Program):
-        if only and program.name not in only:
-            return None
-        started = time.perf_counter()
-        try:
-            compiled = program.jitted.lower(*program.arguments).compile()
-        except jax.errors.JaxRuntimeError as error:
-            memory = memory_of_refused(error, program.arguments, program.beside)
-            if memory is None:
-                raise
-            plan[program.name] = Planned(memory, None, time.perf_counter() - started)
-            return None
-        seconds = time.perf_counter() - started
-        module = read_module(compiled.as_text())
-        runs, chips = module.runs(program.most), len(topology.devices)
-        decoding = None
-        if program.token_bytes:
-            decoding = decoding_of(module, runs, program.most, program.token_bytes, chips)
-        plan[program.name] = Planned(
-            memory=memory_of(compiled, program.beside),
-            cost=cost_of(module, runs, chips),
-            compile_seconds=seconds,
-            buffers=largest_buffers(module, runs),
-            decoding=decoding,
-        )
-        return compiled.output_shardings
-
-    with setting.in_use():
-        plan_run(setting, media, compile_)
-    return plan
 
 
 def too_large(plan: dict[str, Planned], chip: Chip) -> list[str]:

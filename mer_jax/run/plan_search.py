@@ -2,8 +2,9 @@
 
 import sys
 
+from mer_jax.run.plan_compile import Planned, make_plan
 from mer_jax.run.plan_programs import planned_setting
-from mer_jax.run.plan_report import Planned, gib, make_plan, too_large
+from mer_jax.run.plan_report import gib, too_large
 from mer_jax.run.setting import Setting
 from mer_jax.run.topology import Topology
 

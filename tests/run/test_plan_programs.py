@@ -22,10 +22,20 @@ WEIGHTS = {  # billions, counted on the published architectures
 
 def planned_names(setting) -> list[str]:
     """The names of the programs of a plan, none of which is compiled."""
-    names = []
+    return [program.name for program in planned(setting)]
+
+
+def planned(setting) -> list:
+    """The programs of a plan, none of which is compiled."""
+    programs = []
+
+    def refuse(program):
+        programs.append(program)
+        return lambda: None
+
     with jax.set_mesh(setting.mesh):
-        plan_run(setting, 'features', lambda program: names.append(program.name))
-    return names
+        plan_run(setting, 'features', refuse)
+    return programs
 
 
 @pytest.mark.parametrize('variant', SPECS)
@@ -95,9 +105,7 @@ def test_a_second_look_is_planned_before_the_judge():
 def test_arrays_beside_a_program_are_those_that_it_does_not_take(config):
     c = shrunk(config, every__validate=2, mesh__data=1, mesh__fsdp=2)
     setting = planned_setting(c, '', jax.devices()[:2])
-    beside = {}
-    with jax.set_mesh(setting.mesh):
-        plan_run(setting, 'features', lambda one: beside.update({one.name: one.beside}))
+    beside = {program.name: program.beside for program in planned(setting)}
     moments, reference = beside['reference'], beside['update']
     assert 1.9 < moments / reference < 2.1  # two moments a weight, and one copy of it
     assert beside['roll_out'] == beside['judge'] == beside['evaluate'] == moments + reference

@@ -8,10 +8,11 @@ from small_plan import shrunk
 
 from mer_jax.run.defaults import mer_r1
 from mer_jax.run.plan_collectives import Collective
+from mer_jax.run.plan_compile import Planned, make_plan
 from mer_jax.run.plan_cost import Cost
 from mer_jax.run.plan_memory import Memory
 from mer_jax.run.plan_programs import planned_setting
-from mer_jax.run.plan_report import Planned, as_json, as_text, make_plan
+from mer_jax.run.plan_report import as_json, as_text
 from mer_jax.run.topology import GIB, Chip, Topology
 
 CHIP = Chip(hbm=16 * GIB, flops=1e12, memory=1e9, links=1e8)

@@ -8,10 +8,10 @@ from small_plan import shrunk
 
 from mer_jax.run import plan_search
 from mer_jax.run.defaults import mer_r1
+from mer_jax.run.plan_compile import Planned
 from mer_jax.run.plan_cost import Cost
 from mer_jax.run.plan_memory import Memory
 from mer_jax.run.plan_programs import planned_setting
-from mer_jax.run.plan_report import Planned
 from mer_jax.run.topology import Chip, Topology
 
 COST = Cost(1.0, 1.0, [])
