@@ -216,7 +216,7 @@ def pin_columns(x_brm):
 
 def _pin_as(x, *names: str | None):
     """x laid out by the names of its dimensions; as it is where prompts do not divide."""
-    if share_of_batch(x.shape[0]) == x.shape[0]:
+    if not several_devices() or x.shape[0] % batch_devices():
         return x
     mesh = jax.sharding.get_abstract_mesh()
     return jax.lax.with_sharding_constraint(x, spec_by_name(mesh, x.shape, names, rules_in_use()))
