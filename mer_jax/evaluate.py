@@ -15,6 +15,7 @@ from mer_jax.errors import quiet_pipes
 from mer_jax.evaluation import defaults
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.benchmark import run
+from mer_jax.evaluation.config_rules import check_evaluation
 from mer_jax.evaluation.tables import as_text, warnings_of
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.command_line import leave, read_flags
@@ -26,6 +27,10 @@ from mer_jax.storage.paths import StorageError, check_bucket, naming, path_of
 def main(_) -> None:
     logging.set_verbosity(logging.ERROR)
     c = flags.FLAGS.config
+    try:
+        check_evaluation(c)
+    except ValueError as error:
+        leave(str(error))
     for key, value in (('model.checkpoint', c.model.checkpoint), ('data.root', c.data.root)):
         if not value:
             leave(f'--config.{key} is missing: name a folder')

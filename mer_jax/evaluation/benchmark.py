@@ -15,6 +15,7 @@ from mer_jax.errors import one_line
 from mer_jax.evaluation.answer_files import answer_set
 from mer_jax.evaluation.asking import asked_config, is_closed, setting_of, settings_of
 from mer_jax.evaluation.benchmark_sets import TestSet, find_sets, first_clips
+from mer_jax.evaluation.config_rules import check_evaluation
 from mer_jax.evaluation.confusion import draw_confusions
 from mer_jax.evaluation.domains import out_of_domain, trained_on
 from mer_jax.evaluation.endpoint import Endpoint
@@ -47,12 +48,6 @@ def judge_of(c, tests: list[TestSet]) -> Endpoint | None:
     if not c.judge.endpoint:
         return None
     judge = Endpoint(c.judge.endpoint, c.judge.model, c.judge.key, c.judge.seconds)
-    for key in ('price_read', 'price_written'):
-        if not 0 <= c.judge[key] < float('inf'):
-            raise ValueError(
-                f'judge.{key}={c.judge[key]}: must be a price for a million tokens, or 0 if it is '
-                'not known'
-            )
     if not any(test.key.startswith(REASONED) for test in tests):
         raise ValueError(
             f'judge.endpoint: judges sets of MME-Emotion ({REASONED}…), but there are only '
@@ -121,10 +116,7 @@ def claim(workdir: pathlib.Path, protocol: dict) -> None:
 
 def run(c, workdir: pathlib.Path) -> dict:
     """Evaluates all sets that are found, and returns the content of results.json."""
-    if c.level not in (1, 2) or c.clips < 0:
-        raise ValueError(
-            f'level={c.level}, clips={c.clips}: level is 1 or 2, clips at least 0 (all)'
-        )
+    check_evaluation(c)
     asked = asked_config(c)
     trained = trained_on(c, asked)
     tests, absent = find_sets(c, is_closed(asked))

@@ -30,11 +30,6 @@ def find_sets(c, closed: bool = False) -> tuple[list[TestSet], list[str]]:
     of each clip.
     """
     root = path_of(c.data.root)
-    unknown = [key for key in c.benchmarks if key not in BENCHMARKS]
-    if unknown:
-        raise ValueError(
-            f'benchmarks={unknown[0]!r}: is not known; the keys are {", ".join(BENCHMARKS)}'
-        )
     with naming(root):
         listed, is_dir = (root / 'manifest.jsonl').exists(), root.is_dir()
     if not is_dir:

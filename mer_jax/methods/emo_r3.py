@@ -44,6 +44,12 @@ AT_LEAST = {
     'rollout.reflection_tokens': 16,
     'rollout.reply_tokens': 1,
 }
+AT_MOST = {
+    'learn.reflection.none': 1,
+    'rollout.reflection_tokens': 1_048_576,
+    'rollout.reply_tokens': 1_048_576,
+    'rollout.reply_temperature': 100.0,
+}
 ABOVE_ZERO = ('rollout.reply_temperature',)
 SHARES_OF_TOKENS = ('rollout.reply_top_p',)
 WORDS = {'data.labels': 'anger,fear,joy'}  # lists of words that a config must have: an example

@@ -40,6 +40,11 @@ CHOICES = {  # keys of a config: the values that they can have
     'learn.calibration.sides': ('recall', 'precision', 'both'),
 }
 AT_LEAST = {'rollout.echo_tokens': 8, 'rollout.anchors': 1, 'learn.calibration.weight': 0}
+AT_MOST = {
+    'rollout.echo_tokens': 1_048_576,
+    'rollout.anchors': 65_536,
+    'learn.calibration.weight': 1e6,
+}
 ABOVE_ZERO = SHARES_OF_TOKENS = ()
 WORDS = {'data.wheels': 'parrott,ekman'}  # lists of words that a config must have: an example
 

@@ -1,11 +1,12 @@
 """Rules that a config must satisfy before anything is built or written.
 
-Tables of rules for single keys come first, then functions for rules of several keys.
+Kinds and bounds of single values are in config_values.
 """
 
 import dataclasses
-import difflib
-import math
+import functools
+import types
+from collections.abc import Mapping
 
 import jax
 
@@ -16,10 +17,22 @@ from mer_jax.data.positions import VIDEO_POSITIONS
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import title
 from mer_jax.models.attention import KINDS, PLATFORMS
-from mer_jax.models.spec import AudioSpec, TextSpec, VisionSpec
+from mer_jax.models.spec import TextSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
 from mer_jax.run.all_defaults import DEFAULTS
+from mer_jax.run.config_values import (
+    ABOVE_ZERO,
+    AT_LEAST,
+    AT_MOST,
+    DERIVED,
+    MOST_TOKENS,
+    SHARES_OF_TOKENS,
+    SIZES,
+    Bounds,
+    check_names,
+    check_values,
+)
 from mer_jax.run.mesh_rules import count_shards, read_rules
 from mer_jax.sharding import AXES, mesh_shape
 
@@ -43,47 +56,7 @@ CHOICES = {  # a method has more of its own
     'memory_check': MEMORY_CHECKS,
 }
 POLICIES = ('last', 'best')
-AT_LEAST = {
-    'steps': 0,
-    'prompts_per_step': 1,
-    'cold_start.steps': 0,
-    'cold_start.prompts_per_step': 1,
-    'cold_start.learning_rate': 0,
-    'data.clips': 1,
-    'data.max_bad_clips': 0,
-    'data.max_frames': 2,
-    'data.min_pixels': 784,
-    'data.max_pixels': 784,
-    'rollout.slow_tokens': 8,
-    'learn.kl': 0,
-    'learn.clip_low': 0,
-    'learn.clip_high': 0,
-    'learn.minibatches': 1,
-    'learn.epochs': 1,
-    'learn.microbatch': 0,
-    'learn.chunk': 1,
-    'optim.learning_rate': 0,
-    'optim.warmup': 0,
-    'optim.weight_decay': 0,
-    'evaluate.clips': 2,
-    'evaluate.batch': 1,
-    'every.save': 1,
-    'every.keep': 1,
-    'every.validate': 0,
-    'validation.clips': 2,
-    'early_stop': 0,
-}
-ABOVE_ZERO = (
-    'data.fps',
-    'optim.decay_to',
-    'rollout.temperature',
-    'optim.clip_norm',
-    'evaluate.temperature',
-)
-SHARES_OF_TOKENS = ('rollout.top_p', 'evaluate.top_p')
-WEIGHTS = 'learn.weights.'  # keys that begin so are names of rewards
-SIZES = {'model.text.': TextSpec, 'model.vision.': VisionSpec, 'model.audio.': AudioSpec}
-DERIVED = ('vocab_size', 'out_hidden_size', 'output_dim')  # sizes that follow from others
+SHORT_WARMUP = 10  # updates, allowed in a run of any length
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 
 
@@ -93,59 +66,59 @@ def check_config(c, devices: int = 0) -> None:
     The mesh has so many devices, or all of this machine if `devices` is 0.
     """
     values = flat(c)
+    if 'method' not in values:
+        raise ValueError(f'method: is missing in the config; set it to one of {", ".join(METHODS)}')
     check_choices(values, {'method': CHOICES['method']})
-    check_keys(values)
-    for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f'{key}={value}: must be a finite number')
+    defaults = defaults_of(c.method)
+    check_keys(values, defaults)
+    check_values(values, defaults, bounds_of_method(c.method))
     method = METHODS[c.method]
-    for key, least in (AT_LEAST | method.AT_LEAST).items():
-        if values[key] < least:
-            raise ValueError(f'{key}={values[key]}: must be at least {least}')
-    for key in ABOVE_ZERO + method.ABOVE_ZERO:
-        if values[key] <= 0:
-            raise ValueError(f'{key}={values[key]}: must be above 0, e.g. 1.0')
-    for key in SHARES_OF_TOKENS + method.SHARES_OF_TOKENS:
-        if not 0 < values[key] <= 1:
-            raise ValueError(f'{key}={values[key]}: must be in (0, 1]; 1 keeps every token')
     check_choices(values, CHOICES | method.CHOICES)
     check_numbers(c)
+    check_warmup(c)
     check_data(c.data)
     for key, example in method.WORDS.items():
         check_words(key, tuple(values[key]), example)
     check_validation(c)
     check_batches(c, devices or jax.device_count())
-    for section in ('text', 'vision', 'audio'):
-        check_sizes_given(c.model[section], section)
     if c.model.text:
         check_attention(c.model)
         if c.export and c.model.family == 'vl':
             check_export(c.model.text)
 
 
-def check_keys(values: dict) -> None:
+@functools.cache
+def defaults_of(method: str) -> Mapping:
+    """The values of a method's default config under their dotted keys."""
+    return types.MappingProxyType(flat(DEFAULTS[method].stage()))
+
+
+def bounds_of_method(name: str) -> Bounds:
+    """The bounds of the keys of a method's configs."""
+    method = METHODS[name]
+    return Bounds(
+        at_least=AT_LEAST | method.AT_LEAST,
+        at_most=AT_MOST | method.AT_MOST,
+        above_zero=ABOVE_ZERO + method.ABOVE_ZERO,
+        shares=SHARES_OF_TOKENS + method.SHARES_OF_TOKENS,
+    )
+
+
+def check_keys(values: dict, defaults: Mapping) -> None:
     """Checks that a config has all keys of the default one of its method, and no others.
 
     Rewards may have other names; sizes of the model may be left to a checkpoint.
     """
     method = values['method']
-    known = flat(DEFAULTS[method].stage())
     sizes = {
         prefix + field.name
         for prefix, spec in SIZES.items()
         for field in dataclasses.fields(spec)
         if field.name not in DERIVED
     }
-    allowed = sorted(known.keys() | sizes)
-    for key, value in values.items():
-        if key not in allowed and not key.startswith(WEIGHTS):
-            close = difflib.get_close_matches(key, allowed, 1)
-            hint = f'; did you mean {close[0]}?' if close else ''
-            raise ValueError(
-                f'{key}={value!r}: a config of method={method!r} has no such key; remove it{hint}'
-            )
+    check_names(values, defaults.keys() | sizes, f'a config of method={method!r}')
     given = {key.rpartition('.')[0] for key in values}
-    for key, value in known.items():
+    for key, value in defaults.items():
         section = key.rpartition('.')[0]
         if key not in values and (section in given or f'{section}.' not in SIZES):
             raise ValueError(
@@ -164,10 +137,11 @@ def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:
 def check_numbers(c) -> None:
     """Checks the ranges of single numbers that no table holds."""
     if not 0 <= c.seed < 2**32:
-        raise ValueError(f'seed={c.seed}: must be from 0 to 2**32 - 1 = {2**32 - 1}')
+        raise ValueError(f'seed={c.seed}: must be from 0 to 2**32 - 1 = {2**32 - 1}, e.g. 0')
     if c.rollout.group < 2:
         raise ValueError(
-            f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative'
+            f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative, '
+            'e.g. 8'
         )
     if not 0 <= c.optim.b2 < 1:
         raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
@@ -185,17 +159,37 @@ def check_numbers(c) -> None:
             f'{c.learn.clip}; set one of them back, e.g. learn.clip_dual=0'
         )
     weights = dict(c.learn.weights)
-    for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise ValueError(f'learn.weights.{name}={weight!r}: must be a number, e.g. 0.5')
     method = METHODS[c.method]
     idle = set(method.TERMS) - set(method.acting_terms(flat(c)))
     acting = {name: weight for name, weight in weights.items() if name not in idle}
-    if min(weights.values()) < 0 or not any(acting.values()):
+    if not any(acting.values()):
         raise ValueError(
             f'learn.weights={weights}: must be at least 0, and one of those that act '
-            f'({", ".join(acting)}) above 0'
+            f'({", ".join(acting)}) above 0, e.g. 1.0'
         )
+    for function in c.learn.rewards:
+        if not callable(function):
+            raise ValueError(
+                f'learn.rewards={c.learn.rewards}: must be functions of (texts, clips), or () for '
+                f'none, and {function!r} is no function'
+            )
+
+
+def check_warmup(c) -> None:
+    """Checks that no stage ends before its learning rate has reached its full value.
+
+    A trial run of a few updates may have SHORT_WARMUP.
+    """
+    stages = {
+        'steps * learn.minibatches * learn.epochs': c.steps * c.learn.minibatches * c.learn.epochs,
+        'cold_start.steps': c.cold_start.steps,
+    }
+    for told, updates in stages.items():
+        if 0 < updates < c.optim.warmup and c.optim.warmup > SHORT_WARMUP:
+            raise ValueError(
+                f'optim.warmup={c.optim.warmup}: must be at most {told} = {updates}, or the '
+                f'learning rate would never be reached; lower it, e.g. {updates // 10}'
+            )
 
 
 def check_words(key: str, words: tuple, example: str) -> None:
@@ -224,10 +218,22 @@ def check_data(data) -> None:
         raise ValueError(
             f'data.prompt_tokens={tokens}: must be lengths of at least 1 token, e.g. 768,2048'
         )
+    if max(tokens) > MOST_TOKENS:
+        raise ValueError(
+            f'data.prompt_tokens={tokens}: must be at most {MOST_TOKENS} tokens, e.g. 768,2048'
+        )
+    if not data.question.strip():
+        raise ValueError(
+            f'data.question={data.question!r}: must be the question to ask about a clip without '
+            "one of its own, e.g. 'What does this person feel?'"
+        )
     if data.subtitle.count('{}') != 1:
         raise ValueError(
-            f'data.subtitle={data.subtitle!r}: must hold {{}} once, in place of the subtitle'
+            f'data.subtitle={data.subtitle!r}: must hold {{}} once, in place of the subtitle, e.g. '
+            "'Subtitle: {{}}'"
         )
+    if data.wheels:
+        check_words('data.wheels', tuple(data.wheels), 'parrott,ekman')
     if data.min_pixels > data.max_pixels:
         raise ValueError(
             f'data.min_pixels={data.min_pixels}: must not be above '
@@ -257,9 +263,7 @@ def check_validation(c) -> None:
 
 def check_batches(c, devices: int) -> None:
     """Checks that batches divide over the mesh."""
-    shape = mesh_shape(c.mesh.data, c.mesh.fsdp, c.mesh.tensor, devices)
-    sizes = dict(zip(AXES, shape, strict=True))
-    shards, computed = count_shards(read_rules(c.mesh.rules), sizes)
+    shards, computed = shards_of(c.mesh, devices)
     values = flat(c)
     for key in BATCHES:
         size = values[key]
@@ -269,6 +273,12 @@ def check_batches(c, devices: int) -> None:
                 f'e.g. {-(-size // shards) * shards}'
             )
     check_parts(c, shards, computed)
+
+
+def shards_of(mesh, devices: int) -> tuple[int, str]:
+    """In how many parts the mesh of a config splits prompts, and how that is computed."""
+    shape = mesh_shape(mesh.data, mesh.fsdp, mesh.tensor, devices)
+    return count_shards(read_rules(mesh.rules), dict(zip(AXES, shape, strict=True)))
 
 
 def check_tensor(mesh, text: TextSpec) -> None:
@@ -322,14 +332,6 @@ def check_parts(c, shards: int, computed: str) -> None:
         )
 
 
-def check_sizes_given(sizes, section: str) -> None:
-    """Checks that the numbers of a part of the model are at least 1, those in lists at least 0."""
-    for key, value in sizes.items():
-        least, numbers = (0, value) if isinstance(value, tuple) else (1, (value,))
-        if any(number < least for number in numbers if not isinstance(number, bool)):
-            raise ValueError(f'model.{section}.{key}={value}: must be at least {least}')
-
-
 def check_attention(model) -> None:
     """Checks that the sizes of the model fit each other."""
     text, vision, audio = model.text, model.vision, model.audio
@@ -342,7 +344,7 @@ def check_attention(model) -> None:
     if len(text.mrope_section) != 3 or sum(text.mrope_section) * 2 != text.head_dim:
         raise ValueError(
             f'model.text.mrope_section={tuple(text.mrope_section)}: must be three counts that add '
-            f'up to half of model.text.head_dim={text.head_dim}'
+            f'up to half of model.text.head_dim={text.head_dim}; change one of them'
         )
     if vision.hidden_size % (4 * vision.num_heads):
         raise ValueError(
@@ -357,7 +359,7 @@ def check_attention(model) -> None:
     if any(index >= vision.depth for index in vision.fullatt_block_indexes):
         raise ValueError(
             f'model.vision.fullatt_block_indexes={tuple(vision.fullatt_block_indexes)}: must all '
-            f'be below model.vision.depth={vision.depth}'
+            f'be below model.vision.depth={vision.depth}, e.g. {(vision.depth - 1,)}'
         )
     if audio.d_model % (2 * audio.encoder_attention_heads):
         raise ValueError(
@@ -383,7 +385,7 @@ def flat(c, prefix: str = '') -> dict:
     for key, value in c.items():
         if hasattr(value, 'items'):
             values |= flat(value, f'{prefix}{key}.')
-        elif key == 'rewards':
+        elif key == 'rewards' and isinstance(value, tuple | list):
             values[prefix + key] = tuple(map(title, value))
         else:
             values[prefix + key] = value

@@ -351,8 +351,8 @@ def test_a_failing_judge_leaves_the_other_figures(opened, asked, tmp_path):
         ('model', '', "judge.model='': name the model"),
         ('endpoint', 'http://judge.example', 'use https'),
         ('seconds', 0.0, 'judge.seconds=0.0: must be above 0'),
-        ('price_read', -1.0, 'judge.price_read=-1.0: must be a price'),
-        ('price_written', float('nan'), 'judge.price_written=nan: must be a price'),
+        ('price_read', -1.0, 'judge.price_read=-1.0: must be at least 0'),
+        ('price_written', float('nan'), 'judge.price_written=nan: must be a finite number'),
         ('key', KEY, 'judge.key: must be the name of an environment variable'),
     ],
 )
