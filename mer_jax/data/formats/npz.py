@@ -9,9 +9,9 @@ import io
 import itertools
 import pickletools
 import re
+import sys
 import warnings
 import zipfile
-import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -50,19 +50,25 @@ def read_npz(path) -> dict[str, Any]:
     lists, tuples, dictionaries, sets and NumPy arrays of those. Such a pickle could run code; none
     of it is run.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > MOST_BYTES:
-                raise ValueError(f'{size} bytes unpacked, at most {MOST_BYTES} are read')
-            return {
-                member.filename.removesuffix('.npy'): _member(archive, member)
-                for member in archive.infolist()
-            }
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f'{path}: not a readable .npz file: {error}') from error
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+    with open(path, 'rb') as file:
+        try:
+            return _members(file)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+        except Exception as error:  # archives and headers that are damaged raise errors of any type
+            raise ValueError(f'{path}: not a readable .npz file: {error}') from error
+
+
+def _members(file: BinaryIO) -> dict[str, Any]:
+    """The members of an open archive by their names."""
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise ValueError(f'{size} bytes unpacked, at most {MOST_BYTES} are read')
+        return {
+            member.filename.removesuffix('.npy'): _member(archive, member)
+            for member in archive.infolist()
+        }
 
 
 def unpickle(data: bytes | BinaryIO) -> Any:
@@ -120,11 +126,20 @@ def _array(shape: tuple, dtype: np.dtype, fortran: bool, data: Any) -> np.ndarra
     elif isinstance(data, bytes) and not dtype.hasobject and dtype.itemsize:
         found = len(data) / dtype.itemsize
         flat = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
+        if dtype.kind == 'U':
+            _refuse_no_letters(flat)
     else:
         raise ValueError(f'an array of {dtype} from a {type(data).__name__}')
     if found != count:
         raise ValueError(f'an array of shape {shape} with {found} values')
     return flat.reshape(shape, order='F' if fortran else 'C')
+
+
+def _refuse_no_letters(flat: np.ndarray) -> None:
+    """Raises ValueError if numbers of a text are those of no letter, or of half of one."""
+    codes = flat.view(flat.dtype.byteorder + 'u4')
+    if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes <= 0xDFFF)).any():
+        raise ValueError('a text that is no Unicode')
 
 
 def _whole(length: Any) -> int:

@@ -8,21 +8,12 @@ import io
 import posixpath
 import re
 import zipfile
-import zlib
 from pathlib import PurePath
 from xml.etree import ElementTree
 
 MOST_BYTES = 32 * 2**20  # bytes of one part, unpacked; the largest published one has 0.2 MB
 _MAIN = '{http://schemas.openxmlformats.org/spreadsheetml/2006/main}'
 _LINK = '{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id'
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    RuntimeError,
-    KeyError,
-    ElementTree.ParseError,
-)
 _COLUMN = re.compile('[A-Z]+')
 
 
@@ -36,10 +27,10 @@ def read_sheet(file: PurePath, data: bytes) -> list[dict[str, str]]:
             shared = _shared(book)
             sheet = _part(book, _first_sheet(book))
         rows = [_cells(row, shared) for row in sheet.iter(f'{_MAIN}row')]
-    except _UNREADABLE as error:
-        raise ValueError(f'{file}: not an Excel workbook (.xlsx): {error}') from error
     except ValueError as error:
         raise ValueError(f'{file}: {error}') from error
+    except Exception as error:  # archives that are damaged raise errors of any type
+        raise ValueError(f'{file}: not an Excel workbook (.xlsx): {error}') from error
     names = {column: name.strip() for column, name in rows[0].items() if name} if rows else {}
     return [
         {name: row.get(column, '') for column, name in names.items()}

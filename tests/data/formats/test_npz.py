@@ -208,6 +208,31 @@ def test_a_damaged_archive_raises_value_error_alone(tmp_path):
             assert 'b.npz' in str(error)
 
 
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('code', [0x110000, 0xFFFFFFFF, 0xD800])
+def test_an_array_of_texts_that_are_no_unicode_is_refused(tmp_path, order, code):
+    names = np.array(['clip1', '担心', '\U0010ffff'], f'{order}U5')
+    np.savez(tmp_path / 'a.npz', names=names)
+    assert read_npz(tmp_path / 'a.npz')['names'].tolist() == names.tolist()
+    names.view(f'{order}u4')[3] = code
+    np.savez(tmp_path / 'b.npz', names=names)
+    with pytest.raises(ValueError, match=r'b\.npz: names\.npy: a text that is no Unicode'):
+        read_npz(tmp_path / 'b.npz')
+
+
+def test_headers_that_cannot_be_parsed_and_places_outside_the_file_are_refused(tmp_path):
+    np.savez(tmp_path / 'a.npz', names=np.arange(3))
+    whole = (tmp_path / 'a.npz').read_bytes()
+    with zipfile.ZipFile(tmp_path / 'a.npz') as archive:
+        member = archive.read('names.npy')
+    write_members(tmp_path / 'b.npz', {'names': member.replace(b'}', b' ', 1)})
+    at = whole.index(b'PK\x01\x02')  # the directory, with the place of the member
+    (tmp_path / 'c.npz').write_bytes(whole[: at + 42] + b'\xff' * 4 + whole[at + 46 :])
+    for name in ('b.npz', 'c.npz'):
+        with pytest.raises(ValueError, match=name):
+            read_npz(tmp_path / name)
+
+
 def test_a_false_size_does_not_lift_the_bound(tmp_path):
     path = write_members(tmp_path / 'a.npz', {'x': bytes(10**5)})
     raw = path.read_bytes()
