@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 from mer_jax.data.media.container import MediaError, check_damage, check_pixels, open_container
 from mer_jax.data.media.display import UPRIGHT, shown_size, turned, turns_of
 from mer_jax.data.media.film_times import MOST_FRAMES, Packets
 from mer_jax.data.media.pictures import resize
+
+DIFFERENCES = (PictureType.P, PictureType.B, PictureType.S)  # S: of MPEG-4, with a moved background
 
 
 @dataclasses.dataclass
@@ -21,7 +24,8 @@ class Decoded:
     kept: dict[int, np.ndarray]  # u8[H, W, 3] by number
     size: tuple[int, int] | None = None  # (height, width) of the first one as shown
     damaged: int = 0
-    undecodable: int = 0  # damaged ones before the first picture
+    undecodable: int = 0  # damaged ones before the first picture, or those that need others
+    keyless: bool = False  # whether no picture decodes without others
     scaled: int = 0  # pictures of another size than the first
     turned: bool = False
 
@@ -31,13 +35,15 @@ def decode(
     packets: Packets,
     wanted: Collection[int],
     size_for: Callable[[tuple[int, int]], tuple[int, int]],
+    keyless: bool = False,
 ) -> Decoded:
     """Decodes the whole film and keeps the pictures with the numbers `wanted`.
 
-    All get the size that `size_for` gives for that of the first picture. MediaError if nothing
-    decodes or too many packets are damaged.
+    All get the size that `size_for` gives for that of the first picture. The first one is one that
+    decodes without others, unless there is none: then it is the first of all, and the film is
+    `keyless`. MediaError if nothing decodes or too many packets are damaged.
     """
-    found, last = Decoded([], {}), None
+    found, last = Decoded([], {}, keyless=keyless), None
     with open_container(path) as container:
         stream = container.streams[packets.track]
         stream.thread_type = 'AUTO'
@@ -50,6 +56,8 @@ def decode(
                 continue
             for frame in frames:
                 _take(frame, found, wanted, size_for)
+    if not found.times and found.damaged and not keyless:
+        return decode(path, packets, wanted, size_for, keyless=True)
     if not found.times:
         if last is not None:
             raise last
@@ -58,9 +66,17 @@ def decode(
     return found
 
 
+def can_begin(frame: av.VideoFrame) -> bool:
+    """Whether a film can begin with a frame: it is no difference to frames that are not there.
+
+    Decoders of MPEG-4, H.263 and their kin show such a difference on grey.
+    """
+    return frame.key_frame or frame.pict_type not in DIFFERENCES
+
+
 def _take(frame: av.VideoFrame, found: Decoded, wanted: Collection[int], size_for) -> None:
     """Counts a frame, and keeps it if it is wanted."""
-    if frame.is_corrupt:
+    if frame.is_corrupt or not (found.times or found.keyless or can_begin(frame)):
         found.damaged += 1
         return
     if not found.times:

@@ -15,7 +15,7 @@ MOST_FRAMES = 1 << 18  # of a film: two hours at 30 frames a second
 MOST_SECONDS = 86_400  # of a film: frames far apart would get positions out of range
 LEAST_HELD = 2  # frames that a film lacks; a single one moves the others by half a frame at most
 MOST_HELD = 2  # slots of time a frame, on the average, of a film that lacks some of its frames
-REWIND = 1.0  # seconds: time stamps that go back further begin a film that was joined to the first
+REWIND = 0.3  # seconds: time stamps that go back further begin a film that was joined to the first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _check_whole(packets: Packets, stream: av.video.stream.VideoStream, end: flo
         first = min(first, stream.start_time)
     held = _length((np.sort(packets.times) - first) * tick, packets)
     if end is not None:
-        held = max(held, end - first * tick)
+        held = max(held, end)  # the header counts from 0
     if held < 0.9 * ticks * tick:
         raise MediaError(f'is cut off: it holds {held:.2f} s of {ticks * tick:.2f} s')
 
@@ -170,7 +170,7 @@ def joined(times: Sequence[int | None], packets: Packets) -> list[int | None]:
 
     The first picture of a joined film comes one picture after the last of the film before.
     """
-    if None in times or len(times) < 2:
+    if packets.guessed or None in times or len(times) < 2:
         return list(times)
     ticks = np.asarray(times, np.int64)
     steps = np.diff(ticks)

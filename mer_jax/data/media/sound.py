@@ -16,6 +16,7 @@ from mer_jax.data.media.container import (
     reading,
     warn_of_loss,
 )
+from mer_jax.data.media.film_frames import can_begin
 from mer_jax.data.media.sound_line import LONGEST, RATE, SLOWEST, SoundLine
 from mer_jax.data.media.tracks import film_track, passed_over, sound_track
 
@@ -91,7 +92,7 @@ def _begin_of_film(path: str | os.PathLike) -> float | None:
         if stream is None:
             return None
         # Presentation times of AVI are guesses; decoding begins with the first picture.
-        guessed, first = container.format.name == 'avi', None
+        guessed, first, keyless = container.format.name == 'avi', None, None
         for packet in container.demux(stream):
             if first is None and packet.is_keyframe:
                 first = packet.dts
@@ -101,9 +102,12 @@ def _begin_of_film(path: str | os.PathLike) -> float | None:
                 continue
             for frame in frames:
                 ticks = first if guessed else frame.pts
-                if not frame.is_corrupt and ticks is not None:
+                if frame.is_corrupt or ticks is None:
+                    continue
+                if can_begin(frame):
                     return float(ticks * stream.time_base)
-        return None
+                keyless = min(ticks, keyless) if keyless is not None else ticks
+        return None if keyless is None else float(keyless * stream.time_base)
 
 
 def _end_of_film(path: str | os.PathLike) -> float:

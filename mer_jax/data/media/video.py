@@ -119,13 +119,16 @@ def read_film(
 def _losses(packets: Packets, found: Decoded) -> tuple[str, ...]:
     """Notes on the frames that are missing."""
     notes = []
-    if None not in packets.times and None not in found.times:
+    placed = not packets.guessed or len(found.times) < len(packets.times)
+    if placed and None not in packets.times and None not in found.times:
         late = (min(found.times) - min(packets.times)) * packets.tick
         if late > 0:
             notes.append(
                 f'{late:.2f} s are missing at the start: the first frames need others from before '
                 'the recording'
             )
+    if found.keyless:
+        notes.append('no frame is complete without others: the first ones may be wrong')
     if found.damaged:
         notes.append(
             f'{found.damaged} of {len(packets.times)} frames are damaged; the frame before each is '
