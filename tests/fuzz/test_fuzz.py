@@ -23,7 +23,7 @@ EDITS = st.lists(
     max_size=3,
 )
 FEW = settings(
-    max_examples=60,
+    max_examples=40,
     derandomize=True,
     database=None,
     deadline=None,
