@@ -1,5 +1,6 @@
 """The tokenizer of a checkpoint folder, with a chat template that knows media."""
 
+import copy
 import json
 import logging
 import pathlib
@@ -49,6 +50,7 @@ def read_local(held: pathlib.Path, folder: pathlib.Path, media_ids: dict[str, in
         tokenizer = AutoTokenizer.from_pretrained(
             held, local_files_only=True, trust_remote_code=False
         )
+        _use(tokenizer)
     except Exception as error:  # damaged files raise errors of many types
         raise ValueError(
             f'{folder}: its tokenizer cannot be read ({one_line(error)}); the folder must hold '
@@ -63,6 +65,14 @@ def read_local(held: pathlib.Path, folder: pathlib.Path, media_ids: dict[str, in
             'checkpoint, or remove it for the layout of Qwen2.5'
         ) from None
     return tokenizer
+
+
+def _use(tokenizer) -> None:
+    """Does with a tokenizer what a run does; an error of any type if its files do not fit."""
+    copy.deepcopy(tokenizer).encode('Hello', add_special_tokens=False, split_special_tokens=True)
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    if None in tokens:
+        raise ValueError(f'id {tokens.index(None)} of {len(tokens)} has no token')
 
 
 def chat_template(folder: pathlib.Path, tokenizer, media_ids: dict[str, int]) -> str:

@@ -47,6 +47,21 @@ def test_damage_to_a_tokenizer_or_its_template_is_named_on_one_line(copied, name
     assert str(raised.value).startswith(f'{folder}: ') and '\n' not in str(raised.value)
 
 
+@pytest.mark.parametrize('name', ['tokenizer_config.json', 'tokenizer.json'])
+def test_a_tokenizer_that_loads_and_cannot_be_used_is_refused(copied, name):
+    folder, ids = copied
+    held = json.loads((folder / name).read_text())
+    if name == 'tokenizer.json':
+        vocabulary = held['model']['vocab']
+        vocabulary[next(iter(vocabulary))] = len(vocabulary) + 40  # its id has no token
+    else:
+        held['model_max_length'] = []
+    (folder / name).write_text(json.dumps(held))
+    with pytest.raises(ValueError, match='its tokenizer cannot be read') as raised:
+        read_tokenizer(folder, ids)
+    assert str(raised.value).startswith(f'{folder}: ')
+
+
 def test_a_tokenizer_that_is_a_pointer_of_git_lfs_is_named(copied):
     folder, ids = copied
     (folder / 'tokenizer.json').write_text('version https://git-lfs.github.com/spec/v1\noid a\n')

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from mer_jax.data.media.container import naming_errors
 from mer_jax.data.media.kind import kind_of_file
 from mer_jax.data.media.pictures import read_image, resize, smart_resize
 from mer_jax.data.media.sound import RATE, read_sound
@@ -72,7 +73,8 @@ def _picture(path: str | os.PathLike) -> Look:
     """The look at a picture."""
     pixels = read_image(path)
     size = pixels.shape[:2]
-    small = resize(pixels[None], *smart_resize(*size, FACTOR, *SHOWN))
+    with naming_errors(path):
+        small = resize(pixels[None], *smart_resize(*size, FACTOR, *SHOWN))
     return Look(path, 'picture', size, 0.0, None, None, (0.0,), small, None, ())
 
 

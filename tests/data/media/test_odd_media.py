@@ -9,7 +9,16 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from media_files import BEEP, encode_numbered, numbered, numbers, sound_packets, tone, write_both
+from media_files import (
+    BEEP,
+    encode_numbered,
+    numbered,
+    numbers,
+    refusal,
+    sound_packets,
+    tone,
+    write_both,
+)
 from PIL import Image
 
 from mer_jax.data.media.look import look_at
@@ -216,6 +225,13 @@ def test_a_wav_file_is_as_long_as_its_samples_whatever_its_header_says(tmp_path)
         path = tmp_path / f'{name}.wav'
         path.write_bytes(changed)
         assert len(read_sound(path).samples) == pytest.approx(48_000, abs=1), name
+
+
+def test_a_picture_with_one_side_far_longer_than_the_other_is_refused_by_name(tmp_path):
+    Image.new('L', (900, 4)).save(tmp_path / 'a.png')
+    assert 'one side is over 200 times' in refusal(
+        lambda path: look_at(path, 2.0), tmp_path / 'a.png'
+    )
 
 
 def test_pictures_of_odd_depths_and_headers_keep_their_values(tmp_path):
