@@ -30,14 +30,14 @@ def kilobytes(name: str) -> int:
 
 
 def measured(kind: str, path: pathlib.Path) -> dict:
-    """The outcome of a file, its time and the memory that it took beyond that before it."""
+    """The outcome of a file, its CPU time and the memory that it took beyond that before it."""
     from fuzz.readers import outcome_of
 
     with contextlib.suppress(OSError):
         pathlib.Path('/proc/self/clear_refs').write_text('5')  # resets the peak
-    before, start = kilobytes('VmRSS'), time.perf_counter()
+    before, start = kilobytes('VmRSS'), time.process_time()
     outcome = outcome_of(kind, path)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = kilobytes('VmHWM') - before
     return {'outcome': outcome, 'seconds': seconds, 'megabytes': max(peak, 0) / 1024}
 
