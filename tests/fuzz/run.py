@@ -4,8 +4,8 @@
 
 Files are made from small ones (seeds.py) and read in a process of their own, which is started anew
 after a crash of a native decoder. A file counts as crashed if the process ends, if an error is not
-one that the reader documents, or if it takes more than 10 CPU seconds, a minute, or 1 GB. The exit status is 1 if one
-did; --keep saves such files.
+one that the reader documents, or if it takes more than 10 CPU seconds, a minute, or 1 GB. The exit
+status is 1 if one did; --keep saves such files.
 """
 
 import argparse
