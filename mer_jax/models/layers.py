@@ -73,11 +73,23 @@ def _product_backward(inputs, dtype, kept, dy):
 product.defvjp(_product_forward, _product_backward)
 
 
+class Factor(nnx.Module):
+    """One of the two matrices of a low-rank adapter (models.lora)."""
+
+    def __init__(self, weight: nnx.Param):
+        self.weight = weight
+
+    def __call__(self, x):
+        y = product(x, self.weight[...].astype(x.dtype), self.weight.inputs, jnp.float32)
+        return narrowed(y, x.dtype)
+
+
 class Projection(nnx.Module):
     """y = x·W + b, with W of `shape`: the (out, in) matrix of a checkpoint, transposed and split.
 
     The `inputs` leading dimensions of W are contracted with the last dimensions of x. Sums over
-    devices and the bias are added in float32, and the result is rounded once.
+    devices and the bias are added in float32, and the result is rounded once. With an adapter
+    (`models.lora.attach`), lora_scale · (x·A)·B is added too.
     """
 
     def __init__(self, rngs, shape, axes, bias=False, inputs=1):
@@ -85,9 +97,13 @@ class Projection(nnx.Module):
         self.weight = weight(rngs, shape, axes, fan_in**-0.5, inputs)
         outputs = ' '.join(axes.split()[inputs:])
         self.bias = constant(0.0, shape[inputs:], outputs) if bias else None
+        self.lora_A, self.lora_B = nnx.data(None), nnx.data(None)
+        self.lora_scale = 0.0
 
     def __call__(self, x):
         y = product(x, self.weight[...].astype(x.dtype), self.weight.inputs, jnp.float32)
+        if self.lora_A is not None:
+            y = y + self.lora_scale * self.lora_B(self.lora_A(x)).astype(jnp.float32)
         return narrowed(y if self.bias is None else y + narrowed(self.bias[...], x.dtype), x.dtype)
 
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import optax
 
 from mer_jax.group import TrainState
+from mer_jax.models.lora import adapters_of, with_adapters
 from mer_jax.models.omni import Omni
 from mer_jax.sharding import state_shardings
 
-PARTS = ('decoder', 'all')  # of a policy, that can be trained
+PARTS = ('decoder', 'all', 'lora')  # of a policy, that can be trained
 
 
 def make_optimizer(optim, learning_rate: float, updates: int) -> optax.GradientTransformation:
@@ -37,12 +38,16 @@ def as_dtype(tree, dtype: str):
 
 
 def trained_part(policy: Omni, part: str):
-    """The tree that is trained: the decoder, or 'all' of the policy."""
+    """The tree that is trained: the decoder, 'all' of the policy, or its adapters ('lora')."""
+    if part == 'lora':
+        return adapters_of(policy)
     return policy.decoder if part == 'decoder' else policy
 
 
 def with_part(policy: Omni, part: str, trained) -> Omni:
     """The policy with another trained part."""
+    if part == 'lora':
+        return with_adapters(policy, trained)
     return policy.replace(decoder=trained) if part == 'decoder' else trained
 
 

@@ -9,6 +9,7 @@ import optax
 from flax import struct
 
 from mer_jax.group import Array, Prompts, Rollout, TrainState
+from mer_jax.models.lora import Lora
 from mer_jax.models.omni import Omni, perceive, read_branches, read_prompts
 from mer_jax.rl import objective
 from mer_jax.rl.group_relative import varies
@@ -30,7 +31,8 @@ LARGEST = ('drift_largest',)  # figures of which the largest counts; the others 
 class Learn:
     """How an update learns from judged branches; config.learn holds the same keys."""
 
-    train: str = 'decoder'  # or 'all': the towers too
+    train: str = 'decoder'  # or 'all': the towers too; or 'lora': adapters alone
+    lora: Lora = Lora()
     kl: float = 0.04
     ratio: str = 'token'
     clip: str = 'ppo'
@@ -45,6 +47,11 @@ class Learn:
     epochs: int = 1  # times that the minibatches are repeated
     microbatch: int = 0  # prompts a device whose gradient is computed at a time; 0: all
     chunk: int = 128  # branch tokens whose vocabulary logits exist at a time
+
+    @property
+    def trains_towers(self) -> bool:
+        """Whether features of media change from update to update."""
+        return self.train == 'all' or (self.train == 'lora' and self.lora.towers)
 
 
 @struct.dataclass
@@ -129,7 +136,7 @@ def score_reference(
 
     `reference` is the part of a policy that is trained; what is frozen is that of `policy`.
     """
-    features = rollout.features if learn.train == 'decoder' else None
+    features = None if learn.trains_towers else rollout.features
     frozen = with_part(policy, learn.train, reference)
     batch = constrain(prompts), features, rollout.branches.token
 
@@ -159,7 +166,7 @@ def gather_experience(
     branches = rollout.branches
     return Experience(
         prompts=prompts,
-        features=rollout.features if learn.train == 'decoder' else None,
+        features=None if learn.trains_towers else rollout.features,
         token=branches.token,
         mask=branches.mask,
         kept=kept,
