@@ -58,7 +58,7 @@ def scan(folder: pathlib.Path) -> dict[str, Entry]:
     """
     entries = {}
     for path, named in _weight_files(path_of(folder)).items():
-        header = _read_header(path)
+        header = read_header(path)
         _require_named(path, header, named)
         for entry in header:
             name = released_name(entry.key)
@@ -181,7 +181,7 @@ def read_json(path: pathlib.Path) -> dict:
     return found
 
 
-def _read_header(path: pathlib.Path) -> list[Entry]:
+def read_header(path: pathlib.Path) -> list[Entry]:
     """The tensors of a safetensors file; raises ValueError if it is cut off or damaged."""
     size, begin = size_of(path), read_range(path, 0, BEGIN)
     refuse_stand_in(path, begin)
@@ -257,12 +257,12 @@ def write_folder(folder: pathlib.Path, plans: list[Plan], shard_bytes: float) ->
         shards[-1].append(plan)
         held += plan.bytes
     if len(shards) == 1:
-        _write_file(folder / SINGLE, plans)
+        write_file(folder / SINGLE, plans)
         return
     places = {}
     for number, shard in enumerate(shards, 1):
         name = f'model-{number:05}-of-{len(shards):05}.safetensors'
-        _write_file(folder / name, shard)
+        write_file(folder / name, shard)
         places |= {plan.name: name for plan in shard}
     total = sum(plan.bytes for plan in plans)
     index = {'metadata': {'total_size': total}, 'weight_map': dict(sorted(places.items()))}
@@ -270,7 +270,7 @@ def write_folder(folder: pathlib.Path, plans: list[Plan], shard_bytes: float) ->
         (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
 
 
-def _write_file(path: pathlib.Path, plans: list[Plan]) -> None:
+def write_file(path: pathlib.Path, plans: list[Plan]) -> None:
     """Write one safetensors file, tensor by tensor."""
     header, end = {'__metadata__': {'format': 'pt'}}, 0
     for plan in plans:

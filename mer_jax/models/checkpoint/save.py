@@ -109,7 +109,7 @@ def save_omni(
     model.
     """
     folder = path_of(folder)
-    _refuse_held(folder)
+    refuse_held(folder)
     if dtype not in (None, *map(str, CODES)):
         raise ValueError(f'dtype={dtype!r} must be one of {", ".join(map(str, CODES))}')
     spec = omni.spec
@@ -141,7 +141,7 @@ def save_omni(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _refuse_held(folder: pathlib.Path) -> None:
+def refuse_held(folder: pathlib.Path) -> None:
     """Raises ValueError if the path is a file, or a folder that is not empty."""
     with naming(folder):
         exists = folder.exists()
@@ -230,13 +230,16 @@ def planned(omni: Omni, prefix: str, dtype: str | None) -> Iterable[Plan]:
     for _, module, own in parts(omni):
         for path, weight in weights(module):
             names = stored_names(path, weight, prefix + own)
-            layers = range(len(names)) if is_stacked(path) else [None]
             shape = weight.shape[1:] if is_stacked(path) else weight.shape
             shape = _released_shape(path, shape, weight.inputs, omni.spec.vision)
-            kind = np.dtype(dtype or weight.dtype)
-            for name, layer in zip(names, layers, strict=True):
-                make = functools.partial(_to_host, weight, layer, kind, shape)
-                yield Plan(name, shape, kind, make)
+            yield from plans_of(weight, names, shape, np.dtype(dtype or weight.dtype))
+
+
+def plans_of(weight: nnx.Param, names: list[str], shape, dtype: np.dtype) -> Iterable[Plan]:
+    """A plan for a weight, or for each layer of a stack, with these names and this stored shape."""
+    layers = range(len(names)) if weight.ndim > len(weight.axes) else [None]
+    for name, layer in zip(names, layers, strict=True):
+        yield Plan(name, shape, dtype, functools.partial(_to_host, weight, layer, dtype, shape))
 
 
 def _plan_unread(spec: Spec, prefix: str, dtype: np.dtype, unread: np.ndarray | None) -> Plan:
