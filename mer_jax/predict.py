@@ -26,6 +26,7 @@ def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='mer_jax.predict', description=__doc__.partition('\n')[0])
     parser.add_argument('clips', nargs='+', metavar='clip', help='a video, sound or picture file')
     parser.add_argument('--checkpoint', required=True, help='a run, an export, or a checkpoint')
+    parser.add_argument('--adapter', default='', help='a LoRA adapter of it, as peft saves one')
     parser.add_argument('--subtitle', default='', help='what is said in the clip')
     parser.add_argument('--mode', choices=(*MODES, 'both'), default='both')
     parser.add_argument('--samples', type=int, default=1, help='answers of each mode')
@@ -49,7 +50,7 @@ def main() -> None:
     logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
     asked = read_flags()
     try:
-        setting, policy = open_checkpoint(asked.checkpoint)
+        setting, policy = open_checkpoint(asked.checkpoint, asked.adapter)
         if asked.prompt_tokens:
             setting.config.data.prompt_tokens = (asked.prompt_tokens,)
     except (ValueError, OSError, StorageError) as error:

@@ -86,7 +86,7 @@ def compiled(program: str):
     policy = tiny.shapes(spec)
     state = TrainState(policy, jax.eval_shape(SGD.init, policy.decoder))
     learnt = dict(sampling=LONG, optimizer=SGD)
-    lesson = functools.partial(imitate_step, modes=('slow',) * G, chunk=5, **learnt)
+    lesson = functools.partial(imitate_step, part='decoder', modes=('slow',) * G, chunk=5, **learnt)
     placed, experience = shapes_on(mesh, state), blank_experience(prompts)
     batch = shapes_on(mesh, experience, named(mesh, 'batch'))
     numbers = shapes_on(mesh, np.zeros(B, np.uint32), named(mesh, 'batch'))

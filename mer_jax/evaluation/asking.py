@@ -12,6 +12,7 @@ from mer_jax.models.omni import Omni
 from mer_jax.run.config_rules import check_config
 from mer_jax.run.origin import config_of
 from mer_jax.run.setting import Setting, answering
+from mer_jax.run.workdir import UNNAMED
 
 
 def asked_config(c) -> ConfigDict:
@@ -24,7 +25,7 @@ def asked_config(c) -> ConfigDict:
             f'method={c.method!r}: must be one of {", ".join(METHODS)}, or empty for that of the '
             'checkpoint'
         )
-    asked = config_of(c.model.checkpoint, c.method) if c.method else config_of(c.model.checkpoint)
+    asked = config_of(c.model.checkpoint, c.method or UNNAMED['method'], c.model.adapter)
     if c.method and asked.method != c.method:
         raise ValueError(
             f'method={c.method!r}: {c.model.checkpoint} is of a run of method {asked.method!r}, '

@@ -40,6 +40,7 @@ from mer_jax.storage.objects import contents, make_folder, write_whole
 UNNAMED_HERE = {  # in a protocol.json older than these keys
     'method': UNNAMED['method'],
     'video_positions': VIDEO_POSITIONS[0],
+    'adapter': '',
 }
 
 
@@ -67,6 +68,7 @@ def protocol_of(
     asked = setting.config
     protocol = {
         'checkpoint': c.model.checkpoint,
+        'adapter': c.model.adapter,
         'weights': fingerprint(policy),
         'method': asked.method,
         'choice': 'one named checkpoint; nothing was chosen on test data',

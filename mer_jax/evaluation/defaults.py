@@ -15,6 +15,7 @@ def mer_unibench() -> ConfigDict:
     c.seed = -1  # of sampling; -1: the seed in the checkpoint's config
     c.model = ConfigDict()
     c.model.checkpoint = ''  # one named checkpoint: nothing is chosen on test data
+    c.model.adapter = ''  # a LoRA adapter of the checkpoint, as peft saves one
     c.model.video_positions = ''  # paper | transformers_5_3; '' = those of the checkpoint's run
     c.data = ConfigDict(dict(root='', cache='', max_bad_clips=100))
     c.method = ''  # '' = that of the checkpoint's run; of a plain Hugging Face folder mer_r1

@@ -2,11 +2,13 @@
 
 import pathlib
 
+from mer_jax.models.checkpoint.kinds import ADAPTER as CONFIG
+from mer_jax.models.checkpoint.peft import WEIGHTS
 from mer_jax.run.checkpoints import evaluated_best
 from mer_jax.storage.objects import BESIDE_WEIGHTS
 from mer_jax.storage.paths import naming, path_of
 
-WEIGHTS = '.safetensors'
+TENSORS = '.safetensors'
 
 
 def files_of_checkpoint(checkpoint: str, root: pathlib.Path | None) -> dict[str, pathlib.Path]:
@@ -29,9 +31,14 @@ def files_of_checkpoint(checkpoint: str, root: pathlib.Path | None) -> dict[str,
                     if path.is_file()
                 }
         if root is not None:
-            endings = (WEIGHTS, *BESIDE_WEIGHTS) if folder == root else BESIDE_WEIGHTS
+            endings = (TENSORS, *BESIDE_WEIGHTS) if folder == root else BESIDE_WEIGHTS
             files |= {p.name: p for p in sorted(root.iterdir()) if p.suffix in endings}
     return files
+
+
+def files_of_adapter(adapter: str) -> dict[str, pathlib.Path]:
+    """The files that model.adapter is read from, by their names; none without an adapter."""
+    return {f'adapter/{name}': path_of(adapter) / name for name in (CONFIG, WEIGHTS) if adapter}
 
 
 def saved_policy(run: pathlib.Path) -> pathlib.Path | None:

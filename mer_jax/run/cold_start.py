@@ -35,6 +35,7 @@ def imitate_step(
     token_bgs: Array,
     mask_bgs: Array,
     *,
+    part: str,
     modes: tuple[str, ...],
     sampling: Sampling,
     chunk: int,
@@ -48,9 +49,9 @@ def imitate_step(
     tokens, then over branches, so that an answer of one word counts like a long one. The gradient
     is that of the whole batch, whatever the `microbatch` (prompts a device at a time, 0: all).
 
-    Given `features`, the towers are frozen; else they perceive, and learn with the decoder.
+    `part` of the policy is trained (`rl.optimizer.PARTS`). Without `features` the towers perceive.
     """
-    prompts, part = constrain(prompts), 'all' if features is None else 'decoder'
+    prompts = constrain(prompts)
     weight, total = weights_of(mask_bgs, aggregate)
     totals = [weights_of(mask_bgs[:, i : i + 1], aggregate)[1] for i in range(len(modes))]
 
@@ -78,9 +79,16 @@ def weights_of(mask_bgs, aggregate: str):
     return token_weights(mask_bgs, mask_bgs.any(-1), aggregate)
 
 
-def trained_by_imitation(section) -> str:
+def trained_by_imitation(c) -> str:
     """The part of a policy that the cold start trains, of `rl.optimizer.PARTS`."""
-    return 'all' if section.towers else 'decoder'
+    if c.learn.train == 'lora':
+        return 'lora'
+    return 'all' if c.cold_start.towers else 'decoder'
+
+
+def trains_towers(c) -> bool:
+    """Whether the cold start changes the towers, or their adapters."""
+    return c.learn.lora.towers if c.learn.train == 'lora' else c.cold_start.towers
 
 
 def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
@@ -88,6 +96,7 @@ def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
     return jax.jit(
         functools.partial(
             imitate_step,
+            part=trained_by_imitation(setting.config),
             modes=tuple(setting.method.openings),
             sampling=setting.sampling(1.0, 1.0),
             chunk=setting.config.learn.chunk,
@@ -104,9 +113,9 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     """The policy after imitating gold branches; resumes from the last checkpoint."""
     c = setting.config
     optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
-    towers = c.cold_start.towers
+    towers = trains_towers(c)
     cache = None if towers else open_cache(setting, policy)
-    part = trained_by_imitation(c.cold_start)
+    part = trained_by_imitation(c)
     state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
     step = compile_imitation(setting, optimizer, shardings)
     look = jax.jit(perceive)

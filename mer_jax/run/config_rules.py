@@ -20,6 +20,7 @@ from mer_jax.models.attention import KINDS, PLATFORMS
 from mer_jax.models.spec import TextSpec
 from mer_jax.rl.objective import AGGREGATES, CLIPS, RATIOS
 from mer_jax.rl.optimizer import PARTS
+from mer_jax.run.adapters import check_lora
 from mer_jax.run.all_defaults import DEFAULTS
 from mer_jax.run.config_values import (
     ABOVE_ZERO,
@@ -80,6 +81,7 @@ def check_config(c, devices: int = 0) -> None:
     for key, example in method.WORDS.items():
         check_words(key, tuple(values[key]), example)
     check_validation(c)
+    check_lora(c)
     check_batches(c, devices or jax.device_count())
     if c.model.text:
         check_attention(c.model)

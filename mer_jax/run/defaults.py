@@ -6,6 +6,8 @@ mer_jax.main reads this file itself where `--config` is not given.
 
 from ml_collections import ConfigDict
 
+from mer_jax.models.lora import TARGETS
+
 FAMILIES = {  # variant: the family of its checkpoint
     'qwen2_5_omni_7b': 'omni',
     'qwen2_5_omni_3b': 'omni',
@@ -70,9 +72,12 @@ def small_run() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.checkpoint = ''  # a Hugging Face folder, or the workdir of a run; '' = random weights
+    c.model.adapter = ''  # a LoRA adapter in a folder of PEFT, to start learn.train=lora from
     c.model.family = 'omni'  # omni | vl
     c.model.dtype = 'float32'  # of activations: float32 | bfloat16
-    c.model.weights = 'float32'  # of trained weights; bfloat16 would round small updates away
+    c.model.weights = (
+        'float32'  # of trained weights but adapters; bfloat16 would round small updates away
+    )
     c.model.remat = True  # recompute layers in the backward pass: less memory, faster on CPUs
     c.model.video_positions = 'paper'  # of text after a video, family vl: paper | transformers_5_3
     c.model.attention = 'auto'  # auto | plain | blocks | splash | fused: see docs/PODS.md
@@ -139,7 +144,12 @@ def small_run() -> ConfigDict:
     c.rollout.slow_tokens = 48  # at most, of a branch
 
     c.learn = ConfigDict()
-    c.learn.train = 'decoder'  # decoder | all (the towers too)
+    c.learn.train = 'decoder'  # decoder | all (the towers too) | lora (adapters alone)
+    c.learn.lora = ConfigDict()  # where learn.train is lora: docs/LORA.md
+    c.learn.lora.rank = 16
+    c.learn.lora.alpha = 32.0  # an adapter's output is multiplied by alpha / rank
+    c.learn.lora.targets = TARGETS  # linear layers of the decoder that get an adapter
+    c.learn.lora.towers = False  # True: all linear layers of the towers get one too
     c.learn.weights = ConfigDict()  # of the reward terms
     c.learn.rewards = ()  # functions of your own: (texts, clips) → {name: numbers[b, g]}
     c.learn.standardise = True  # False: subtract the group's mean only (Dr. GRPO)

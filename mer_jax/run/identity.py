@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from mer_jax.data.clips import LISTS, ONE, TEXTS, Clip
-from mer_jax.run.checkpoint_files import files_of_checkpoint
+from mer_jax.run.checkpoint_files import files_of_adapter, files_of_checkpoint
 from mer_jax.run.setting import Setting
 from mer_jax.run.workdir import IDENTITY
 from mer_jax.storage.checksums import Content, contents_of_files
@@ -34,6 +34,7 @@ def identity_of(setting: Setting, known: Sequence[dict] = ()) -> list[dict]:
         lines.append({'reads': 'wheels', 'digest': setting.wheels.digest, 'files': files})
     held = {entry['path']: content_of(entry) for line in known for entry in entries_of(line)}
     named = files_of_checkpoint(c.model.checkpoint, setting.origin.root)
+    named |= files_of_adapter(c.model.adapter)
     clips = clips_of(setting)
     paths = [path for clip in clips for _, path in media_of(clip)]
     found = contents_of_files([*map(str, named.values()), *paths], held)

@@ -18,8 +18,11 @@ from mer_jax.data.tokenizer import read_tokenizer
 from mer_jax.models.checkpoint import safetensors as stored
 from mer_jax.models.checkpoint.kinds import refuse_other_kinds
 from mer_jax.models.checkpoint.load import load_omni
+from mer_jax.models.checkpoint.peft import read_lora
+from mer_jax.models.lora import Lora, adapters_of, attach, detach, new_adapters, with_adapters
 from mer_jax.models.omni import Omni, make_omni
 from mer_jax.models.spec import AudioSpec, Spec, TextSpec, VisionSpec, read_spec, read_token_ids
+from mer_jax.run.adapters import check_same, first_adapters, held_by_run, key_of, make_lora
 from mer_jax.run.all_defaults import DEFAULTS
 from mer_jax.run.checkpoints import load_policy
 from mer_jax.run.config_rules import flat
@@ -114,17 +117,21 @@ def find_root(checkpoint: str) -> pathlib.Path | None:
     return None
 
 
-def config_of(checkpoint: str, method: str = 'mer_r1') -> ConfigDict:
+def config_of(checkpoint: str, method: str = 'mer_r1', adapter: str = '') -> ConfigDict:
     """The config that a checkpoint was trained with, or the defaults published for its family.
 
     Its model.checkpoint is that checkpoint; `method` is that of a folder that no run has written.
+    With an `adapter` in the format of PEFT it is that of the adapter, if a run has written it.
     Rewards and their weights are left out: answers do not need them. ValueError if the folder holds
     no config.
     """
     folder, root = path_of(checkpoint), find_root(checkpoint)
     config = folder / 'config.json'
-    if is_hugging_face(read_json(config)):
+    of_run = not is_hugging_face(read_json(config))
+    if not of_run:
         config = folder / PROMPTS_FILE
+    if adapter and (path_of(adapter) / PROMPTS_FILE).exists():
+        config = path_of(adapter) / PROMPTS_FILE
     kept = read_json(config) if config.exists() else {}
     base = defaults_of(kept.get('method', UNNAMED['method'] if kept else method), config)
     c = base.stage() if root is None else base.published(read_spec(root).family)
@@ -140,8 +147,28 @@ def config_of(checkpoint: str, method: str = 'mer_r1') -> ConfigDict:
                 'value back'
             )
         c.update_from_flattened_dict({key: value})
-    c.model.checkpoint = checkpoint
+    c.model.checkpoint, c.model.adapter = checkpoint, adapter
+    if adapter:
+        take_adapter(c, read_lora(path_of(adapter)))
+    elif c.learn.train == 'lora' and not of_run:
+        c.learn.train = 'decoder'  # an export holds weights with which adapters are merged
     return c
+
+
+def take_adapter(c, lora: Lora) -> None:
+    """Sets the keys of a config to those of an adapter that exists."""
+    c.learn.train, c.cold_start.towers = 'lora', False
+    c.learn.lora = ConfigDict(dataclasses.asdict(lora))
+
+
+def base_of(checkpoint: str) -> str:
+    """The model beside which the adapters of a checkpoint were trained."""
+    while checkpoint:
+        config = read_json(path_of(checkpoint) / 'config.json')
+        if is_hugging_face(config) or not held_by_run(config):
+            break
+        checkpoint = config['model.checkpoint']
+    return checkpoint
 
 
 def defaults_of(method: str, config: pathlib.Path):
@@ -203,37 +230,81 @@ def make_layout(spec: Spec, ids: dict[str, int]) -> Layout:
 
 
 def first_policy(origin: Origin, c, mesh) -> Omni:
-    """The policy that a run starts from, on the mesh: read from its checkpoint, or random."""
+    """The policy that a run starts from, on the mesh: read from its checkpoint, or random.
+
+    With learn.train=lora it has adapters: those of the checkpoint, those of model.adapter, or new
+    ones.
+    """
     spec, checkpoint = origin.spec, c.model.checkpoint
     like = abstract_policy(spec, c, mesh)
     if not checkpoint:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
 
         def fresh():
-            omni = make_omni(jax.random.key(c.seed), spec)
+            omni = random_policy(spec, c)
             return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), omni, like)
 
         return jax.jit(fresh, out_shardings=shardings)()
     folder = path_of(checkpoint)
-    if is_hugging_face(read_json(folder / 'config.json')):
-        return load_omni(folder, like)
-    return load_policy(folder, like)
+    config = read_json(folder / 'config.json')
+    held = held_by_run(config)
+    if held:
+        check_holder(c, held)
+        return load_policy(folder, like)
+    base = detach(like)
+    policy = load_omni(folder, base) if is_hugging_face(config) else load_policy(folder, base)
+    if c.learn.train != 'lora':
+        return policy
+    return attach(policy, first_adapters(like, c), make_lora(c.learn.lora))
+
+
+def check_holder(c, held: Lora) -> None:
+    """Raises ValueError if a run does not train the adapters of the run that it starts from."""
+    checkpoint = f'model.checkpoint={c.model.checkpoint}'
+    way_out = (
+        'export that run (python -m mer_jax.export --run RUN --out DIR), which merges its '
+        'adapters into the weights, and start from the export'
+    )
+    if c.learn.train != 'lora':
+        raise ValueError(
+            f'learn.train={c.learn.train!r}: {checkpoint} is a run that trains adapters, and only '
+            f'learn.train=lora trains them further; set it, or {way_out}'
+        )
+    if c.model.adapter:
+        raise ValueError(
+            f'model.adapter={c.model.adapter!r}: {checkpoint} is a run with adapters of its own; '
+            f'leave one of them out, or {way_out}'
+        )
+    check_same(make_lora(c.learn.lora), held, checkpoint)
+
+
+def random_policy(spec: Spec, c) -> Omni:
+    """A policy with random weights, and with new adapters where learn.train is lora."""
+    omni = make_omni(jax.random.key(c.seed), spec)
+    if c.learn.train != 'lora':
+        return omni
+    lora = make_lora(c.learn.lora)
+    return attach(omni, new_adapters(key_of(c), omni, lora), lora)
 
 
 def abstract_policy(spec: Spec, c, mesh) -> Omni:
     """The shapes, dtypes and shardings of the policy that a run starts from.
 
-    Weights are stored in config.model.weights, but towers that no stage of the run trains in
-    config.model.dtype, to which they are cast for every use.
+    Trained weights are stored in config.model.weights. Weights that no stage of the run trains are
+    stored in config.model.dtype, to which they are cast for every use: towers, or all but adapters,
+    which are float32.
     """
-    abstract = jax.eval_shape(lambda: make_omni(jax.random.key(c.seed), spec))
+    abstract = jax.eval_shape(lambda: random_policy(spec, c))
     trained = (c.cold_start.steps and c.cold_start.towers) or (c.steps and c.learn.train == 'all')
     towers = c.model.weights if trained else c.model.dtype
     like = abstract.replace(
-        decoder=as_dtype(abstract.decoder, c.model.weights),
+        decoder=as_dtype(
+            abstract.decoder, c.model.dtype if c.learn.train == 'lora' else c.model.weights
+        ),
         visual=as_dtype(abstract.visual, towers),
         audio_tower=as_dtype(abstract.audio_tower, towers),
     )
+    like = with_adapters(like, as_dtype(adapters_of(like), 'float32'))
     return with_shardings(like, state_shardings(mesh, like))
 
 

@@ -12,7 +12,7 @@ from mer_jax.group import Rollout, TrainState
 from mer_jax.models.omni import perceive
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import make_optimizer, start_state
-from mer_jax.run.cold_start import compile_imitation, trained_by_imitation
+from mer_jax.run.cold_start import compile_imitation, trained_by_imitation, trains_towers
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor
 from mer_jax.run.mesh_rules import check_rules
 from mer_jax.run.origin import (
@@ -99,11 +99,10 @@ def plan_cold_start(setting: Setting, policy, media: str, compile_: Compile) -> 
     """Compiles the update of the cold start, and the towers before it where they are frozen."""
     c, b = setting.config, setting.config.cold_start.prompts_per_step
     optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
-    part = trained_by_imitation(c.cold_start)
-    state, shardings = abstract_state(setting, policy, part, optimizer)
+    state, shardings = abstract_state(setting, policy, trained_by_imitation(c), optimizer)
     prompts = abstract_prompts(setting, b, media)
     features = None
-    if part == 'decoder':
+    if not trains_towers(c):
         perceived = jax.eval_shape(perceive, policy, prompts.media)
         features = like_batch(setting, perceived)
     modes = len(setting.method.openings)

@@ -149,13 +149,14 @@ def from_section(kind, section):
     return kind(**values)
 
 
-def open_checkpoint(checkpoint: str) -> tuple[Setting, Omni]:
+def open_checkpoint(checkpoint: str, adapter: str = '') -> tuple[Setting, Omni]:
     """A setting and a policy to ask, of a run's workdir, an export, or a Hugging Face folder.
 
-    A prompt is read by all devices together. ValueError where the folder holds no checkpoint.
+    An `adapter` is a folder of PEFT for that model. A prompt is read by all devices together.
+    ValueError where the folder holds no checkpoint.
     """
     with naming(checkpoint):
-        c = config_of(checkpoint)
+        c = config_of(checkpoint, adapter=adapter)
     c.mesh = ConfigDict(dict(data=1, fsdp=1, tensor=-1))  # a single prompt cannot be split
     c.mesh.rules = mesh_rules()
     try:

@@ -94,9 +94,10 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
     check_config(c)
     check_bucket(workdir)
     check_folder(workdir)
-    if c.model.checkpoint and not is_remote(c.model.checkpoint):
-        # absolute, so that later commands find it from any folder
-        c.model.checkpoint = str(pathlib.Path(c.model.checkpoint).resolve())
+    for key in ('checkpoint', 'adapter'):
+        if c.model[key] and not is_remote(c.model[key]):
+            # absolute, so that later commands find it from any folder
+            c.model[key] = str(pathlib.Path(c.model[key]).resolve())
     setting = Setting(c, *choose_clips(c), damages_of(workdir, c.data.max_bad_clips))
     sides = (setting.train_clips, setting.test_clips, setting.validation_clips)
     tell_unknown(c, setting.wheels, itertools.chain.from_iterable(side or () for side in sides))

@@ -74,7 +74,7 @@ def train(
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     opening = setting.openings(*['slow'] * c.rollout.group)
     seed = np.uint32(c.seed)
-    cache = open_cache(setting, policy) if learn.train == 'decoder' else None
+    cache = None if learn.trains_towers else open_cache(setting, policy)
     prepare = functools.partial(setting.writer.example, cache=cache)
     batches = setting.batches(
         setting.train_clips, c.prompts_per_step, 1, prepare, learn.minibatches
@@ -127,7 +127,11 @@ def check_rewards(setting: Setting) -> None:
 
 
 def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):
-    """The frozen copy of the trained part, in model.dtype; None where the loss has no KL."""
+    """The frozen copy of the trained part, in model.dtype; None where the loss has no KL.
+
+    Of a policy with adapters only these are copied. Where they are new, B is zero, and the
+    reference is the policy without them.
+    """
     if not learn.kl:
         return None
     dtype = setting.spec.dtype

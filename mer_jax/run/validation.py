@@ -19,7 +19,7 @@ from mer_jax.models.omni import Omni
 from mer_jax.run.checkpoints import DamagedCheckpoints, open_to_read, read_policy
 from mer_jax.run.held_out import answer_all, summary
 from mer_jax.run.records import TIMINGS, Scalars, append_line, cut_lines, is_number, read_lines
-from mer_jax.run.setting import Setting
+from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.shares import gather_rows
 
 FILE = 'validation.jsonl'
@@ -87,7 +87,7 @@ class Validation:
         """Answers the validation clips, with the seed of the run, and writes their scores."""
         setting, began = self.setting, time.perf_counter()
         # Of towers that change, no features are kept: the next validation could not use them.
-        cached = setting.config.learn.train == 'decoder'
+        cached = not make_learn(setting.config.learn).trains_towers
         clips = setting.validation_clips
         rows = answer_all(setting, policy, clips, f'validate, update {step}', cached)
         if len(rows) < 2:

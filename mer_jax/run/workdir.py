@@ -20,11 +20,14 @@ from mer_jax.storage.paths import is_remote
 LEAST_FREE = 1 << 20  # bytes of a disk on which a run is started
 IDENTITY = 'identity.jsonl'  # the content of everything that a run reads: run.identity
 CONTENT = 'content of data.manifest'  # of runs older than that file
+ADAPTERS = 'learn.lora where learn.train is lora'
 VALIDATED = 'data.validation where every.validate is above 0'
 FIXED = (
     'seed',
     'method',
     'model.checkpoint',
+    'model.adapter',
+    ADAPTERS,
     'cold_start.towers',
     'data.clips',
     'data.manifest',
@@ -33,11 +36,14 @@ FIXED = (
     CONTENT,
     VALIDATED,
 )
-MOVABLE = ('model.checkpoint', 'data.manifest', 'data.wheels')  # where IDENTITY holds their content
+# Where IDENTITY holds their content.
+MOVABLE = ('model.checkpoint', 'model.adapter', 'data.manifest', 'data.wheels')
 ONCE_TRAINED = ('learn.train', 'cold_start.')  # keys, or their beginnings, fixed once RL has begun
 UNNAMED = {  # of runs older than these keys
     'method': 'mer_r1',
     'learn.train': 'decoder',
+    'model.adapter': '',
+    ADAPTERS: None,
     VALIDATED: 0.0,
 }
 
@@ -54,7 +60,7 @@ def claim_workdir(
     """
     identified = (workdir / IDENTITY).exists()
     share = c.data.validation if c.data.manifest and c.every.validate else 0.0
-    more = {VALIDATED: share}
+    more = {VALIDATED: share, ADAPTERS: adapters_trained(c)}
     if not identified:
         more[CONTENT] = content_of_clips(clips) if c.data.manifest else None
     now = json.loads(json.dumps(flat(c) | sizes(spec) | more))
@@ -96,6 +102,11 @@ def claim_workdir(
         upload_lines()
         write_whole(path, json.dumps(now, indent=1))
     return [f'{key}={now[key]!r} (was {before[key]!r})' for key in changed]
+
+
+def adapters_trained(c) -> dict | None:
+    """The keys of config.learn.lora, if adapters are trained."""
+    return flat(c.learn.lora) if c.learn.train == 'lora' else None
 
 
 def check_folder(workdir: pathlib.Path) -> None:

@@ -164,7 +164,8 @@ def test_the_cold_start_and_reinforcement_learning_take_and_give_the_same_state(
     )
     common = dict(sampling=SAMPLING, optimizer=optimizer)
     update = functools.partial(rl.update, learn=rl.Learn(), **common)
-    imitate = functools.partial(imitate_step, modes=('a', 'b', 'c', 'd'), chunk=128, **common)
+    modes = 'a', 'b', 'c', 'd'
+    imitate = functools.partial(imitate_step, part='decoder', modes=modes, chunk=128, **common)
     learnt, _ = jax.eval_shape(update, state, experience, np.int32(0))
     imitated, _ = jax.eval_shape(imitate, state, PROMPTS, blind, token, mask)
     assert kinds(learnt) == kinds(imitated) == kinds(state)

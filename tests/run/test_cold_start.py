@@ -23,7 +23,7 @@ BLIND = np.zeros((3, 0, 32), np.float32)
 def program(aggregate, microbatch):
     """A step of imitation, compiled."""
     known = dict(modes=('slow', 'fast'), sampling=SAMPLING, chunk=4, optimizer=OPTIMIZER)
-    known |= dict(aggregate=aggregate, microbatch=microbatch)
+    known |= dict(part='decoder', aggregate=aggregate, microbatch=microbatch)
     return jax.jit(functools.partial(imitate_step, **known))
 
 
@@ -99,7 +99,8 @@ def test_towers_learn_unless_their_features_are_given(frozen):
     mask = np.arange(token.shape[-1]) > np.zeros(token.shape)
     sgd = optax.sgd(1.0)
     state = TrainState(policy=policy, moments=sgd.init(policy.decoder if frozen else policy))
-    step = functools.partial(imitate_step, modes=('slow', 'fast'), chunk=8, optimizer=sgd)
+    known = dict(part='decoder' if frozen else 'all', modes=('slow', 'fast'), chunk=8)
+    step = functools.partial(imitate_step, optimizer=sgd, **known)
     after, _ = jax.jit(functools.partial(step, sampling=SAMPLING))(
         state, prompts, features, token, mask
     )

@@ -39,6 +39,7 @@ FINE = {  # odd values that a run can use
     'learn.rewards': ((),),  # none
     'data.max_bad_clips': (0,),  # the first damaged clip ends the run
     'data.manifest': ('',),  # clips of the stage
+    'model.adapter': ('',),  # none
     'data.cache': ('',),  # no cache
     'data.system': ('',),  # that of the template
     'data.prompt_tokens': ([3],),  # longer prompts are refused where they are read
@@ -58,6 +59,7 @@ FINE_IN_EVALUATIONS = {
     'data.cache': ('',),
     'data.max_bad_clips': (0,),
     'model.checkpoint': ('',),  # the command asks for it
+    'model.adapter': ('',),
     'model.video_positions': ('',),
     'data.root': ('',),
     'judge.endpoint': ('',),  # no judge

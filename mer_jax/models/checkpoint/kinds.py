@@ -33,10 +33,11 @@ def refuse_other_kinds(folder: pathlib.Path) -> None:
     base = read_json(path).get('base_model_name_or_path') or 'a model that it does not name'
     raise ValueError(
         f'{folder}: holds a LoRA adapter ({ADAPTER}) of {base!s:.120}, no model by itself: '
-        'merge it into that model with peft, PeftModel.from_pretrained(model, adapter)'
-        '.merge_and_unload().save_pretrained(folder), copy tokenizer and templates of the model '
-        'beside the merged weights, and name that folder; if the weights here are merged already, '
-        f'remove {ADAPTER}'
+        'name that model as model.checkpoint and this folder as model.adapter (--adapter of '
+        'mer_jax.predict), or merge it into that model with peft, PeftModel.from_pretrained('
+        'model, adapter).merge_and_unload().save_pretrained(folder), copy tokenizer and templates '
+        'of the model beside the merged weights, and name that folder; if these weights are merged '
+        f'already, remove {ADAPTER}'
     )
 
 

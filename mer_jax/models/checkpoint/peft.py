@@ -27,7 +27,7 @@ from mer_jax.models.checkpoint.safetensors import (
     write_file,
 )
 from mer_jax.models.checkpoint.save import plans_of, refuse_held
-from mer_jax.models.lora import FACTORS, Lora, adapters_of, places
+from mer_jax.models.lora import FACTORS, TARGETS, Lora, adapters_of, places
 from mer_jax.models.omni import Omni
 from mer_jax.storage.objects import copy_file, write_whole
 from mer_jax.storage.paths import is_remote, naming, path_of
@@ -64,9 +64,10 @@ def read_lora(folder: pathlib.Path) -> Lora:
         )
     alpha = alpha * math.sqrt(rank) if config.get('use_rslora') else alpha
     names = _entries(folder)
-    targets = {match[1]: None for name in names if (match := DECODER_LAYER.fullmatch(name))}
+    found = {match[1] for name in names if (match := DECODER_LAYER.fullmatch(name))}
+    targets = tuple(name for name in TARGETS if name in found)
     towers = any(name.startswith(('visual.', 'audio_tower.')) for name in names)
-    return Lora(rank, float(alpha), tuple(targets), towers)
+    return Lora(rank, float(alpha), targets, towers)
 
 
 def _read_config(folder: pathlib.Path) -> dict:
