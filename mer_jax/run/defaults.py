@@ -4,6 +4,8 @@ Files of configs/ import these functions; a config of your own may call one and 
 mer_jax.main reads this file itself where `--config` is not given.
 """
 
+from collections.abc import Iterable
+
 from ml_collections import ConfigDict
 
 from mer_jax.models.lora import TARGETS
@@ -14,18 +16,39 @@ FAMILIES = {  # variant: the family of its checkpoint
     'qwen2_5_vl_7b': 'vl',
     'qwen2_5_vl_3b': 'vl',
 }
+LORA = ',lora'  # at the end of a variant
 
 
 def mer_r1(variant: str = '') -> ConfigDict:
-    """MER-R1 on the embedded stage, or the variant that trains a published checkpoint."""
+    """MER-R1 on the embedded stage, or the variant that trains a published checkpoint.
+
+    NAME,lora trains adapters of it in place of all weights.
+    """
     if not variant:
         return stage()
-    if variant not in FAMILIES:
+    name = check_variant(variant, FAMILIES)
+    c = published(FAMILIES[name])
+    return adapters_alone(c) if variant != name else c
+
+
+def check_variant(variant: str, known: Iterable[str]) -> str:
+    """The name of the checkpoint in a variant NAME or NAME,lora; ValueError for another one."""
+    name = variant.removesuffix(LORA)
+    if name not in known:
         raise ValueError(
-            f'--config FILE:{variant}: the variants are {", ".join(FAMILIES)}; leave out '
-            f':{variant} for the embedded stage'
+            f'--config FILE:{variant}: the variants are {", ".join(known)}, each also with {LORA} '
+            f'behind it for adapters; leave out :{variant} for the embedded stage'
         )
-    return published(FAMILIES[variant])
+    return name
+
+
+def adapters_alone(c: ConfigDict) -> ConfigDict:
+    """The config of a run that trains adapters in place of all weights, at ten times the rates."""
+    c.learn.train = 'lora'
+    c.cold_start.towers = False
+    c.cold_start.learning_rate *= 10
+    c.optim.learning_rate *= 10
+    return c
 
 
 def grpo_f1(variant: str = '') -> ConfigDict:

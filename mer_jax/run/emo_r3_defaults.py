@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from mer_jax.data.stage.picture_words import QUESTION
-from mer_jax.run.defaults import FAMILIES, small_run
+from mer_jax.run.defaults import FAMILIES, adapters_alone, check_variant, small_run
 
 EMOSET = (  # the words of EmoSet (Mikels)
     'amusement',
@@ -25,17 +25,16 @@ VARIANTS = {  # variant: the words that an answer may box
 
 
 def emo_r3(variant: str = '') -> ConfigDict:
-    """EMO-R3 on pictures of the embedded stage, or the variant of a published checkpoint."""
+    """EMO-R3 on pictures of the embedded stage, or the variant of a published checkpoint.
+
+    NAME,lora trains adapters of it in place of all weights.
+    """
     if not variant:
         return stage()
-    if variant not in VARIANTS:
-        raise ValueError(
-            f'--config FILE:{variant}: the variants are {", ".join(VARIANTS)}; leave out '
-            f':{variant} for the embedded stage'
-        )
+    name = check_variant(variant, VARIANTS)
     c = published('vl')
-    c.data.labels = VARIANTS[variant]
-    return c
+    c.data.labels = VARIANTS[name]
+    return adapters_alone(c) if variant != name else c
 
 
 def grpo_accuracy(variant: str = '') -> ConfigDict:

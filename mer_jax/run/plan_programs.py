@@ -14,6 +14,7 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import make_optimizer, start_state
 from mer_jax.run.cold_start import compile_imitation, trained_by_imitation, trains_towers
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor
+from mer_jax.run.defaults import LORA
 from mer_jax.run.mesh_rules import check_rules
 from mer_jax.run.origin import (
     STAGE_IDS,
@@ -58,13 +59,14 @@ def planned_setting(c, variant: str, devices) -> Setting:
     check_config(c, len(devices))
     origin = open_origin(c.model, c.data.stage) if c.model.checkpoint or c.model.text else None
     if origin is None:
-        if variant not in SPECS:
+        name = variant.removesuffix(LORA)
+        if name not in SPECS:
             raise ValueError(
                 f'--config FILE:{variant}: the config has no sizes; name a variant, one of '
                 f'{", ".join(SPECS)}, or a checkpoint with --config.model.checkpoint'
             )
         how = dict(dtype=c.model.dtype, remat=c.model.remat, attention=c.model.attention)
-        spec = dataclasses.replace(SPECS[variant], **how)
+        spec = dataclasses.replace(SPECS[name], **how)
         ids = tokenizer_of_stage('films').convert_tokens_to_ids(list(STAGE_IDS.values()))
         ids = dict(zip(STAGE_IDS, ids, strict=True))
         origin = Origin(None, spec, ids, make_layout(spec, ids))

@@ -213,7 +213,7 @@ def test_a_key_that_is_missing_is_named(config):
         check_config(config)
 
 
-@pytest.mark.parametrize('variant', ['', *FAMILIES])
+@pytest.mark.parametrize('variant', ['', *FAMILIES, 'qwen2_5_omni_7b,lora'])
 def test_every_default_config_passes(variant):
     for make in (mer_r1, grpo_f1, sft):
         check_config(changed(make(variant), mesh__data=-1, mesh__fsdp=1))
