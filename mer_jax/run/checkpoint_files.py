@@ -4,6 +4,8 @@ import pathlib
 
 from mer_jax.models.checkpoint.kinds import ADAPTER as CONFIG
 from mer_jax.models.checkpoint.peft import WEIGHTS
+from mer_jax.models.checkpoint.safetensors import read_json
+from mer_jax.run.adapters import held_by_run
 from mer_jax.run.checkpoints import evaluated_best
 from mer_jax.storage.objects import BESIDE_WEIGHTS
 from mer_jax.storage.paths import naming, path_of
@@ -15,7 +17,8 @@ def files_of_checkpoint(checkpoint: str, root: pathlib.Path | None) -> dict[str,
     """The files of model.checkpoint by their names in it, and those of the folder at its root.
 
     Of a run these are the arrays that its policy is read from, and of its root what is read beside
-    the weights: config and tokenizer. None without a checkpoint.
+    the weights: config and tokenizer. Of a run that trains adapters the files of its own start are
+    among them. None without a checkpoint.
     """
     if not checkpoint:
         return {}
@@ -30,6 +33,11 @@ def files_of_checkpoint(checkpoint: str, root: pathlib.Path | None) -> dict[str,
                     for path in sorted(saved.rglob('*'))
                     if path.is_file()
                 }
+            config = folder / 'config.json'
+            kept = read_json(config) if config.exists() else {}
+            if held_by_run(kept):
+                before = files_of_checkpoint(kept['model.checkpoint'], root)
+                files |= {f'base/{name}': path for name, path in before.items()}
         if root is not None:
             endings = (TENSORS, *BESIDE_WEIGHTS) if folder == root else BESIDE_WEIGHTS
             files |= {p.name: p for p in sorted(root.iterdir()) if p.suffix in endings}

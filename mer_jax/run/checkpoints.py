@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from mer_jax.errors import one_line
+from mer_jax.models.lora import is_adapter
 from mer_jax.run.checkpoint_sums import SumsAfterSaves, examine, path_beside, steps_with_checksums
 from mer_jax.run.common_reads import look_together, patiently
 from mer_jax.storage.faults import is_of_jax, naming_faults
@@ -57,10 +58,10 @@ class Checkpoints:
     """The checkpoints of one stage in a folder.
 
     A state is any pytree; its leaves are stored under their paths ('policy.decoder…'), so a
-    checkpoint is readable without this package. An unfinished checkpoint, left by a kill, is never
-    listed. Older checkpoints are removed once a newer one is complete, but `keep` of them and the
-    one whose step `is_best` are kept. Checksums of a checkpoint are written once it is complete,
-    while training continues.
+    checkpoint is readable without this package. Of a policy with adapters these alone are stored.
+    An unfinished checkpoint, left by a kill, is never listed. Older checkpoints are removed once a
+    newer one is complete, but `keep` of them and the one whose step `is_best` are kept. Checksums
+    of a checkpoint are written once it is complete, while training continues.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int, is_best: Callable[[int], bool] = no_best):
@@ -92,7 +93,7 @@ class Checkpoints:
 
     def save(self, step: int, state, batches=None):
         """Save the state and how much of the clips `batches` have read, once for each step."""
-        items = {'state': ocp.args.PyTreeSave(by_path(state))}
+        items = {'state': ocp.args.PyTreeSave(saved_leaves(state))}
         if batches is not None:
             items[READ] = ocp.args.JsonSave({'places': batches.read})
         self.sums.finish()
@@ -104,11 +105,11 @@ class Checkpoints:
         """The state of `step` with the shapes, types and shardings of `like`.
 
         It may have been saved on another mesh, by any number of processes. `batches` then read on
-        behind the clips of that state. Leaves that `like` lacks are not read. ValueError if a leaf
-        is missing or of another shape.
+        behind the clips of that state. Leaves that `like` lacks are not read, and weights beside
+        adapters are those of `like`. ValueError if a leaf is missing or of another shape.
         """
         manager = open_to_restore(self.folder)
-        state = read_leaves(manager, step, by_path(like), like)
+        state = read_leaves(manager, step, like)
         if batches is not None:
             batches.read = places_read(manager, step, batches.size)
         return state
@@ -223,8 +224,8 @@ class Checkpoints:
 def load_policy(run: pathlib.Path, like):
     """The policy that the results of a run are of, else the last one that it saved.
 
-    Shapes, types and shardings are those of `like`. Raises ValueError if the folder holds no
-    checkpoint of a run.
+    Shapes, types and shardings are those of `like`, and so are the weights beside adapters. Raises
+    ValueError if the folder holds no checkpoint of a run.
     """
     for folder in (run / 'train', run / 'cold_start'):
         manager = open_to_read(folder)
@@ -253,7 +254,6 @@ def read_policy(manager: ocp.CheckpointManager, step: int, like):
 
     Raises DamagedCheckpoints if it cannot be read.
     """
-    wanted = {f'policy.{path}': leaf for path, leaf in by_path(like).items()}
     folder = path_of(str(manager.directory))
     path, examined = folder / str(step), examine(folder, step)
     if not examined.known:
@@ -261,7 +261,7 @@ def read_policy(manager: ocp.CheckpointManager, step: int, like):
     reason = examined.damage
     try:
         if not reason:
-            return patiently(path, lambda: read_leaves(manager, step, wanted, like))
+            return patiently(path, lambda: read_leaves(manager, step, like, 'policy.'))
     except StorageError:  # says nothing about the checkpoint
         raise
     except Exception as error:  # Orbax raises errors of many types for damaged files
@@ -317,15 +317,15 @@ def evaluated_best(run: pathlib.Path) -> int | None:
         return None
 
 
-def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like):
-    """The leaves that a checkpoint stores under the paths of `wanted`, as a tree like `like`.
+def read_leaves(manager: ocp.CheckpointManager, step: int, like, prefix: str = ''):
+    """The leaves that a checkpoint stores under `prefix` and their paths, as a tree like `like`.
 
-    Shapes, types and shardings are those of `wanted`. Raises ValueError if a leaf is missing or of
-    another shape.
+    Shapes, types and shardings are those of `like`; leaves that no checkpoint stores are its own.
+    Raises ValueError if a leaf is missing or of another shape.
     """
     wanted = {
-        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-        for path, leaf in wanted.items()
+        prefix + path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        for path, leaf in saved_leaves(like).items()
     }
     arguments = ocp.args.PyTreeRestore(
         wanted, ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
@@ -338,7 +338,23 @@ def read_leaves(manager: ocp.CheckpointManager, step: int, wanted: dict, like):
             f'{len(missing)} of {len(wanted)} leaves are missing in the checkpoint, the first is '
             f'{missing[0]}'
         )
-    return jax.tree.unflatten(jax.tree.structure(like), [stored[path] for path in wanted])
+    found = [stored.get(prefix + path, leaf) for path, leaf in by_path(like).items()]
+    return jax.tree.unflatten(jax.tree.structure(like), found)
+
+
+def saved_leaves(tree) -> dict:
+    """The leaves of a state or a policy that a checkpoint stores, under their paths.
+
+    These are all, or, of a policy with adapters, the adapters; of a state its moments too.
+    """
+    leaves = by_path(tree)
+    if not any(map(is_adapter, leaves)):
+        return leaves
+    return {
+        path: leaf
+        for path, leaf in leaves.items()
+        if is_adapter(path) or path.startswith('moments.')
+    }
 
 
 def by_path(tree) -> dict:

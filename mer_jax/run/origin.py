@@ -250,12 +250,25 @@ def first_policy(origin: Origin, c, mesh) -> Omni:
     held = held_by_run(config)
     if held:
         check_holder(c, held)
-        return load_policy(folder, like)
+        base = detach(first_policy(origin, start_of(c, config), mesh))
+        return load_policy(folder, attach(base, adapters_of(like), held))
     base = detach(like)
     policy = load_omni(folder, base) if is_hugging_face(config) else load_policy(folder, base)
     if c.learn.train != 'lora':
         return policy
     return attach(policy, first_adapters(like, c), make_lora(c.learn.lora))
+
+
+def start_of(c, config: dict) -> ConfigDict:
+    """The config `c` with the checkpoint that a run with this config.json began with.
+
+    The weights beside its adapters are read from there, for they are in no save of the run.
+    """
+    start = c.copy_and_resolve_references()
+    with start.unlocked():
+        start.seed, start.model.checkpoint = config['seed'], config['model.checkpoint']
+        start.model.adapter = ''
+    return start
 
 
 def check_holder(c, held: Lora) -> None:

@@ -1,6 +1,7 @@
 """Runs that train adapters: rules of their keys, where they begin, resume, export, answers."""
 
 import dataclasses
+import pathlib
 import shutil
 
 import jax
@@ -13,6 +14,7 @@ from mer_jax.data.loader import Damages
 from mer_jax.group import TrainState
 from mer_jax.models.checkpoint.peft import read_adapter, read_lora
 from mer_jax.models.lora import Lora, adapters_of, attach, detach, merged, new_adapters
+from mer_jax.run.checkpoint_files import files_of_checkpoint
 from mer_jax.run.checkpoints import Checkpoints
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
@@ -77,25 +79,35 @@ def test_weights_are_kept_in_the_dtype_of_activations_and_adapters_in_float32(co
     }
 
 
-def lora_run(folder, base='', **values):
-    """A workdir whose last checkpoint holds a policy with random adapters; (config, policy)."""
-    c = shrink(lora_config(mer_r1(), **values))
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+    """The workdir of a run that trains all weights."""
+    folder = tmp_path_factory.mktemp('base')
+    small.write_run(shrink(mer_r1()), folder)
+    return str(folder)
+
+
+def lora_run(folder, base):
+    """A workdir whose last checkpoint holds random adapters for the policy of `base`."""
+    c = shrink(lora_config(mer_r1(), model__checkpoint=base))
     setting = Setting(c)
-    policy = filled(small.random_policy(setting))
-    if base:  # a run on the embedded stage may begin with another one
-        c.model.checkpoint = base
+    policy = filled(small.random_policy(setting_of_base()))
     claim_workdir(folder, c, setting.spec)
     with Checkpoints(folder / 'train', 1) as checkpoints:
         checkpoints.save(1, TrainState(policy=policy, moments=()))
-    return c, policy
+    return policy
+
+
+def setting_of_base():
+    return Setting(shrink(mer_r1()))
 
 
 def same(found, wanted):
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
-def test_a_run_with_adapters_is_opened_and_exported_in_both_ways(tmp_path):
-    _, policy = lora_run(tmp_path / 'run')
+def test_a_run_with_adapters_is_opened_and_exported_in_both_ways(base, tmp_path):
+    policy = lora_run(tmp_path / 'run', base)
     setting, opened = open_checkpoint(str(tmp_path / 'run'))
     same(opened, policy)
     export_policy(setting, opened, tmp_path / 'merged')
@@ -107,16 +119,15 @@ def test_a_run_with_adapters_is_opened_and_exported_in_both_ways(tmp_path):
     same(read_adapter(tmp_path / 'adapter', adapters_of(policy)), adapters_of(policy))
 
 
-def test_an_adapter_beside_a_checkpoint_answers_and_starts_a_run(tmp_path):
-    base, policy = small.write_run(shrink(mer_r1()), tmp_path / 'base')
+def test_an_adapter_beside_a_checkpoint_answers_and_starts_a_run(base, tmp_path):
+    policy = small.random_policy(setting_of_base())
     trained = filled(policy)
     setting = Setting(shrink(lora_config(mer_r1())))
     export_adapter(setting, trained, tmp_path / 'adapter', tmp_path / 'run', 'base')
-    _, asked = open_checkpoint(str(tmp_path / 'base'), str(tmp_path / 'adapter'))
+    _, asked = open_checkpoint(base, str(tmp_path / 'adapter'))
     same(adapters_of(asked), adapters_of(trained))
     same(detach(asked).decoder, policy.decoder)
-    places = {'model__checkpoint': 'base', 'model__adapter': 'adapter'}
-    places = {key: str(tmp_path / name) for key, name in places.items()}
+    places = {'model__checkpoint': base, 'model__adapter': str(tmp_path / 'adapter')}
     c = lora_config(shrink(mer_r1()), **places)
     with setting.in_use():
         same(adapters_of(first_policy(setting.origin, c, setting.mesh)), adapters_of(trained))
@@ -128,9 +139,9 @@ def test_an_adapter_beside_a_checkpoint_answers_and_starts_a_run(tmp_path):
         first_policy(setting.origin, lora_config(c, other, **places), setting.mesh)
 
 
-def test_a_run_with_adapters_is_trained_further_as_it_was_or_not_at_all(tmp_path):
-    _, policy = lora_run(tmp_path / 'run')
-    setting = Setting(shrink(mer_r1()))
+def test_a_run_with_adapters_is_trained_further_as_it_was_or_not_at_all(base, tmp_path):
+    policy = lora_run(tmp_path / 'run', base)
+    setting = setting_of_base()
 
     def start(c):
         return first_policy(setting.origin, c, setting.mesh)
@@ -143,8 +154,20 @@ def test_a_run_with_adapters_is_trained_further_as_it_was_or_not_at_all(tmp_path
         start(lora_config(c, dataclasses.replace(LORA, alpha=4.0)))
     with pytest.raises(ValueError, match='model.adapter=.* is a run with adapters of its own'):
         start(lora_config(c, model__adapter='other'))
-    lora_run(tmp_path / 'second', str(tmp_path / 'run'))
-    assert base_of(str(tmp_path / 'second')) == ''
+    claim_workdir(tmp_path / 'second', lora_config(c, model__adapter=''), setting.spec)
+    assert base_of(str(tmp_path / 'second')) == base
+
+
+def test_of_a_policy_with_adapters_these_alone_are_saved(base, tmp_path):
+    lora_run(tmp_path / 'run', base)
+    sizes = [
+        sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+        for folder in (pathlib.Path(base) / 'train', tmp_path / 'run' / 'train')
+    ]
+    assert sizes[1] < sizes[0] / 4
+    files = files_of_checkpoint(str(tmp_path / 'run'), None)
+    before = files_of_checkpoint(base, None)
+    assert {f'base/{name}' for name in before} < files.keys() and before
 
 
 def test_adapters_of_another_size_do_not_continue_a_run(tmp_path, config):
