@@ -169,6 +169,11 @@ def hints(setting: Setting, refused: list[str]) -> list[str]:
         found.append('--config.learn.chunk=64: vocabulary logits of fewer tokens at a time')
     if c.learn.kl:
         found.append('--config.learn.kl=0.0: no reference is held; this changes the objective')
+    if c.learn.train != 'lora':
+        found.append(
+            '--config.learn.train=lora --config.cold_start.towers=False: adapters alone; this '
+            'changes the run (docs/LORA.md)'
+        )
     if {'roll_out', 'judge', 'reference', 'scored', 'second_look'} & set(refused) and share > 1:
         found.append('--config.prompts_per_step: fewer prompts; this changes the run')
     return [*found, '--topology: more chips, or chips with more memory']

@@ -37,11 +37,12 @@ def search(
     return setting, plan
 
 
-def changes(setting: Setting) -> list[dict[str, int | str]]:
+def changes(setting: Setting) -> list[dict[str, int | str | bool]]:
     """Changes of a config by dotted keys, those that slow a run or change it least first.
 
     Microbatches of one prompt and fewer logits at a time change nothing but speed, and are part of
-    all that follows: devices that share heads, then moments in bfloat16, then both.
+    all that follows: devices that share heads, then moments in bfloat16, then both. Adapters in
+    place of all weights come last.
     """
     c, text, mesh = setting.config, setting.spec.text, setting.mesh
     harmless = [('learn.microbatch', c.learn.microbatch, 1), ('learn.chunk', c.learn.chunk, 32)]
@@ -58,7 +59,9 @@ def changes(setting: Setting) -> list[dict[str, int | str]]:
     ]
     halved = [{'optim.moments': 'bfloat16'}] if c.optim.moments == 'float32' else []
     both = [one | other for one in wider for other in halved]
-    return found + [small | change for change in (*wider, *halved, *both)]
+    adapters = {'learn.train': 'lora', 'cold_start.towers': False}
+    fewer = [adapters] if c.learn.train != 'lora' else []
+    return found + [small | change for change in (*wider, *halved, *both, *fewer)]
 
 
 def changed(setting: Setting, variant: str, topology: Topology, change: dict[str, int]) -> Setting:

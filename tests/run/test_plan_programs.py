@@ -9,7 +9,8 @@ from small_plan import shrunk
 from mer_jax.rl.optimizer import make_optimizer, start_state
 from mer_jax.run.emo_r3_defaults import emo_r3
 from mer_jax.run.origin import abstract_policy, first_policy
-from mer_jax.run.plan_programs import abstract_state, plan_run, planned_setting
+from mer_jax.run.plan_memory import bytes_of
+from mer_jax.run.plan_programs import abstract_state, lasting_arrays, plan_run, planned_setting
 from mer_jax.run.published_sizes import SPECS
 
 WEIGHTS = {  # billions, counted on the published architectures
@@ -45,6 +46,18 @@ def test_published_sizes_have_the_published_number_of_weights(variant, variant_c
     policy = abstract_policy(setting.spec, c, setting.mesh)
     size = sum(leaf.size for leaf in jax.tree.leaves(policy))
     assert round(size / 1e9, 3) == WEIGHTS[variant]
+
+
+def test_a_run_of_adapters_holds_frozen_weights_once_and_in_bfloat16(variant_config):
+    variant = 'qwen2_5_omni_7b,lora'
+    setting = planned_setting(variant_config(variant), variant, jax.devices()[:1])
+    held = {name: bytes_of(tree) for name, tree in lasting_arrays(setting).items()}
+    # Rank 16 beside queries, keys, values, outputs, gate, up and down of 28 layers.
+    widths = 2 * (3584 + 3584) + 2 * (3584 + 512) + 3 * (3584 + 18_944)
+    adapters = 16 * 28 * widths
+    assert held['weights'] - 4 * adapters == pytest.approx(2 * 8.932e9, rel=1e-4)
+    assert held['moments'] == pytest.approx(8 * adapters, abs=64)
+    assert held['reference'] == 2 * adapters
 
 
 def test_a_published_config_has_the_dtype_remat_and_attention_of_its_model(variant_config):

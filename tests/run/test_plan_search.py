@@ -62,11 +62,15 @@ def test_changes_are_tried_until_all_fits(setting, calls, capsys):
     assert told[-1] == f'{small} --config.mesh.tensor=2: fits'
 
 
-def test_changes_without_a_price_come_first_and_moments_last(setting):
+def test_changes_without_a_price_come_first_and_adapters_last(setting):
     small = {'learn.microbatch': 1, 'learn.chunk': 32}
     tensor, moments = {'mesh.tensor': 2}, {'optim.moments': 'bfloat16'}
     wanted = [{'learn.microbatch': 1}, small, small | tensor, small | moments]
-    assert plan_search.changes(setting) == [*wanted, small | tensor | moments]
+    adapters = {'learn.train': 'lora', 'cold_start.towers': False}
+    wanted += [small | tensor | moments, small | adapters]
+    assert plan_search.changes(setting) == wanted
+    lora = plan_search.changed(setting, '', TOPOLOGY, adapters)
+    assert plan_search.changes(lora) == wanted[:-1]
 
 
 def test_where_nothing_fits_the_plan_stays(setting, calls):
