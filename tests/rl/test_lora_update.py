@@ -9,7 +9,15 @@ import numpy as np
 import optax
 import pytest
 import tiny
-from tiny_rl import PROMPTS, SAMPLING, experience_of, rolled_out, scored
+from tiny_rl import (
+    PROMPTS,
+    SAMPLING,
+    SEEING,
+    experience_of,
+    rolled_out,
+    scored,
+    seen_prompts,
+)
 
 from mer_jax.group import Branches, Rollout, TrainState
 from mer_jax.models.lora import Lora, adapters_of, attach, detach, merged, new_adapters
@@ -22,20 +30,22 @@ LEARN = rl.Learn(train='lora', lora=LORA, kl=0.1)
 SGD = optax.sgd(1.0, momentum=0.9)  # after one update its moments are the gradient
 
 
-def adapted(policy, filled=True, dtype='float32'):
+def adapted(policy, filled=True, lora=LORA):
     """The policy with adapters, whose B is zero unless they are filled."""
-    adapters = jax.eval_shape(lambda: new_adapters(jax.random.key(0), policy, LORA))
+    adapters = jax.eval_shape(lambda: new_adapters(jax.random.key(0), policy, lora))
     rng = np.random.default_rng(2)
 
     def value(leaf, size):
-        return jnp.asarray(rng.normal(0, size, leaf.shape) if size else np.zeros(leaf.shape), dtype)
+        return jnp.asarray(
+            rng.normal(0, size, leaf.shape) if size else np.zeros(leaf.shape), 'float32'
+        )
 
     sizes = {name: 0.2 if filled or 'lora_A' in name else 0.0 for name in adapters}
     drawn = {
         name: jax.tree.map(functools.partial(value, size=sizes[name]), weight)
         for name, weight in adapters.items()
     }
-    return attach(policy, drawn, LORA)
+    return attach(policy, drawn, lora)
 
 
 @pytest.fixture(scope='module')
@@ -150,3 +160,18 @@ def test_scoring_gives_the_log_probabilities_of_decoding(policy, dtype, most):
     logp = scored(policy, PROMPTS, branches.token)
     gap = np.abs(np.asarray(logp) - branches.logp)[np.asarray(branches.mask)]
     assert gap.size > 100 and gap.mean() < most
+
+
+@pytest.mark.slow
+def test_adapters_of_the_towers_learn_beside_frozen_towers():
+    lora, prompts = Lora(rank=2, alpha=4.0, towers=True), seen_prompts()
+    policy = adapted(tiny.policy(spec=SEEING), lora=lora)
+    learn = dataclasses.replace(LEARN, lora=lora)
+    assert learn.trains_towers
+    experience = experience_of(policy, prompts)
+    after, _ = program(learn)(state_of(policy), experience, np.int32(0))
+    jax.tree.map(np.testing.assert_array_equal, detach(after.policy), detach(policy))
+    before = adapters_of(policy)
+    assert sum(name.startswith(('visual', 'audio_tower')) for name in before) > 10
+    for name, weight in adapters_of(after.policy).items():
+        assert not np.array_equal(weight[...], before[name][...]), name

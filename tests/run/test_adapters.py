@@ -11,9 +11,12 @@ import small
 from small import changed, shrink
 
 from mer_jax.data.loader import Damages
+from mer_jax.evaluation.asking import asked_config
+from mer_jax.evaluation.defaults import mer_unibench
 from mer_jax.group import TrainState
 from mer_jax.models.checkpoint.peft import read_adapter, read_lora
 from mer_jax.models.lora import Lora, adapters_of, attach, detach, merged, new_adapters
+from mer_jax.run.adapters import make_lora
 from mer_jax.run.checkpoint_files import files_of_checkpoint
 from mer_jax.run.checkpoints import Checkpoints
 from mer_jax.run.chosen_clips import choose_clips
@@ -127,6 +130,11 @@ def test_an_adapter_beside_a_checkpoint_answers_and_starts_a_run(base, tmp_path)
     _, asked = open_checkpoint(base, str(tmp_path / 'adapter'))
     same(adapters_of(asked), adapters_of(trained))
     same(detach(asked).decoder, policy.decoder)
+    evaluated = mer_unibench()
+    evaluated.model.update(checkpoint=base, adapter=str(tmp_path / 'adapter'))
+    found = asked_config(evaluated)
+    assert (found.learn.train, make_lora(found.learn.lora)) == ('lora', LORA)
+    assert found.model.adapter == evaluated.model.adapter
     places = {'model__checkpoint': base, 'model__adapter': str(tmp_path / 'adapter')}
     c = lora_config(shrink(mer_r1()), **places)
     with setting.in_use():

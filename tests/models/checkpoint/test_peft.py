@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_folder
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 torch = pytest.importorskip('torch')
 peft = pytest.importorskip('peft')
@@ -177,6 +177,21 @@ def test_a_saved_adapter_is_read_back(saved):
     jax.tree.map(np.testing.assert_array_equal, read_adapter(folder, like), adapters)
     with pytest.raises(ValueError, match='adapter_config.json exists already|exists already'):
         save_adapter(folder, attach(*shapes_of_adapters()), Lora(), 'base')
+
+
+@pytest.mark.parametrize('layout', ['model.', 'thinker.model.'])
+def test_names_of_other_layouts_are_read(saved, layout):
+    folder, adapters = saved
+    path = folder / WEIGHTS
+    renamed = {
+        name.replace('.model.language_model.', f'.{layout}').replace(
+            'A.weight', 'A.default.weight'
+        ): x
+        for name, x in load_file(path).items()
+    }
+    save_file(renamed, path)
+    found = read_adapter(folder, adapters_of(attach(*shapes_of_adapters())))
+    jax.tree.map(np.testing.assert_array_equal, found, adapters)
 
 
 def edited(folder, **values):
