@@ -1,13 +1,16 @@
 """Runs that train adapters: rules of their keys, where they begin, resume, export, answers."""
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+import tiny
 from small import changed, shrink
 
 from mer_jax.data.loader import Damages
@@ -16,6 +19,13 @@ from mer_jax.evaluation.defaults import mer_unibench
 from mer_jax.group import TrainState
 from mer_jax.models.checkpoint.peft import read_adapter, read_lora
 from mer_jax.models.lora import Lora, adapters_of, attach, detach, merged, new_adapters
+from mer_jax.rl.optimizer import (
+    apply_gradient,
+    host_figures,
+    make_optimizer,
+    start_state,
+    trained_part,
+)
 from mer_jax.run.adapters import make_lora
 from mer_jax.run.checkpoint_files import files_of_checkpoint
 from mer_jax.run.checkpoints import Checkpoints
@@ -28,7 +38,9 @@ from mer_jax.run.identity import identity_of
 from mer_jax.run.origin import abstract_policy, base_of, config_of, first_policy
 from mer_jax.run.records import read_records
 from mer_jax.run.setting import Setting, open_checkpoint
+from mer_jax.run.stage_loop import Every, run_stage
 from mer_jax.run.workdir import claim_workdir
+from mer_jax.sharding import make_mesh
 
 LORA = Lora(rank=2, alpha=3.0, targets=('q_proj', 'up_proj'))
 
@@ -189,6 +201,43 @@ def test_adapters_of_another_size_do_not_continue_a_run(tmp_path, config):
         claim_workdir(tmp_path, changed(c, learn__train='decoder'), spec)
 
 
+class Counted:
+    """Batches 1, 2, 3, …, which know how many were read."""
+
+    size, read = 1, 0
+
+    def __next__(self):
+        self.read += 1
+        return self.read
+
+
+def test_updates_of_adapters_that_were_killed_end_as_those_that_were_not(tmp_path):
+    c = mer_r1()
+    optimizer, mesh = make_optimizer(c.optim, 0.1, 4), make_mesh(1, 1, 1, jax.devices()[:1])
+    policy = jax.device_get(filled(tiny.policy()))
+    state, _ = start_state(mesh, policy, 'lora', optimizer)
+    apply = jax.jit(functools.partial(apply_gradient, part='lora', optimizer=optimizer))
+
+    def update(state, number, step):
+        adapters = trained_part(state.policy, 'lora')
+        gradient = jax.tree.map(lambda x: jnp.sin(step * x + number), adapters)
+        state, figures = apply(state, gradient)
+        return state, host_figures(figures), {}
+
+    def learn(workdir):
+        return run_stage('train', workdir, 4, state, Counted(), update, Every(save=1, keep=4))
+
+    whole = learn(tmp_path / 'whole')
+    same(detach(whole.policy), detach(policy))
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'killed')
+    for step in ('3', '4'):
+        shutil.rmtree(tmp_path / 'killed' / 'train' / step)
+        (tmp_path / 'killed' / 'train' / f'checksums_{step}.json').unlink()
+    same(learn(tmp_path / 'killed'), whole)
+    assert read_records(tmp_path / 'killed') == read_records(tmp_path / 'whole')
+
+
+@pytest.mark.slow
 def test_a_cold_start_of_adapters_that_was_killed_ends_as_one_that_was_not(tmp_path):
     c = shrink(lora_config(mer_r1(), cold_start__steps=3, every__save=1, data__clips=16))
     c = changed(c, cold_start__prompts_per_step=2, rollout__slow_tokens=48, model__remat=False)
