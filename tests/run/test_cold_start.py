@@ -12,7 +12,7 @@ from tiny_rl import SEEING, random_branches, seen_prompts
 from mer_jax.group import TrainState
 from mer_jax.models.omni import read_prompts
 from mer_jax.rl.score import Sampling, score
-from mer_jax.run.cold_start import imitate_step
+from mer_jax.run.cold_start import imitate_step, trained_by_imitation, trains_towers
 
 SAMPLING = Sampling(tokens=7, end=63, banned=(60, 61, 62))
 OPTIMIZER = optax.sgd(0.1)
@@ -90,6 +90,23 @@ def test_each_branch_may_count_alike_however_long_it_is(policy, batch):
     means = [-logp[b, g][mask[b, g]].mean() for b, g in np.ndindex(3, 2) if mask[b, g].any()]
     assert len(means) == 5  # a clip without a gold trace has no slow branch to count
     np.testing.assert_allclose(figures['loss'], np.mean(means), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('train', 'towers', 'adapted', 'part', 'change'),
+    [
+        ('decoder', False, False, 'decoder', False),
+        ('decoder', True, False, 'all', True),
+        ('lora', False, False, 'lora', False),
+        ('lora', False, True, 'lora', True),
+    ],
+)
+def test_a_cold_start_trains_adapters_where_the_run_does(
+    config, train, towers, adapted, part, change
+):
+    config.learn.train, config.cold_start.towers = train, towers
+    config.learn.lora.towers = adapted
+    assert (trained_by_imitation(config), trains_towers(config)) == (part, change)
 
 
 @pytest.mark.parametrize('frozen', [pytest.param(True, marks=pytest.mark.slow), False])
