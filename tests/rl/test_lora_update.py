@@ -163,6 +163,18 @@ def test_scoring_gives_the_log_probabilities_of_decoding(policy, dtype, most):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('axes', [(2, 2, 2), (1, 8, 1)], ids=str)
+def test_a_rollout_on_a_mesh_equals_that_on_one_device(policy, axes):
+    mesh, alone = make_mesh(*axes), jax.device_get(rolled_out(policy).branches)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(policy, state_shardings(mesh, policy))
+        prompts, numbers = to_devices(mesh, (PROMPTS, np.arange(len(PROMPTS.start))))
+        found = jax.device_get(rolled_out(placed, prompts, numbers=numbers).branches)
+    np.testing.assert_array_equal(found.token, alone.token)
+    np.testing.assert_allclose(found.logp, alone.logp, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_adapters_of_the_towers_learn_beside_frozen_towers():
     lora, prompts = Lora(rank=2, alpha=4.0, towers=True), seen_prompts()
     policy = adapted(tiny.policy(spec=SEEING), lora=lora)
