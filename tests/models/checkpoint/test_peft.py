@@ -42,6 +42,9 @@ from mer_jax.models.lora import (  # noqa: E402
 )
 from mer_jax.models.spec import read_spec  # noqa: E402
 
+# `peft` asks a model for a property that `transformers` will rename.
+pytestmark = pytest.mark.filterwarnings('ignore:`is_gradient_checkpointing` is deprecated')
+
 CASES = {
     'vl_tied': Lora(rank=3, alpha=5.0, targets=('q_proj', 'o_proj', 'down_proj')),
     'omni': Lora(rank=4, alpha=8.0, towers=True),
