@@ -28,6 +28,7 @@ from mer_jax.run.command_line import leave
 from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
+from mer_jax.run.signs_of_life import LATER, watching
 from mer_jax.run.stage_loop import Stopped
 from mer_jax.run.stages import run, start
 from mer_jax.storage.objects import uploading_lines
@@ -50,7 +51,7 @@ COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, 
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
 PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
 HEARTBEAT = flags.DEFINE_integer(
-    'heartbeat', 100, 'Seconds without a sign of life after which a process counts as failed.', 1
+    'heartbeat', 15, 'Seconds without a sign of life after which a process counts as failed.', 3
 )
 WAIT = flags.DEFINE_integer('wait', 300, 'Seconds to wait at the start for other processes.', 1)
 # Errors of a run whose message is enough.
@@ -72,15 +73,24 @@ def main(_) -> None:
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
     with quiet_pipes(), contextlib.ExitStack() as held:
-        run_in(held)
+        join_others()
+        with watching(HEARTBEAT.value):
+            run_in(held)
 
 
-def run_in(held: contextlib.ExitStack) -> None:
-    """Joins other processes, starts the run and prints its results; `held` keeps its lock."""
+def join_others() -> None:
+    """Joins the other processes of the run, if there are any."""
     switch = {'true': 'on', 'false': 'off'}.get(DISTRIBUTED.value, DISTRIBUTED.value)
     named = COORDINATOR.value, PROCESSES.value, PROCESS.value
     try:
-        join(switch, *named, HEARTBEAT.value, WAIT.value, os.environ)
+        join(switch, *named, HEARTBEAT.value + LATER, WAIT.value, os.environ)
+    except ValueError as error:
+        leave(str(error))
+
+
+def run_in(held: contextlib.ExitStack) -> None:
+    """Starts the run and prints its results; `held` keeps its lock."""
+    try:
         workdir = path_of(WORKDIR.value)
         with naming(workdir):
             setting, policy, changes = start(CONFIG.value, workdir, held)
