@@ -29,6 +29,7 @@ from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
 from mer_jax.run.signs_of_life import LATER, watching
+from mer_jax.run.spikes import Spiked
 from mer_jax.run.stage_loop import Stopped
 from mer_jax.run.stages import run, start
 from mer_jax.storage.objects import uploading_lines
@@ -58,6 +59,7 @@ WAIT = flags.DEFINE_integer('wait', 300, 'Seconds to wait at the start for other
 MESSAGES = (
     MediaError,
     NotFinite,
+    Spiked,
     RewardError,
     DamagedRecords,
     DamagedCheckpoints,

@@ -137,5 +137,5 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     clips = lessons(clips) if lessons else clips
     batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
     loop = workdir, c.cold_start.steps, state, batches, update, c.every
-    state = run_stage('cold_start', *loop, later='train')
+    state = run_stage('cold_start', *loop, later='train', spike=c.spike)
     return state.policy

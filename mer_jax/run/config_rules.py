@@ -35,6 +35,7 @@ from mer_jax.run.config_values import (
     check_values,
 )
 from mer_jax.run.mesh_rules import count_shards, read_rules
+from mer_jax.run.spikes import check_rule
 from mer_jax.sharding import AXES, mesh_shape
 
 MEMORY_CHECKS = ('auto', 'arrays', 'programs', 'off')
@@ -82,6 +83,7 @@ def check_config(c, devices: int = 0) -> None:
         check_words(key, tuple(values[key]), example)
     check_validation(c)
     check_lora(c)
+    check_rule(c.spike.factor, c.spike.stop)
     check_batches(c, devices or jax.device_count())
     if c.model.text:
         check_attention(c.model)

@@ -42,6 +42,8 @@ AT_LEAST = {
     'every.validate': 0,
     'validation.clips': 2,
     'early_stop': 0,
+    'spike.factor': 0,
+    'spike.stop': 0,
 }
 ABOVE_ZERO = (
     'data.fps',
@@ -96,6 +98,8 @@ AT_MOST = {  # far above every published setting: a larger value is a slip of th
     'every.validate': MOST_STEPS,
     'validation.clips': MOST_CLIPS,
     'early_stop': MOST_STEPS,
+    'spike.factor': 1e6,
+    'spike.stop': MOST_STEPS,
 }
 MOST_SIZE = 262_144  # of a model
 MOST_LAYERS = 1024

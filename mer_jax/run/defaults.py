@@ -219,6 +219,9 @@ def small_run() -> ConfigDict:
     c.every.save = 25  # updates
     c.every.keep = 2  # saves kept
     c.every.validate = 0  # updates of reinforcement learning between validations; 0: none
+    c.spike = ConfigDict()
+    c.spike.factor = 10.0  # times its median: a loss or gradient norm above is a spike; 0: none
+    c.spike.stop = 0  # updates in a row with a spike after which the run ends; 0: it only warns
     c.memory_check = 'auto'  # auto | arrays | programs | off: see run/memory_check.py
     c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
     return c

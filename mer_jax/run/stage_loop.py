@@ -10,8 +10,11 @@ import jax
 
 from mer_jax.run.checkpoints import Checkpoints, no_best
 from mer_jax.run.records import Compilations, Records
+from mer_jax.run.spikes import Rule, Spikes, records_before
 from mer_jax.run.validation import Validation, Verdict
 from mer_jax.run.workdir import last_saved
+
+NO_RULE = Rule()
 
 
 class Stopped(SystemExit):
@@ -69,15 +72,16 @@ def run_stage(
     shown: Sequence[str] = (),
     validation: Validation | None = None,
     later: str | None = None,
+    spike: Rule = NO_RULE,
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
     A stage that was killed continues from its last checkpoint and ends with the state and the
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
-    that step is saved. The progress bar shows the figures named in `shown`. A validation may stop
-    the stage; the best update by it stays saved. Once the stage named `later` has saved something,
-    it was begun with the result of this one: this one is then not repeated, in whole or in part,
-    but DamagedCheckpoints raised.
+    that step is saved, and so do spikes in a row, as `spike` says. The progress bar shows the
+    figures named in `shown`. A validation may stop the stage; the best update by it stays saved.
+    Once the stage named `later` has saved something, it was begun with the result of this one: this
+    one is then not repeated, in whole or in part, but DamagedCheckpoints raised.
     """
     least = steps if later and last_saved(workdir / later) else 0
     is_best = validation.is_best if validation else no_best
@@ -89,6 +93,7 @@ def run_stage(
         compilations = Compilations()
         with Records(workdir, name, steps, start, shown) as records:
             verdict = validation.resume(state, start) if validation else Verdict()
+            spikes = Spikes(name, spike, records_before(workdir, name))
             for step in range(start + 1, steps + 1):
                 if verdict.stop:
                     break
@@ -97,13 +102,14 @@ def run_stage(
                 timings['seconds'] = time.perf_counter() - began
                 timings['compilations'] = compilations.count - compiled
                 timings['first'] = step == start + 1
-                records.write(step, figures, timings)
+                records.write(step, figures | spikes.note(step, figures), timings)
+                spikes.check(step)
                 pod = jax.process_count() > 1
                 told = checkpoints.reached_preemption(step) if pod else termination.asked
                 if validation and not told:  # else the resumed run validates this update
                     verdict = validation.after(state, step)
                     told = termination.asked
-                due = step % every.save == 0 or step == steps
+                due = (step % every.save == 0 and not spikes.hold_back) or step == steps
                 if told or due or verdict.best or verdict.stop:
                     records.upload()
                     checkpoints.save(step, state, batches)

@@ -112,7 +112,7 @@ def train(
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
     loop = workdir, c.steps, state, batches, update, c.every
-    return run_stage('train', *loop, method.plotted, validation).policy
+    return run_stage('train', *loop, method.plotted, validation, spike=c.spike).policy
 
 
 def own_names(setting: Setting) -> list[str]:

@@ -48,6 +48,8 @@ FINE = {  # odd values that a run can use
     'model.checkpoint': ('',),  # random weights
     'model.text.rope_theta': (10**9,),
     'model.vision.fullatt_block_indexes': ((),),  # windows in every block
+    'spike.factor': ZERO,  # finds no spikes
+    'spike.stop': (0,),  # only warns
     'mesh.data': (-1, 0),  # what the other axes leave; a copy for every eight devices
 }
 FINE_IN_EVALUATIONS = {

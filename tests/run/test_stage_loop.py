@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mer_jax.run.records import NotFinite, read_records
+from mer_jax.run.spikes import Rule, Spiked
 from mer_jax.run.stage_loop import Every, Stopped, Termination, run_stage
 
 
@@ -136,3 +137,16 @@ def test_compilations_are_counted_at_the_first_update_and_later(tmp_path):
     assert later >= 1
     timings = [json.loads(line) for line in (tmp_path / 'timings.jsonl').read_text().splitlines()]
     assert [timing['first'] for timing in timings] == [1, 0, 0]
+
+
+def test_spikes_in_a_row_end_the_stage_and_keep_the_checkpoint_before_them(tmp_path):
+    def jumps_at_12(state, batch, step):
+        state, figures, timings = add(state, batch, step)
+        return state, figures | {'gradient_norm': 1.0 if step < 12 else 50.0}, timings
+
+    given = {'sum': jnp.float32(0)}, Numbers(), jumps_at_12, Every(save=2)
+    with pytest.raises(Spiked, match='step 13'):
+        run_stage('train', tmp_path, 20, *given, spike=Rule(10.0, stop=2))
+    records = read_records(tmp_path)
+    assert [record['step'] for record in records if 'spike' in record] == [12, 13]
+    assert max(int(path.name) for path in (tmp_path / 'train').glob('[0-9]*')) == 10
