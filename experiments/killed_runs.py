@@ -1,4 +1,4 @@
-"""Looks into the workdir of a run that is killed: what it was doing, and how its end differs."""
+"""A small run to be killed: its flags, what it was doing by its files, and how its end differs."""
 
 import itertools
 import json
@@ -36,6 +36,28 @@ CHANGES = (  # of the default config: a run of seconds that has all parts
 SAME_BYTES = ('records.jsonl', 'validation.jsonl', 'export/model.safetensors')
 SAME_VALUES = ('evaluation_cold_start.json', 'evaluation_end.json', 'results.json')
 OF_TIME = ('seconds', 'crc32')  # keys that differ between equal runs
+
+CONFIG = """
+from mer_jax.run.defaults import mer_r1
+
+def length(texts, clips):  # a small random model earns no other reward
+    return {'length': [[float(len(text)) for text in row] for row in texts]}
+
+def get_config():
+    c = mer_r1()
+    c.learn.rewards = (length,)
+    c.learn.weights.length = 0.5
+    return c
+"""
+
+
+def flags(folder: pathlib.Path, workdir: pathlib.Path, *changes: str) -> list[str]:
+    """The flags of a run with these further changes; its config is written into the folder."""
+    config = folder / 'own.py'
+    if not config.exists():
+        config.write_text(CONFIG)
+    changed = [f'--config.{change}' for change in (*CHANGES, *changes)]
+    return [f'--config={config}', f'--workdir={workdir}', *changed]
 
 
 def phase_of(workdir: pathlib.Path, began: float) -> str:

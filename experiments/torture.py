@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import forks
 
-from experiments.killed_runs import CHANGES, differences, phase_of, table
+from experiments.killed_runs import differences, flags, phase_of, table
 
 SIGNALS = ('SIGKILL', 'SIGTERM', 'SIGSTOP, SIGCONT', 'SIGSTOP, SIGKILL')
 AIMS = ('any', 'any', 'any', 'save', 'save', 'checksums', 'validation', 'evaluation', 'report')
@@ -34,28 +34,11 @@ LONGEST = {'save': 0.1, 'checksums': 0.01, 'validation': 0.3, 'evaluation': 0.5,
 LOOK = 0.004  # seconds between two looks at the workdir
 AT_MOST = 600  # seconds of a start
 GOOD = {0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}  # exit status
-CONFIG = """
-from mer_jax.run.defaults import mer_r1
-
-def length(texts, clips):  # a small random model earns no other reward
-    return {'length': [[float(len(text)) for text in row] for row in texts]}
-
-def get_config():
-    c = mer_r1()
-    c.learn.rewards = (length,)
-    c.learn.weights.length = 0.5
-    return c
-"""
 
 
 def start(folder: pathlib.Path, workdir: pathlib.Path) -> forks.Fork:
     """Starts or resumes the run in this workdir."""
-    config = folder / 'own.py'
-    if not config.exists():
-        config.write_text(CONFIG)
-    given = [f'--config={config}', f'--workdir={workdir}']
-    given += [f'--config.{change}' for change in CHANGES]
-    return forks.Fork('mer_jax.main', *given, variables=dict(os.environ))
+    return forks.Fork('mer_jax.main', *flags(folder, workdir), variables=dict(os.environ))
 
 
 def uninterrupted(folder: pathlib.Path) -> float:
