@@ -1,4 +1,4 @@
-"""Messages of one line, of errors of other libraries and of names of files; broken pipes."""
+"""Messages of one line, of errors of other libraries and of names of files; what stays unsaid."""
 
 import contextlib
 import errno
@@ -69,3 +69,19 @@ def quiet_pipes() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):  # what is left in their buffers is written at exit
             os.dup2(nowhere, stream.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def quiet_writes() -> None:
+    """Prints no traceback, from now on, for the other writes of a save of which one has failed.
+
+    Orbax raises the first error and closes its event loop. TensorStore then reports each of the
+    others to sys.unraisablehook, up to the end of the process, because it cannot tell that loop.
+    """
+    before = sys.unraisablehook
+
+    def report(raised):
+        error = raised.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            before(raised)
+
+    sys.unraisablehook = report

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mer_jax.data.media.container import MediaError
-from mer_jax.errors import quiet_pipes, reason_of_disk
+from mer_jax.errors import quiet_pipes, quiet_writes, reason_of_disk
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.run import command_line, defaults, lock
 from mer_jax.run.checkpoints import DamagedCheckpoints
@@ -74,6 +74,7 @@ def main(_) -> None:
     gc.set_threshold(50_000, 20, 10)
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
+    quiet_writes()
     with quiet_pipes(), contextlib.ExitStack() as held:
         join_others()
         with watching(HEARTBEAT.value):

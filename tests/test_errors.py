@@ -3,10 +3,11 @@
 import errno
 import subprocess
 import sys
+import types
 
 import pytest
 
-from mer_jax.errors import reason_of_disk
+from mer_jax.errors import quiet_writes, reason_of_disk
 
 LINES = 'print("\\n".join(map(str, range(100_000))))'
 
@@ -40,3 +41,13 @@ def test_errors_of_a_disk_are_told_from_others():
     assert reason_of_disk(OSError('x')) is reason_of_disk(ValueError('x')) is None
     told = reason_of_disk(ValueError('RESOURCE_EXHAUSTED: a/b: No space left on device'))
     assert told.startswith('No space left on device (ValueError: RESOURCE_EXHAUSTED: a/b')
+
+
+def test_writes_whose_loop_is_closed_print_nothing_and_other_errors_as_before(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda raised: seen.append(raised.exc_value))
+    quiet_writes()
+    other = RuntimeError('Event loop is running')
+    for error in (RuntimeError('Event loop is closed'), other):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=error))
+    assert seen == [other]
