@@ -33,6 +33,19 @@ def agree(facts: Mapping[str, object], error: Exception | None = None) -> None:
     check_same(told)
 
 
+def meet() -> None:
+    """Returns once all processes have called it.
+
+    Before the first computation of all: on CPUs that waits for no process longer than 30 s.
+    """
+    if jax.process_count() == 1:
+        return
+    client = distributed.global_state.client
+    client.key_value_set(f'{KEY}/met/{jax.process_index()}', 'here')
+    for number in range(jax.process_count()):
+        value_of(client, f'{KEY}/met/{number}')
+
+
 def message_of(error: Exception) -> str:
     """The message of an error for other processes; with its type where it is no plain refusal."""
     return str(error) if isinstance(error, ValueError) else one_line(error)

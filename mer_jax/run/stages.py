@@ -12,7 +12,7 @@ import jax
 from mer_jax.data.loader import Damages
 from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
-from mer_jax.run.agreement import agree, digest_of_code
+from mer_jax.run.agreement import agree, digest_of_code, meet
 from mer_jax.run.chosen_clips import choose_clips
 from mer_jax.run.cold_start import cold_start
 from mer_jax.run.compiled import keep_compiled
@@ -61,6 +61,7 @@ def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting
     agree(facts, error)
     with setting.in_use():
         policy = first_policy(setting.origin, c, setting.mesh)
+    meet()
     if jax.process_index() == 0:
         write_identity(workdir, lines)  # first: without config.json it counts for nothing
     return setting, policy, claim(setting, workdir) + allowed

@@ -1,11 +1,13 @@
 """Processes of one run with other configs, or with an error, end with a message that names both."""
 
+import contextlib
 import threading
 
 import jax
 import pytest
+from jax._src import distributed
 
-from mer_jax.run.agreement import agree, check_same, digest_of_code, exchange
+from mer_jax.run.agreement import agree, check_same, digest_of_code, exchange, meet
 
 
 class Store:
@@ -57,6 +59,27 @@ def test_a_process_that_is_lost_at_the_start_is_said():
 
     with pytest.raises(ValueError, match='a process of this run has ended.*Start all processes'):
         exchange(Lost(2), 0, 2, {})
+
+
+@pytest.mark.parametrize('missing', [False, True])
+def test_processes_meet_once_all_of_them_have_come(monkeypatch, missing):
+    class Late(Store):
+        def blocking_key_value_get(self, key, milliseconds):
+            looks.append(key)
+            if len(looks) > 4 and missing:
+                raise jax.errors.JaxRuntimeError('UNAVAILABLE: connection closed')
+            if len(looks) == 3 and not missing:
+                self.key_value_set('mer_jax/start/met/1', 'here')
+            return super().blocking_key_value_get(key, milliseconds)
+
+    looks = []
+    monkeypatch.setattr(distributed.global_state, 'client', Late(2))
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(jax, 'process_index', lambda: 0)
+    with pytest.raises(ValueError, match='has ended') if missing else contextlib.nullcontext():
+        meet()
+    own, other = 'mer_jax/start/met/0', 'mer_jax/start/met/1'
+    assert looks == [own] + [other] * (4 if missing else 2)
 
 
 def test_equal_facts_pass():
