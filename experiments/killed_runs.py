@@ -121,10 +121,10 @@ def differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
     ]
     found += [name for name in SAME_VALUES if values_of(whole / name) != values_of(killed / name)]
     for stage in STAGES:
-        steps, ours = saved_by(whole / stage)
-        others, theirs = saved_by(killed / stage)
-        if steps != others or ours.keys() != theirs.keys():
-            found.append(f'{stage}: checkpoints {others} and not {steps}')
+        step, ours = last_saved_by(whole / stage)
+        other, theirs = last_saved_by(killed / stage)
+        if step != other or ours.keys() != theirs.keys():
+            found.append(f'{stage}: checkpoint {other} and not {step}, or other arrays')
             continue
         found += [f'{stage}: {key}' for key in ours if not same(ours[key], theirs[key])]
     return found
@@ -135,12 +135,15 @@ def values_of(path: pathlib.Path) -> dict:
     return {key: x for key, x in json.loads(path.read_text()).items() if key not in OF_TIME}
 
 
-def saved_by(folder: pathlib.Path) -> tuple[list[int], dict]:
-    """The steps of the checkpoints of a stage, and all arrays of the last one."""
+def last_saved_by(folder: pathlib.Path) -> tuple[int, dict]:
+    """The step of the last checkpoint of a stage, and all its arrays.
+
+    Earlier ones may be others: SIGTERM saves one more.
+    """
     manager = ocp.CheckpointManager(folder)
-    steps = sorted(manager.all_steps())
+    step = max(manager.all_steps())
     items = ocp.args.Composite(state=ocp.args.StandardRestore())
-    return steps, manager.restore(steps[-1], args=items)['state']
+    return step, manager.restore(step, args=items)['state']
 
 
 def same(one, other) -> bool:
