@@ -38,15 +38,16 @@ GOOD = {0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}  # exit statu
 
 def start(folder: pathlib.Path, workdir: pathlib.Path) -> forks.Fork:
     """Starts or resumes the run in this workdir."""
-    return forks.Fork('mer_jax.main', *flags(folder, workdir), variables=dict(os.environ))
+    variables = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    return forks.Fork('mer_jax.main', *flags(folder, workdir), variables=variables)
 
 
-def uninterrupted(folder: pathlib.Path) -> float:
-    """Makes the run that is not killed, twice; the seconds of the second one, which compiles less.
+def uninterrupted(folder: pathlib.Path, twice: bool) -> float:
+    """Makes the run that is not killed; its seconds.
 
-    The two must be equal, else a difference of a killed run would say nothing.
+    A second one, before it, must be equal, else a difference of a killed run would say nothing.
     """
-    for name in ('first', 'whole'):
+    for name in ('first', 'whole') if twice else ('whole',):
         if (folder / name / 'results.json').exists():
             continue
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -55,7 +56,7 @@ def uninterrupted(folder: pathlib.Path) -> float:
         if run.wait(AT_MOST):
             sys.exit(f'the run that is not killed has failed: {run.stderr}')
         append(folder / f'{name}.jsonl', {'seconds': time.monotonic() - began})
-    if found := differences(folder / 'first', folder / 'whole'):
+    if twice and (found := differences(folder / 'first', folder / 'whole')):
         sys.exit(f'two runs that are not killed differ: {found}')
     return read(folder / 'whole.jsonl')[-1]['seconds']
 
@@ -106,9 +107,11 @@ def one_kill(run, workdir: pathlib.Path, began: float, chance: random.Random, se
     return kill | {'ended': round(ended, 3), 'status': run.poll()}
 
 
-def torture(folder: pathlib.Path, kills: int, seed: int) -> tuple[list[dict], list[dict]]:
+def torture(
+    folder: pathlib.Path, kills: int, seed: int, twice: bool = True
+) -> tuple[list[dict], list[dict]]:
     """Makes so many kills; a line for each of them, and one for each run with its differences."""
-    seconds = uninterrupted(folder)
+    seconds = uninterrupted(folder, twice)
     while True:
         runs = read(folder / 'runs.jsonl')
         if runs and len(read(folder / 'kills.jsonl')) >= kills:
