@@ -7,6 +7,7 @@ SILENT seconds; the time of its clock does not count.
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -137,18 +138,30 @@ def remove_stale(path: pathlib.Path, stale: Holder | None) -> bool:
         with naming(path):
             path.unlink(missing_ok=True)
         return True
-    aside = path.with_name(f'{FILE}.{uuid.uuid4().hex}.tmp')
+    with alone_in(path.parent):
+        now = read_holder(path)
+        if (now and now.token) != (stale and stale.token):
+            return False
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def alone_in(folder: pathlib.Path) -> Iterator[None]:
+    """Lets one process at a time take over a lock in a folder; the others wait.
+
+    A file system without such locks lets all do it.
+    """
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return False
-    moved = read_holder(aside)
-    mistaken = moved is not None and (stale is None or moved.token != stale.token)
-    if mistaken:  # the lock of a process that was quicker: it is put back
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
-    aside.unlink()
-    return not mistaken
+        with contextlib.suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager
