@@ -197,7 +197,7 @@ def test_commands_name_a_bucket_that_does_not_exist(bucket_server, tmp_path):
     said = refused('mer_jax.main', *flags('gs://none/run', *SMALL))
     assert said.startswith("gs://none/run: there is no bucket 'none'; create it")
     said = refused('mer_jax.predict', '--checkpoint=gs://none/run', 'a.mp4')
-    assert said.startswith('gs://none/run/config.json: must hold the config of a checkpoint')
+    assert said.startswith('gs://none/run: there is no such object or bucket')
     said = refused('mer_jax.export', '--run', tmp_path, '--out=gs://none/out')
     assert said.startswith("gs://none/out: there is no bucket 'none'")
 
