@@ -35,7 +35,7 @@ from mer_jax.storage.objects import upload_folder, upload_lines, write_whole
 from mer_jax.storage.paths import StorageError, file_system
 
 pytestmark = pytest.mark.slow  # quick tests of storage/ use a bucket as well
-BRIEFLY = ('steps=4', 'cold_start.steps=2', *BRIEF)
+BRIEFLY = ('steps=2', 'cold_start.steps=1', *BRIEF)
 
 
 @pytest.fixture
@@ -236,11 +236,11 @@ def test_a_run_in_a_bucket_is_killed_resumed_exported_asked_and_evaluated(
     assert said.returncode == 0, said.stderr
     for name in ('records.jsonl', 'validation.jsonl'):
         assert (run / name).read_bytes() == (local / name).read_bytes(), name
-    assert len((run / 'records.jsonl').read_text().splitlines()) == 6
+    assert len((run / 'records.jsonl').read_text().splitlines()) == 3
     results = [json.loads((place / 'results.json').read_text()) for place in (run, local)]
     assert results[0]['end'] == results[1]['end']
     assert f'{run}/report.html shows the run' in said.stdout
-    assert len(list((bucket / 'cache').iterdir())) >= 6
+    assert len(list((bucket / 'cache').iterdir())) >= 4
     assert len(list((run / 'tensorboard' / 'train').iterdir())) == 2
     names = {path.name for path in (local / 'export').iterdir()}
     assert {path.name for path in (run / 'export').iterdir()} == names

@@ -16,7 +16,7 @@ def start(workdir, *changes, second=(), wait=60):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    given = flags(workdir, *SMALL, *changes)
+    given = flags(workdir, *SMALL, 'cold_start.towers=False', *changes)
     given += ['--distributed', f'--coordinator=127.0.0.1:{port}', '--processes=2']
     given += ['--heartbeat=10', f'--wait={wait}']
     return [
@@ -50,7 +50,8 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
     assert (workdir / 'cold_start' / str(saved)).is_dir()
 
     shutil.copytree(workdir, tmp_path / 'alone')
-    alone = flags(tmp_path / 'alone', *SMALL, f'cold_start.steps={saved + 1}', 'steps=0')
+    fewer = 'cold_start.towers=False', f'cold_start.steps={saved + 1}', 'steps=0'
+    alone = flags(tmp_path / 'alone', *SMALL, *fewer)
     done = forks.run('mer_jax.main', *alone, variables=environment())
     assert done.returncode == 0, done.stderr
 
@@ -88,7 +89,7 @@ def test_two_processes_stop_together_resume_together_and_one_of_them_writes(tmp_
 
 @pytest.mark.slow
 def test_a_process_that_fails_takes_the_other_with_it(tmp_path):
-    processes = start(tmp_path / 'run', 'cold_start.steps=4000', 'cold_start.towers=False')
+    processes = start(tmp_path / 'run', 'cold_start.steps=4000')
     while len(records(tmp_path / 'run')) < 2:
         assert all(process.poll() is None for process in processes), finish(processes)
         time.sleep(0.05)
