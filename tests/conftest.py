@@ -40,6 +40,7 @@ LONGEST = (
     'test_image_training.py',
     'test_buckets.py',
     'run/test_elastic.py',
+    'experiments/test_torture.py',
     'rl/test_update.py',
     'test_installed.py',
     'test_mesh_layouts.py',
