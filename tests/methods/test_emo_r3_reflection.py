@@ -166,7 +166,6 @@ def test_reflection_by_scoring_is_that_of_separate_full_prompts(
     assert np.ptp(yes_no[asked], 0).min() > 0.1  # the questions matter
 
 
-@pytest.mark.slow
 def test_a_shared_picture_gives_what_a_copy_for_each_branch_gives(policy, prompts, reading):
     rows = np.repeat(np.arange(B), G)
     copies = jax.tree.map(lambda x: np.asarray(x)[rows], prompts)
