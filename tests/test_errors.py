@@ -18,12 +18,16 @@ def test_a_reader_that_leaves_ends_a_command_without_a_message(body, stream):
     code = f'import sys; from mer_jax.errors import quiet_pipes\nwith quiet_pipes(): {body}'
     if stream == 'stderr':
         code = code.replace('))))', '))), file=sys.stderr)').replace('(1)', '(1, file=sys.stderr)')
-    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    # It waits for a line, so that its reader has left before it prints.
+    code = f'import sys; sys.stdin.readline()\n{code}'
+    pipes = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.PIPE)
     command = subprocess.Popen([sys.executable, '-c', code], **pipes)
     left, other = command.stdout, command.stderr
     if stream == 'stderr':
         left, other = other, left
     left.close()
+    command.stdin.write(b'\n')
+    command.stdin.close()
     assert other.read() == b''
     assert command.wait() == 128 + 13
 
