@@ -7,7 +7,6 @@ import json
 import math
 import pathlib
 import re
-import shutil
 from collections.abc import Iterable
 
 import jax
@@ -26,11 +25,11 @@ from mer_jax.models.checkpoint.safetensors import (
     view,
     write_file,
 )
-from mer_jax.models.checkpoint.save import plans_of, refuse_held
+from mer_jax.models.checkpoint.save import appearing, plans_of, refuse_held
 from mer_jax.models.lora import FACTORS, TARGETS, Lora, adapters_of, places
 from mer_jax.models.omni import Omni
 from mer_jax.storage.objects import copy_file, write_whole
-from mer_jax.storage.paths import is_remote, naming, path_of
+from mer_jax.storage.paths import naming, path_of
 
 WEIGHTS = 'adapter_model.safetensors'
 PREFIX = 'base_model.model.'
@@ -195,16 +194,11 @@ def save_adapter(
             plan.make()  # all processes take part in gathering a weight
         return
     text = json.dumps(_config(omni, lora, base), indent=2) + '\n'
-    partial = folder if is_remote(folder) else folder.with_name(f'{folder.name}.partial')
-    if not is_remote(folder):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    write_file(partial / WEIGHTS, plans)
-    for path in beside:
-        copy_file(path, partial / path.name)
-    write_whole(partial / ADAPTER, text)
-    if not is_remote(folder):
-        partial.rename(folder)
+    with appearing(folder) as place:
+        write_file(place / WEIGHTS, plans)
+        for path in beside:
+            copy_file(path, place / path.name)
+        write_whole(place / ADAPTER, text)
 
 
 def _plans(path: str, weight: nnx.Param) -> Iterable[Plan]:

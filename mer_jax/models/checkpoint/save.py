@@ -1,12 +1,13 @@
 """Saves a Thinker as a Hugging Face folder that `transformers` and others can load."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import json
 import pathlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -122,20 +123,27 @@ def save_omni(
             plan.make()  # all processes take part in gathering a weight
         return
     text = json.dumps(config, indent=2) + '\n'
-    if is_remote(folder):
-        write_folder(folder, plans, shard_bytes)
+    with appearing(folder) as place:
+        write_folder(place, plans, shard_bytes)
         for path in beside:
-            copy_file(path, folder / path.name)
-        write_whole(folder / 'config.json', text)
+            copy_file(path, place / path.name)
+        write_whole(place / 'config.json', text)
+
+
+@contextlib.contextmanager
+def appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Where to write a folder that appears at the end of the block, and not after an error.
+
+    In a bucket it is the folder itself.
+    """
+    if is_remote(folder):
+        yield folder
         return
     partial = folder.with_name(f'{folder.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        write_folder(partial, plans, shard_bytes)
-        (partial / 'config.json').write_text(text)
-        for path in beside:
-            copy_file(path, partial / path.name)
+        yield partial
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
