@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MOST_PIXELS = 1 << 26  # of an image or frame: 8192 x 8192
 MOST_DAMAGED = 0.1  # share of the packets of a track that may be damaged
 FEW_DAMAGED = 2  # packets of a short track that may be
+REWIND = 0.3  # seconds: time stamps that go back further begin a recording that was joined on
 # No playlists: they can name other files, network addresses, or themselves.
 CONTAINERS = (
     'aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,gif,ivf,matroska,mov,mp3,mpeg,mpegts,nut,ogg,'

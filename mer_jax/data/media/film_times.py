@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import av
 import numpy as np
 
-from mer_jax.data.media.container import MediaError, check_pixels, open_container
+from mer_jax.data.media.container import REWIND, MediaError, check_pixels, open_container
 from mer_jax.data.media.tracks import film_track, passed_over
 
 MOST_FRAMES = 1 << 18  # of a film: two hours at 30 frames a second
 MOST_SECONDS = 86_400  # of a film: frames far apart would get positions out of range
 LEAST_HELD = 2  # frames that a film lacks; a single one moves the others by half a frame at most
 MOST_HELD = 2  # slots of time a frame, on the average, of a film that lacks some of its frames
-REWIND = 0.3  # seconds: time stamps that go back further begin a film that was joined to the first
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,12 @@
 import av
 import numpy as np
 
-from mer_jax.data.media.container import MediaError
+from mer_jax.data.media.container import REWIND, MediaError
 
 RATE = 16_000  # samples a second of every sound
 LONGEST = 300 * RATE  # samples; later ones are dropped, as in Qwen2.5-Omni's extractor
 SLOWEST = 1000  # samples a second of a sound file: resampling fewer would need too much memory
 TOLERANCE = 0.04  # seconds, of one token of sound, by which a frame may miss its time
-REWIND = 0.3  # seconds: time stamps that go back further begin a sound that was joined to the first
 NEAR = 0.002  # seconds at the start that are rounding of time stamps
 
 
