@@ -7,6 +7,7 @@ from mer_jax.models.checkpoint.peft import WEIGHTS
 from mer_jax.models.checkpoint.safetensors import read_json
 from mer_jax.run.adapters import held_by_run
 from mer_jax.run.checkpoints import evaluated_best
+from mer_jax.run.workdir import last_saved
 from mer_jax.storage.objects import BESIDE_WEIGHTS
 from mer_jax.storage.paths import naming, path_of
 
@@ -52,10 +53,8 @@ def files_of_adapter(adapter: str) -> dict[str, pathlib.Path]:
 def saved_policy(run: pathlib.Path) -> pathlib.Path | None:
     """The checkpoint that `checkpoints.load_policy` reads of a run; None if it has saved none."""
     for stage in ('train', 'cold_start'):
-        folder = run / stage
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        steps = [int(name) for name in names if name.isdigit()]
-        if steps:
+        if last := last_saved(run / stage):
             best = evaluated_best(run) if stage == 'train' else None
-            return folder / str(best if best in steps else max(steps))
+            kept = best is not None and (run / stage / str(best)).is_dir()
+            return run / stage / str(best if kept else last)
     return None
