@@ -195,19 +195,17 @@ def holding(path: pathlib.Path, mine: Holder) -> Iterator[None]:
     ended = threading.Event()
     beating = threading.Thread(target=give_signs, args=(path, mine, ended), daemon=True)
     beating.start()
+    failed = False
     try:
         yield
     except StorageError:
-        ended.set()
+        failed = True
         raise
-    except BaseException:
+    finally:
         ended.set()
-        beating.join(JOIN)
-        release(path)
-        raise
-    ended.set()
-    beating.join(JOIN)
-    release(path)
+        if not failed:
+            beating.join(JOIN)
+            release(path)
 
 
 def missing_folders(folder: pathlib.Path) -> list[pathlib.Path]:
