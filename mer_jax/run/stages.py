@@ -52,7 +52,8 @@ def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting
     setting, error, lines, allowed = None, None, [], []
     try:
         setting = prepare(c, workdir)
-        facts |= flat(c) | facts_of(setting)
+        if jax.process_count() > 1:
+            facts |= flat(c) | facts_of(setting)
         if jax.process_index() == 0:
             held.enter_context(hold(workdir))
             lines, allowed = compared(setting, workdir)
@@ -68,7 +69,7 @@ def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting
 
 
 def compared(setting: Setting, workdir: pathlib.Path) -> tuple[list[dict], list[str]]:
-    """What the run reads, as lines of run.identity, and how this differs from earlier starts.
+    """The lines of run.identity for all that the run reads, and the changes since earlier starts.
 
     ValueError for differences that a run cannot have.
     """
