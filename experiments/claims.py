@@ -45,7 +45,7 @@ TAIL = 2000  # letters of a failed run's errors that are shown
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is asked: a table, its seeds and arms, and where runs and results lie."""
+    """A table with the seeds and arms that are asked for, and the places of runs and results."""
 
     table: str
     seeds: int
@@ -163,8 +163,7 @@ def make_runs(plan: Plan, jobs: int) -> list[str]:
     """Makes what is missing, `jobs` seeds side by side; what failed."""
     failed = []
 
-    def of_seed(seed: int, names: list[str]):
-        wanted = missing(plan, read_results(plan.results))[seed]
+    def of_seed(seed: int, wanted: list[str]):
         # The others begin with the policy of the cold start, so its folder must be there.
         start = ROOT / workdir_of(plan, COLD_START, seed)
         if wanted and COLD_START not in wanted and not start.exists():

@@ -61,7 +61,7 @@ def flags(folder: pathlib.Path, workdir: pathlib.Path, *changes: str) -> list[st
 
 
 def phase_of(workdir: pathlib.Path, began: float) -> str:
-    """What a run, whose last start was at this time of the clock, is doing, by its files."""
+    """The phase of a run that was last started at this time of the clock, by its files."""
     if is_newer(workdir / 'results.json', began):
         return 'report'
     reached = [stage for stage in STAGES if has_begun(workdir, stage, began)]

@@ -4,6 +4,7 @@ import jax
 
 from mer_jax.data.benchmarks import BENCHMARKS
 from mer_jax.evaluation.defaults import mer_unibench
+from mer_jax.evaluation.endpoint import LONGEST_WAIT
 from mer_jax.run.config_rules import flat, shards_of
 from mer_jax.run.config_values import (
     ABOVE_ZERO,
@@ -22,7 +23,7 @@ BOUNDS = Bounds(
     | {
         'seed': 2**32 - 1,
         'clips': MOST_CLIPS,
-        'judge.seconds': 3600,
+        'judge.seconds': LONGEST_WAIT,
         'judge.price_read': 1e6,
         'judge.price_written': 1e6,
     },
