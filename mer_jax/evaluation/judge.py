@@ -234,7 +234,7 @@ def messages_about(question: Question) -> list[dict]:
 
 
 def text_about(question: Question) -> str:
-    """What was asked, the right labels, and the steps to grade, as the judge reads them."""
+    """The question, the right labels, and the steps to grade, as the judge reads them."""
     numbered = '\n'.join(f'Step {i}: {step}' for i, step in enumerate(question.steps, 1))
     return (
         f'Question: {question.asked}\n'

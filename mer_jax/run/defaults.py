@@ -98,9 +98,8 @@ def small_run() -> ConfigDict:
     c.model.adapter = ''  # a LoRA adapter in a folder of PEFT, to start learn.train=lora from
     c.model.family = 'omni'  # omni | vl
     c.model.dtype = 'float32'  # of activations: float32 | bfloat16
-    c.model.weights = (
-        'float32'  # of trained weights but adapters; bfloat16 would round small updates away
-    )
+    # Of trained weights but adapters: float32 | bfloat16, which would round small updates away.
+    c.model.weights = 'float32'
     c.model.remat = True  # recompute layers in the backward pass: less memory, faster on CPUs
     c.model.video_positions = 'paper'  # of text after a video, family vl: paper | transformers_5_3
     c.model.attention = 'auto'  # auto | plain | blocks | splash | fused: see docs/PODS.md

@@ -20,9 +20,7 @@ class Content:
     """The content of a file, as far as it is known without reading all of it."""
 
     size: int
-    checksum: (
-        str  # 'sha256:…' of both ends of a file, the checksum of a bucket, '' if there is none
-    )
+    checksum: str  # 'sha256:…' of both ends of a file, that of a bucket, or ''
     version: str = ''  # times or generation: while they stay, so does the checksum; '' if unsettled
 
     def is_that_of(self, other: 'Content') -> bool:

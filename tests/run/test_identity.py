@@ -49,7 +49,7 @@ def clip_of(folder, name, **changes):
 
 
 def compare(setting, before, tmp_path, changed=()):
-    """What a start says that reads other data than an earlier one."""
+    """The differences that a start names between its data and those of an earlier one."""
     return check_identity(tmp_path, before, identity_of(setting), changed)
 
 
