@@ -11,19 +11,12 @@ import orbax.checkpoint as ocp
 STAGES = ('cold_start', 'train')
 STEPS = 6  # updates of each stage
 EVERY = 2  # updates between saves, and between validations
-CHANGES = (  # of the default config: a run of seconds that has all parts
-    f'steps={STEPS}',
-    f'cold_start.steps={STEPS}',
-    f'every.save={EVERY}',
-    f'every.validate={EVERY}',
+SMALL = (  # changes of the default config for a run of seconds, besides its steps
     'prompts_per_step=2',
     'cold_start.prompts_per_step=2',
     'rollout.group=2',
     'evaluate.clips=4',
     'evaluate.batch=2',
-    'evaluate.policy=best',
-    'validation.clips=4',
-    'export=True',
     'data.clips=64',
     'model.text.hidden_size=32',
     'model.text.num_hidden_layers=2',
@@ -32,6 +25,16 @@ CHANGES = (  # of the default config: a run of seconds that has all parts
     'model.vision.intermediate_size=32',
     'model.audio.d_model=24',
     'model.audio.encoder_ffn_dim=32',
+)
+CHANGES = (  # for one that has all parts
+    *SMALL,
+    f'steps={STEPS}',
+    f'cold_start.steps={STEPS}',
+    f'every.save={EVERY}',
+    f'every.validate={EVERY}',
+    'evaluate.policy=best',
+    'validation.clips=4',
+    'export=True',
 )
 SAME_BYTES = ('records.jsonl', 'validation.jsonl', 'export/model.safetensors')
 SAME_VALUES = ('evaluation_cold_start.json', 'evaluation_end.json', 'results.json')

@@ -4,25 +4,10 @@ import os
 import pathlib
 import sys
 
+from experiments import killed_runs
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SMALL = (
-    'steps=6',
-    'prompts_per_step=2',
-    'cold_start.steps=6',
-    'cold_start.prompts_per_step=2',
-    'rollout.group=2',
-    'evaluate.clips=4',
-    'evaluate.batch=2',
-    'every.save=2',
-    'data.clips=64',
-    'model.text.hidden_size=32',
-    'model.text.num_hidden_layers=2',
-    'model.text.intermediate_size=48',
-    'model.vision.hidden_size=24',
-    'model.vision.intermediate_size=32',
-    'model.audio.d_model=24',
-    'model.audio.encoder_ffn_dim=32',
-)
+SMALL = 'steps=6', 'cold_start.steps=6', 'every.save=2', *killed_runs.SMALL
 
 BRIEF = (  # of a run on a checkpoint, besides its steps
     'prompts_per_step=2',
