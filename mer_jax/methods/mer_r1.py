@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 
 from mer_jax.data.clips import Clip
@@ -39,8 +40,14 @@ CHOICES = {  # keys of a config: the values that they can have
     'learn.calibration.level': ('category', 'word'),
     'learn.calibration.sides': ('recall', 'precision', 'both'),
 }
-AT_LEAST = {'rollout.echo_tokens': 8, 'rollout.anchors': 1, 'learn.calibration.weight': 0}
+AT_LEAST = {
+    'rollout.fast': 0,
+    'rollout.echo_tokens': 8,
+    'rollout.anchors': 1,
+    'learn.calibration.weight': 0,
+}
 AT_MOST = {
+    'rollout.fast': 4096,
     'rollout.echo_tokens': 1_048_576,
     'rollout.anchors': 65_536,
     'learn.calibration.weight': 1e6,
@@ -69,6 +76,7 @@ class Rules:
     calibration: CalibrationRule = CalibrationRule()
     disentangle: str = 'advantage'
     standardise: bool = True
+    fast: int = 0
     anchors: int = 8
     echo_tokens: int = 24
 
@@ -86,7 +94,7 @@ def make(rules: Rules, words: Words) -> Method:
         sides = calibrate(policy, prompts, rollout, reading, starts_wcn, rules, sampling)
         figures = spread(terms)
         figures |= spread({'recall': sides.recall, 'precision': sides.precision}, 'calibration_')
-        return advantage(terms, sides, rules), figures
+        return advantage_by_opening(terms, sides, rules), figures
 
     return Method(
         title='GRPO with one F reward' if rules.disentangle == 'none' else 'MER-R1',
@@ -101,6 +109,7 @@ def make(rules: Rules, words: Words) -> Method:
         judge=judge,
         describe=functools.partial(describe, words.wheels),
         right=functools.partial(is_right, words.wheels),
+        fast=rules.fast,
     )
 
 
@@ -164,6 +173,21 @@ def acting_terms(values: dict) -> tuple[str, ...]:
     return (
         ('f', 'form') if values['learn.disentangle'] == 'none' else ('recall', 'precision', 'form')
     )
+
+
+def advantage_by_opening(terms: dict, sides: Calibration, rules: Rules):
+    """The advantage of each branch, f[b, g], where the last `rules.fast` of a group are fast ones.
+
+    Slow and fast branches are a group each: an opening is forced, so no branch earns anything by
+    it. A fast branch has no reasoning to calibrate.
+    """
+    if not rules.fast:
+        return advantage(terms, sides, rules)
+    slow, of_slow = jax.tree.map(lambda x_bg: x_bg[:, : -rules.fast], (terms, sides))
+    fast, of_fast = jax.tree.map(lambda x_bg: x_bg[:, -rules.fast :], (terms, sides))
+    still = jax.tree.map(jnp.zeros_like, of_fast)
+    parts = advantage(slow, of_slow, rules), advantage(fast, still, rules)
+    return jnp.concatenate(parts, axis=1)
 
 
 def advantage(terms: dict, sides: Calibration, rules: Rules):

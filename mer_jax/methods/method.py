@@ -48,3 +48,4 @@ class Method:
     look: Callable | None = None  # a second look, see run.second_look
     hear: Callable | None = None  # (reading, the second look on the host) → reading
     lessons: Callable[[Clips], Clips] | None = None  # clips to train on → clips to imitate
+    fast: int = 0  # branches of a group that are trained from the fast opening: the last ones

@@ -57,7 +57,6 @@ CHOICES = {  # a method has more of its own
     'data.sound_start': STARTS,
     'memory_check': MEMORY_CHECKS,
 }
-POLICIES = ('last', 'best')
 SHORT_WARMUP = 10  # updates, allowed in a run of any length
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
 
@@ -146,6 +145,11 @@ def check_numbers(c) -> None:
         raise ValueError(
             f'rollout.group={c.rollout.group}: a group needs at least two branches to be relative, '
             'e.g. 8'
+        )
+    if 'fast' in c.rollout and c.rollout.fast and not 2 <= c.rollout.fast <= c.rollout.group - 2:
+        raise ValueError(
+            f'rollout.fast={c.rollout.fast}: must leave two branches or more of each kind in '
+            f'rollout.group={c.rollout.group}, e.g. 4 of 8; or 0 for slow branches alone'
         )
     if not 0 <= c.optim.b2 < 1:
         raise ValueError(f'optim.b2={c.optim.b2}: must be at least 0 and below 1, e.g. 0.95')
@@ -247,10 +251,8 @@ def check_data(data) -> None:
 
 def check_validation(c) -> None:
     """Checks the keys that need validations."""
-    if c.evaluate.policy not in POLICIES:
-        raise ValueError(
-            f'evaluate.policy={c.evaluate.policy!r}: must be one of {", ".join(POLICIES)}'
-        )
+    if c.evaluate.policy not in ('last', 'best'):
+        raise ValueError(f'evaluate.policy={c.evaluate.policy!r}: must be one of last, best')
     if c.every.validate:
         return
     if c.early_stop:

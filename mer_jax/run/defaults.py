@@ -73,6 +73,7 @@ def stage() -> ConfigDict:
     c = small_run()
     c.method = 'mer_r1'
     c.data.wheels = ('parrott', 'feeling', 'ekman')
+    c.rollout.fast = 0  # branches of a group that begin fast: the last ones; 0: all are slow
     c.rollout.echo_tokens = 24  # at most, of the fast echo of an answer
     c.rollout.anchors = 8  # at most, words of an answer whose confidence is compared
     c.learn.weights = ConfigDict(dict(recall=1.0, precision=1.0, f=1.0, form=0.1))

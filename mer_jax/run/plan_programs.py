@@ -92,7 +92,9 @@ def plan_run(setting: Setting, media: str, compile_: Compile) -> None:
         beside = alive if c.every.validate else 0  # validations answer while training holds them
     sampling = setting.sampling(c.evaluate.temperature, c.evaluate.top_p)
     roll_out = rl.compiled_roll_out(sampling, setting.method.watch)
-    arguments = rollout_arguments(setting, policy, c.evaluate.batch, MODES, media)
+    arguments = rollout_arguments(
+        setting, policy, c.evaluate.batch, setting.openings(*MODES), media
+    )
     read = bytes_of_token(setting, policy, c.evaluate.batch, len(MODES))
     compile_(Program('evaluate', roll_out, arguments, sampling.tokens - 1, beside, read))
 
@@ -124,8 +126,7 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     def planned(name, jitted, arguments, beside, token_bytes=0.0):
         return compile_(Program(name, jitted, arguments, most, beside, token_bytes))
 
-    modes = ['slow'] * c.rollout.group
-    arguments = rollout_arguments(setting, policy, b, modes, media)
+    arguments = rollout_arguments(setting, policy, b, setting.openings_of_group(), media)
     prompts, number_b, seed, step = arguments[1:5]
     read = bytes_of_token(setting, policy, b, c.rollout.group)
     placed = planned('roll_out', programs.roll_out, arguments, moments + frozen, read)
@@ -193,11 +194,11 @@ def abstract_state(setting: Setting, policy, part: str, optimizer) -> tuple[Trai
     return with_shardings(state, shardings), shardings
 
 
-def rollout_arguments(setting: Setting, policy, b: int, modes, media: str) -> tuple:
-    """The arguments of `rl.step.roll_out` for b prompts with a branch for each mode."""
+def rollout_arguments(setting: Setting, policy, b: int, opening_go, media: str) -> tuple:
+    """The arguments of `rl.step.roll_out` for b prompts with a branch for each opening."""
     numbers = on_mesh(setting, b, 'uint32')
     prompts, zero = abstract_prompts(setting, b, media), np.uint32(0)
-    return policy, prompts, numbers, zero, zero, setting.openings(*modes)
+    return policy, prompts, numbers, zero, zero, opening_go
 
 
 def abstract_rollout(setting: Setting, roll_out, arguments: tuple, shardings) -> Rollout:

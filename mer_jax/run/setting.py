@@ -101,6 +101,11 @@ class Setting:
         longest = max(map(len, branches))
         return np.array([ids + [-1] * (longest - len(ids)) for ids in branches], np.int32)
 
+    def openings_of_group(self) -> np.ndarray:
+        """The forced beginning of each branch of a group in training, i[g, o]; fast ones last."""
+        fast = self.method.fast
+        return self.openings(*['slow'] * (self.config.rollout.group - fast), *['fast'] * fast)
+
     def batches(
         self,
         clips,

@@ -72,7 +72,7 @@ def train(
     state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
     programs = compile_programs(setting, learn, optimizer, shardings)
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
-    opening = setting.openings(*['slow'] * c.rollout.group)
+    opening = setting.openings_of_group()
     seed = np.uint32(c.seed)
     cache = None if learn.trains_towers else open_cache(setting, policy)
     prepare = functools.partial(setting.writer.example, cache=cache)

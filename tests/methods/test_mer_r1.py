@@ -8,7 +8,15 @@ import pytest
 
 from mer_jax.data.clips import Clip
 from mer_jax.data.wheels.wheel import load_wheels
-from mer_jax.methods.mer_r1 import CHOICES, OPENINGS, CalibrationRule, Rules, advantage, make
+from mer_jax.methods.mer_r1 import (
+    CHOICES,
+    OPENINGS,
+    CalibrationRule,
+    Rules,
+    advantage,
+    advantage_by_opening,
+    make,
+)
 from mer_jax.methods.mer_r1_rewards import Calibration
 from mer_jax.methods.method import Words
 
@@ -92,6 +100,18 @@ def test_without_scale_the_terms_are_only_centred():
     for how in ('reward', 'advantage'):
         got = found(weights=weights, how=how, scale=False)
         near(got, 2 * RECALL / 2 + 3 * PRECISION / 2 + 0.5 * FORM / 2)
+
+
+def test_slow_and_fast_branches_are_a_group_each_and_fast_ones_are_not_calibrated():
+    both = {name: np.concatenate([x, 2 * x + 1], 1) for name, x in TERMS.items()}
+    sides = Calibration(*(np.concatenate([x, 9 * x], 1) for x in (MOVED.recall, MOVED.precision)))
+    rule = CalibrationRule(weight=0.5, space='advantage')
+    rules = Rules(weights=FORMLESS, calibration=rule, fast=4)
+    got = np.asarray(advantage_by_opening(both, sides, rules))[0]
+    near(got[:4], RECALL + PRECISION + (FIRST + SECOND) / 2)
+    near(got[4:], RECALL + PRECISION)  # of 2 x + 1, which standardises to the same
+    alone = np.asarray(advantage_by_opening(TERMS, MOVED, dataclasses.replace(rules, fast=0)))
+    np.testing.assert_array_equal(alone, advantage(TERMS, MOVED, rules))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ RULES = [
     ('seed', -1, ['seed=-1', 'from 0 to', '4294967295']),
     ('seed', 2**32, ['seed=4294967296', '4294967295']),
     ('rollout.group', 1, ['rollout.group=1', 'at least two branches']),
+    ('rollout.fast', 1, ['rollout.fast=1', 'two branches or more', 'rollout.group=8', 'or 0 for']),
+    ('rollout.fast', 7, ['rollout.fast=7', 'rollout.group=8', 'e.g. 4 of 8']),
     ('data.held_out', 0.0, ['data.held_out=0.0', 'between 0 and 1']),
     ('data.held_out', 1.0, ['data.held_out=1.0', 'between 0 and 1']),
     ('data.validation', 0.0, ['data.validation=0.0', 'between 0 and 1', 'every.validate=0']),

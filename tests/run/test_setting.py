@@ -12,6 +12,8 @@ import small
 from mer_jax.rl.step import Learn
 from mer_jax.run.setting import Setting, from_section, make_learn, open_checkpoint
 
+MODES_OF_GROUP = ['slow'] * 6 + ['fast'] * 2  # of rollout.group=8, rollout.fast=2
+
 
 def test_no_special_token_but_the_end_can_be_sampled(setting):
     banned = setting.sampling(1.0, 1.0).banned
@@ -49,6 +51,14 @@ def test_a_checkpoint_answers_in_its_dtype_with_the_attention_of_this_machine(
 def test_prompts_have_the_positions_that_the_config_names(config, rule, paper):
     config.model.video_positions = rule
     assert Setting(config).writer.layout.max_rule == paper
+
+
+def test_the_last_branches_of_a_group_begin_fast_where_the_config_says_so(config):
+    slow = Setting(config).openings_of_group()
+    assert slow.shape[0] == config.rollout.group and (slow == slow[0]).all()
+    config.rollout.fast = 2
+    both = Setting(config)
+    assert both.openings_of_group().tolist() == both.openings(*MODES_OF_GROUP).tolist()
 
 
 def test_branches_are_sampled_as_the_config_says(setting):
