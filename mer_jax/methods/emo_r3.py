@@ -26,7 +26,7 @@ from mer_jax.methods.emo_r3_reflection import (
     look_by_scoring,
     nothing_seen,
 )
-from mer_jax.methods.method import Method, Words
+from mer_jax.methods.method import SECOND_LOOK, Method, Words
 from mer_jax.rl.group_relative import spread, standardise
 
 OPENINGS = {'slow': '', 'fast': BOX}
@@ -38,6 +38,7 @@ CHOICES = {  # keys of a config: the values that they can have
     'learn.reflection.reward': ('choice', 'probability'),
     'learn.reflection.truth': ('gold', 'own'),
     'learn.reflection.total': ('mean', 'sum'),
+    'learn.reflection.of': ('both', *SECOND_LOOK),
 }
 AT_LEAST = {
     'learn.reflection.none': 0,
@@ -63,6 +64,7 @@ class Reflection:
     reward: str = 'choice'  # of reflection by scoring
     truth: str = 'gold'
     total: str = 'mean'
+    of: str = 'both'
     none: float = 0.5
 
 
@@ -91,7 +93,7 @@ def make(rules: Rules, words: Words) -> Method:
     reader = Reader(labels, words.ask, rules.reflection_tokens, steps, rule.truth)
 
     def judge(policy, prompts, rollout, reading, own, sampling):
-        terms = reward_terms(reading, rule.total) | own
+        terms = reward_terms(reading, rule) | own
         figures = {
             'coherence': reading.coherence.mean(),
             'consistency': reading.consistency.mean(),
@@ -173,12 +175,14 @@ def is_lesson(clip: Clip) -> bool:
     return bool(clip.question and clip.answer and not clip.words)
 
 
-def reward_terms(reading: Reading, total: str) -> dict:
+def reward_terms(reading: Reading, rule: Reflection) -> dict:
     """The reward terms of answers by name, each f[b, g]; see TERMS."""
-    both = jnp.asarray(reading.coherence) + reading.consistency
+    earned = {'coherence': reading.coherence, 'consistency': reading.consistency}
+    names = SECOND_LOOK if rule.of == 'both' else (rule.of,)
+    looks = sum(jnp.asarray(earned[name]) for name in names)
     return {
         'accuracy': jnp.asarray(reading.right, jnp.float32),
-        'reflection': both / 2 if total == 'mean' else both,
+        'reflection': looks / len(names) if rule.total == 'mean' else looks,
         'format': jnp.asarray(reading.formed, jnp.float32),
     }
 

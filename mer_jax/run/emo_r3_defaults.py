@@ -80,6 +80,7 @@ def stage() -> ConfigDict:
     c.learn.reflection.reward = 'choice'  # choice | probability, of reflection by scoring
     c.learn.reflection.truth = 'gold'  # gold | own: the word that coherence looks for
     c.learn.reflection.total = 'mean'  # mean (the paper) | sum (its code) of the two rewards
+    c.learn.reflection.of = 'both'  # both | coherence | consistency: the rewards that count
     c.learn.reflection.none = 0.5  # reward where no word is named; 0.0: as a wrong one
     c.learn.kl = 0.01
     c.learn.clip_high = 0.3

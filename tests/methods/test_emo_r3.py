@@ -69,12 +69,21 @@ def test_the_advantage_is_that_of_one_sum_in_the_form_of_the_paper_or_of_its_cod
     rules = dataclasses.replace(RULES, reflection=Reflection(total=total), std=std)
     rewards = np.array(rewards)
     wanted = (rewards - rewards.mean()) / (rewards.std(ddof=ddof) + 1e-6)
-    found = advantage(reward_terms(READING, total), rules)
+    found = advantage(reward_terms(READING, rules.reflection), rules)
     np.testing.assert_allclose(found, wanted[None], rtol=1e-4)
 
 
+@pytest.mark.parametrize('total', ['mean', 'sum'])
+@pytest.mark.parametrize(
+    ('of', 'earned'), [('coherence', (1, 0.5, 0, 1)), ('consistency', (1, 0, 1, 0))]
+)
+def test_one_reflection_alone_earns_its_own_reward(total, of, earned):
+    terms = reward_terms(READING, Reflection(total=total, of=of))
+    np.testing.assert_array_equal(terms['reflection'], [earned])
+
+
 def test_terms_of_the_users_own_are_part_of_the_sum():
-    terms = reward_terms(READING, 'mean') | {'own': np.float32([[0, 0, 0, 8]])}
+    terms = reward_terms(READING, Reflection()) | {'own': np.float32([[0, 0, 0, 8]])}
     weights = {'accuracy': 1.0, 'reflection': 0.0, 'format': 0.0, 'own': 0.25}
     rules = dataclasses.replace(RULES, weights=weights, standardise=False)
     # 1, 0, 1 and 2 less their mean of 1
