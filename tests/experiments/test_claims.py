@@ -1,12 +1,12 @@
 """The table of claims: what is run, what is left out, and what the results say."""
 
-import json
+import threading
 import types
 
 import numpy as np
 import pytest
 
-from experiments import claims
+from experiments import claim_runs, claims
 from experiments.claim_arms import ARMS, CLAIMS, COLD_START
 from mer_jax.run.defaults import grpo_f1, mer_r1
 from mer_jax.run.emo_r3_defaults import emo_r3, grpo_accuracy
@@ -28,9 +28,9 @@ def runs(monkeypatch):
         started.append((seed, name))
         if name in plan.extra:
             raise RuntimeError(f'{name}: ended with 1')
-        return line_of(name, seed, {'baseline': 0.5, 'full': 0.6}.get(name, 0.4))
+        return line_of(name, seed, {'baseline': 0.5, 'full': 0.6}.get(name, 0.4), plan.table)
 
-    monkeypatch.setattr(claims, 'run', run)
+    monkeypatch.setattr(claim_runs, 'run', run)
     return started
 
 
@@ -39,16 +39,19 @@ def line_of(name, seed, mean, table='mer_r1', clips=40):
     score = (mean + rng.normal(0, 0.05, clips)).tolist()
     answers = dict.fromkeys(('recall', 'precision', 'f', 'accuracy'), score)
     ids = [f'{seed}-{i}' for i in range(clips)]
-    return {
-        'table': table,
-        'arm': name,
-        'seed': seed,
-        'clips': {'ids': ids, 'slow': answers, 'fast': answers},
-    }
+    scores = {'ids': ids, 'slow': answers, 'fast': answers}
+    more = {'elsewhere': {'away': scores}} if table == 'emo_r3' else {}
+    return {'table': table, 'arm': name, 'seed': seed, 'clips': scores} | more
 
 
 def flags(tmp_path, *more):
     return ['--table=mer_r1', '--seeds=2', f'--results={tmp_path / "claims.jsonl"}', *more]
+
+
+def plan_of(tmp_path, *more):
+    """The only plan of a command line."""
+    (plan,), _ = claims.read_plans(flags(tmp_path, *more))
+    return plan
 
 
 @pytest.mark.parametrize('table', ARMS)
@@ -66,18 +69,35 @@ def test_every_arm_changes_keys_of_its_config_and_every_claim_compares_arms(tabl
 
 
 def test_all_arms_of_a_seed_continue_its_cold_start(tmp_path):
-    plan, _ = claims.read_plan(flags(tmp_path, '--', '--config.steps=3'))
-    first, other = (claims.command_of(plan, name, 1) for name in (COLD_START, 'full'))
+    plan = plan_of(tmp_path, '--', '--config.steps=3')
+    first, other = (claim_runs.command_of(plan, name, 1) for name in (COLD_START, 'full'))
     assert '--config.steps=3' in first and '--config.seed=1' in first
     assert not any('checkpoint' in flag for flag in first)
-    assert f'--config.model.checkpoint={claims.workdir_of(plan, COLD_START, 1)}' in other
-    assert other[-1] == '--config.cold_start.steps=0'
+    assert f'--config.model.checkpoint={claim_runs.workdir_of(plan, COLD_START, 1)}' in other
+    assert '--config.cold_start.steps=0' in other
+
+
+def test_imitation_continues_the_cold_start_and_is_evaluated_on_other_pictures_as_it_is(tmp_path):
+    plan = plan_of(tmp_path, '--table=emo_r3')
+    trained = claim_runs.command_of(plan, 'sft', 1)
+    assert trained[-2:] == ['--config.steps=0', '--config.cold_start.steps=200']
+    asked = claim_runs.command_elsewhere(plan, 'sft', 1)
+    workdir = claim_runs.workdir_of(plan, 'sft', 1)
+    assert f'--workdir={workdir}_away' in asked and asked[-1] == '--config.data.stage=away'
+    assert f'--config.model.checkpoint={workdir}' in asked
+    assert [flag for flag in asked if 'steps' in flag] == [
+        '--config.steps=0',
+        '--config.cold_start.steps=0',
+    ]
+    assert not claim_runs.command_elsewhere(plan_of(tmp_path), 'full', 1)  # films have no other
+    own = plan_of(tmp_path, '--table=emo_r3', '--', '--config.data.manifest=x.jsonl')
+    assert not claim_runs.command_elsewhere(own, 'full', 1)
 
 
 def test_what_is_missing_is_run_once_and_the_tables_are_printed(tmp_path, runs, capsys):
     arms = '--arms=full,baseline'
     assert claims.main(flags(tmp_path, arms)) == 0
-    assert runs == [(seed, name) for seed in (0, 1) for name in (COLD_START, 'full', 'baseline')]
+    assert runs == [(seed, name) for name in (COLD_START, 'baseline', 'full') for seed in (0, 1)]
     told = capsys.readouterr().out
     assert '| b | MER-R1 beats the baseline | 73.15 / 70.55 | 2 | +0.1000 |' in told
     assert '| full | 2 | 0.599 |' in told and '| b1 |' in told and 'not run' in told
@@ -90,10 +110,38 @@ def test_a_run_that_fails_leaves_the_others_and_is_tried_again(tmp_path, runs, c
     assert claims.main(flags(tmp_path, *more)) == 1
     assert 'full: ended with 1' in capsys.readouterr().err and len(runs) == 6
     lines = claims.read_results(tmp_path / 'claims.jsonl')
-    assert [line['arm'] for line in lines] == [COLD_START, 'baseline'] * 2
+    assert [line['arm'] for line in lines] == [COLD_START] * 2 + ['baseline'] * 2
     # The folder of the cold start, which the others begin with, has gone: it is made again.
     claims.main(flags(tmp_path, *more))
-    assert runs[6:] == [(seed, name) for seed in (0, 1) for name in (COLD_START, 'full')]
+    assert runs[6:] == [(seed, name) for name in (COLD_START, 'full') for seed in (0, 1)]
+    assert len(claims.read_results(tmp_path / 'claims.jsonl')) == 4
+
+
+def test_without_its_cold_start_no_arm_of_a_seed_begins(tmp_path, runs, capsys):
+    assert claims.main(flags(tmp_path, '--arms=full', '--', COLD_START)) == 1
+    assert runs == [(seed, COLD_START) for seed in (0, 1)]
+
+
+def test_runs_are_made_side_by_side_once_the_cold_start_of_their_seed_is_there(
+    tmp_path, monkeypatch
+):
+    together, ended = threading.Barrier(3, timeout=60), []
+
+    def run(plan, name, seed):
+        if name != COLD_START:
+            assert (plan.table, COLD_START) in ended
+            together.wait()  # three arms at a time, of both tables
+        ended.append((plan.table, name))
+        return line_of(name, seed, 0.5, plan.table)
+
+    monkeypatch.setattr(claim_runs, 'run', run)
+    some = '--table=all', '--seeds=1', '--arms=baseline,full,grpo', '--jobs=4'
+    monkeypatch.setitem(
+        ARMS, 'emo_r3', {name: ARMS['emo_r3'][name] for name in ('cold_start', 'grpo')}
+    )
+    assert claims.main(flags(tmp_path, *some)) == 0
+    lines = claims.read_results(tmp_path / 'claims.jsonl')
+    assert len(lines) == 5 and {line['table'] for line in lines} == {'mer_r1', 'emo_r3'}
 
 
 def test_a_report_alone_runs_nothing(tmp_path, runs, capsys):
@@ -103,7 +151,7 @@ def test_a_report_alone_runs_nothing(tmp_path, runs, capsys):
 
 def test_differences_are_paired_by_the_ids_of_clips():
     claim = types.SimpleNamespace(
-        arm='full', over='baseline', score='f', answers='slow', over_answers='fast'
+        arm='full', over='baseline', score='f', answers='slow', over_answers='fast', domain=''
     )
     full, baseline = (line_of(name, 0, mean, clips=3) for name, mean in (('full', 1), ('b', 0)))
     baseline['arm'] = 'baseline'
@@ -113,15 +161,17 @@ def test_differences_are_paired_by_the_ids_of_clips():
     assert found.tolist() == [1 - 20, 3 - 10] and not crossed
 
 
-def test_the_scores_of_the_last_evaluation_are_kept_by_clip(tmp_path):
-    rows = [
-        {'id': name, 'fast': {'f': 0.5, 'text': 'x'}, 'slow': {'f': value, 'formed': True}}
-        for name, value in (('b', 0.25), ('a', 1 / 3))
-    ]
-    (tmp_path / 'evaluation_cold_start.json').write_text(json.dumps({'answers': rows}))
-    found = claims.scores_of_clips(tmp_path)
-    assert found['ids'] == ['a', 'b'] and found['fast'] == {'f': [0.5, 0.5]}
-    assert found['slow'] == {'f': [0.3333, 0.25], 'formed': [1.0, 1.0]}
+def test_a_claim_out_of_domain_compares_the_clips_of_that_domain():
+    claim = types.SimpleNamespace(
+        arm='full', over='sft', score='f', answers='slow', over_answers='slow', domain='away'
+    )
+    lines = [line_of(name, 0, 0.5, 'emo_r3', clips=2) for name in ('full', 'sft')]
+    lines[0]['elsewhere'] = {'away': {'ids': ['a', 'b'], 'slow': {'f': [3.0, 4.0]}}}
+    lines[1]['elsewhere'] = {'away': {'ids': ['a', 'b'], 'slow': {'f': [1.0, 1.0]}}}
+    (found,), _ = claims.differences(claim, lines)
+    assert found.tolist() == [2, 3]
+    del lines[1]['elsewhere']
+    assert claims.differences(claim, lines) == ([], False)
 
 
 @pytest.mark.parametrize(
