@@ -18,7 +18,7 @@ from experiments.claim_lines import line_of
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TAIL = 2000  # letters of a failed run's errors that are shown
 FIRST = concurrent.futures.FIRST_COMPLETED
-CACHE = 'JAX_COMPILATION_CACHE_DIR'
+CACHE, SMALLEST = 'JAX_COMPILATION_CACHE_DIR', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
 DEVICES = 'import jax; d = jax.devices(); print(f"{len(d)} x {d[0].device_kind}")'
 
 
@@ -113,7 +113,7 @@ def call(plan: Plan, arguments: list[str], workdir: pathlib.Path) -> None:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={CACHE: str(cache)} | os.environ,
+        env={CACHE: str(cache), SMALLEST: '0.2'} | os.environ,
         capture_output=True,
         text=True,
         errors='replace',
