@@ -62,7 +62,7 @@ def draw_curves(curves: list[np.ndarray], width: float = 3.6) -> str:
             thin = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int))
             axes.plot(steps[thin], values[thin], color=LIGHT[name], linewidth=0.7, alpha=0.3)
             axes.plot(steps[thin], smooth(values)[thin], color=LIGHT[name], linewidth=1.6)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def draw_plane(points: dict[str, list[tuple[bool, dict]]]) -> str:
             _draw_points(axes, answer, rows)
         axes.locator_params(nbins=6)
         _draw_lines_of_f(axes)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _limits(rows: list[dict]) -> list[tuple[float, float]]:
@@ -131,7 +131,7 @@ def _draw_lines_of_f(axes):
     axes.clabel(lines, colors=LIGHT['dim'], fontsize=8, fmt='F %.3g', manual=spots)
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
     """The figure as an SVG element with the colours of the page and without any address."""
     file = io.StringIO()
     figure.savefig(file, format='svg', transparent=True)
