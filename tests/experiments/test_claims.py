@@ -8,6 +8,7 @@ import pytest
 
 from experiments import claim_runs, claims
 from experiments.claim_arms import ARMS, CLAIMS, COLD_START
+from experiments.claim_tables import differences
 from mer_jax.run.defaults import grpo_f1, mer_r1
 from mer_jax.run.emo_r3_defaults import emo_r3, grpo_accuracy
 
@@ -157,7 +158,7 @@ def test_differences_are_paired_by_the_ids_of_clips():
     baseline['arm'] = 'baseline'
     full['clips']['slow'] = {'f': [1.0, 2.0, 3.0]}
     baseline['clips'] = {'ids': ['0-2', 'x', '0-0'], 'fast': {'f': [10.0, 0.0, 20.0]}}
-    (found,), crossed = claims.differences(claim, [full, baseline])
+    (found,), crossed = differences(claim, [full, baseline])
     assert found.tolist() == [1 - 20, 3 - 10] and not crossed
 
 
@@ -168,10 +169,10 @@ def test_a_claim_out_of_domain_compares_the_clips_of_that_domain():
     lines = [line_of(name, 0, 0.5, 'emo_r3', clips=2) for name in ('full', 'sft')]
     lines[0]['elsewhere'] = {'away': {'ids': ['a', 'b'], 'slow': {'f': [3.0, 4.0]}}}
     lines[1]['elsewhere'] = {'away': {'ids': ['a', 'b'], 'slow': {'f': [1.0, 1.0]}}}
-    (found,), _ = claims.differences(claim, lines)
+    (found,), _ = differences(claim, lines)
     assert found.tolist() == [2, 3]
     del lines[1]['elsewhere']
-    assert claims.differences(claim, lines) == ([], False)
+    assert differences(claim, lines) == ([], False)
 
 
 @pytest.mark.parametrize(
