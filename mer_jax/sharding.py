@@ -1,5 +1,6 @@
 """The mesh, and one table from the logical axes of arrays to the axes of the mesh."""
 
+import contextlib
 import math
 
 import jax
@@ -51,6 +52,16 @@ def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.M
     if count_slices(devices) == 1:
         return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
     return jax.sharding.Mesh(over_slices(shape, devices), AXES, axis_types=types)
+
+
+def exact_products(dtype: str, mesh: jax.sharding.Mesh):
+    """A context in which a float32 model multiplies float32 matrices in float32.
+
+    By default GPUs round their factors to TF32 (10 bits) and TPUs to bfloat16 (7 bits). CPUs do
+    not. A bfloat16 model keeps the default: its few products of float32 need no more.
+    """
+    exact = dtype == 'float32' and mesh.devices.flat[0].platform != 'cpu'
+    return jax.default_matmul_precision('highest') if exact else contextlib.nullcontext()
 
 
 def count_slices(devices) -> int:

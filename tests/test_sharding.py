@@ -18,6 +18,7 @@ from mer_jax.sharding import (
     batch_devices,
     constrain,
     decoding_layout,
+    exact_products,
     make_mesh,
     mesh_shape,
     named,
@@ -265,3 +266,19 @@ def test_the_vocabulary_is_in_as_many_parts_as_devices_share_it(axes, rows, part
     assert vocabulary_shards(rows) == 1
     with jax.set_mesh(make_mesh(*axes)):
         assert vocabulary_shards(rows) == parts
+
+
+def test_on_a_cpu_products_of_float32_need_no_other_precision():
+    mesh = make_mesh(8, 1, 1)
+    with exact_products('float32', mesh):
+        text = str(jax.make_jaxpr(jnp.matmul)(jnp.ones((2, 2)), jnp.ones((2, 2))))
+    assert 'HIGHEST' not in text
+
+
+@pytest.mark.parametrize(('dtype', 'exact'), [('float32', True), ('bfloat16', False)])
+def test_elsewhere_a_float32_model_multiplies_in_float32(dtype, exact):
+    chip = types.SimpleNamespace(platform='tpu')
+    mesh = types.SimpleNamespace(devices=np.array([chip], object))
+    with exact_products(dtype, mesh):
+        text = str(jax.make_jaxpr(jnp.matmul)(jnp.ones((2, 2)), jnp.ones((2, 2))))
+    assert ('HIGHEST' in text) == exact

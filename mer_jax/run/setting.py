@@ -26,7 +26,7 @@ from mer_jax.run.examples import Encoder, ExampleWriter
 from mer_jax.run.mesh_rules import read_rules
 from mer_jax.run.origin import Origin, config_of, first_policy, open_origin
 from mer_jax.run.shares import numbers_of_rows, rows_here
-from mer_jax.sharding import make_mesh, use_rules
+from mer_jax.sharding import exact_products, make_mesh, use_rules
 from mer_jax.storage.paths import naming
 
 END = '<|im_end|>'  # ends a turn; it belongs to a branch and is learnt
@@ -70,8 +70,12 @@ class Setting:
 
     @contextlib.contextmanager
     def in_use(self):
-        """A context in which programs run on the mesh of this setting, by its rules."""
-        with jax.set_mesh(self.mesh), use_rules(self.rules):
+        """A context in which programs run on the mesh of this setting, by its rules.
+
+        Products of float32 are exact there: see `exact_products`.
+        """
+        exact = exact_products(self.spec.dtype, self.mesh)
+        with jax.set_mesh(self.mesh), use_rules(self.rules), exact:
             yield
 
     def ask(self, text: str, pictured: bool) -> list[int]:
