@@ -2,6 +2,7 @@
 
     python experiments/drift.py                                # a line for each mesh, plain
     python experiments/drift.py --attention blocks --mesh 1x8x1 2x2x2
+    python experiments/drift.py --attention fused --mesh one --platform cuda      # on a GPU
 
 Random weights of 1.5 times their usual size over 8 virtual CPU devices; `one` is a single device.
 A mesh is data x fsdp x tensor. With XLA_FLAGS=--xla_allow_excess_precision=false the compiler keeps
@@ -11,11 +12,16 @@ every rounding.
 import argparse
 import contextlib
 import json
+import pathlib
+import sys
 
 import jax
 import numpy as np
-from workloads import text_prompts
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from experiments.workloads import text_prompts
+from mer_jax.models.attention import KINDS
 from mer_jax.models.omni import make_omni
 from mer_jax.models.spec import Spec, TextSpec
 from mer_jax.rl import step as rl
@@ -68,11 +74,12 @@ def drift(policy, mesh: str):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--attention', default='plain', choices=('plain', 'blocks', 'splash'))
+    parser.add_argument('--attention', default='plain', choices=KINDS[1:])
     parser.add_argument('--mesh', nargs='+', default=MESHES, metavar='MESH')
     parser.add_argument('--layers', type=int, default=4)
+    parser.add_argument('--platform', default='cpu', help='of JAX')
     asked = parser.parse_args()
-    jax.config.update('jax_platforms', 'cpu')
+    jax.config.update('jax_platforms', asked.platform)
     jax.config.update('jax_num_cpu_devices', 8)
     policy = random_policy(asked.attention, asked.layers)
     for mesh in asked.mesh:

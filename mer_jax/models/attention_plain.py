@@ -93,11 +93,14 @@ def raised(highest, dtype):
     return jnp.where(highest > MASKED / 2, jnp.ceil(highest / LOG_2) * LOG_2, highest)
 
 
-def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mask_su):
+def attend_shared(
+    query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mask_su, exact: bool = False
+):
     """Attention f[b, g, s, n, h] of branches to [the prompt's keys | their own], in one softmax.
 
     `prompt` and `own` are the keys of one layer, own with u slots a branch. All branches read the
-    prompt's keys in one matrix product for each key head; the keys are not copied.
+    prompt's keys in one matrix product for each key head; the keys are not copied. The weights of
+    the values are rounded to the dtype of the queries, unless they are to be `exact`.
     """
     b, g, s, n, h = query_bgsnh.shape
     k = prompt.k.shape[1]
@@ -113,7 +116,8 @@ def attend_shared(query_bgsnh, prompt: KeysByHead, mask_bt, own: KeysByHead, mas
     highest = jax.lax.stop_gradient(raised(highest, query.dtype))
     shared, alone = jnp.exp(shared - highest), jnp.exp(alone - highest)
     total = shared.sum(-1, keepdims=True) + alone.sum(-1, keepdims=True)
-    shared, alone = narrowed(shared, query.dtype), narrowed(alone, query.dtype)
+    if not exact:
+        shared, alone = narrowed(shared, query.dtype), narrowed(alone, query.dtype)
     mixed = mix(shared.reshape(*by_prompt.shape[:3], -1), prompt.v).reshape(sizes)
     mixed += mix(alone.reshape(*by_branch.shape[:4], -1), own.v).reshape(sizes)
     mixed = narrowed(mixed / total, query.dtype)

@@ -241,13 +241,20 @@ def prefill_and_extend(
 
 
 def extend_one(
-    decoder: Decoder, token_bg, position_b, keys: KeysByHead, mask_bt, own: KeysByHead, at
+    decoder: Decoder,
+    token_bg,
+    position_b,
+    keys: KeysByHead,
+    mask_bt,
+    own: KeysByHead,
+    at,
+    exact: bool = False,
 ):
     """Hidden states f[b, g, d] of token number `at` of each branch, and `own` with its keys added.
 
     `own` is part of the scan's carry, so that XLA updates it in place. On a mesh the weights are in
     the decoding layout: attention is computed where the keys of a prompt lie, all else where the
-    weights lie.
+    weights lie. Attention is `exact` where that of scoring is: see `attention.decodes_exactly`.
     """
     x = _beside_weights(decoder.embed(_beside_weights(token_bg), keys.k.dtype)[:, :, None])
     angles = branch_rotary(decoder.spec, position_b + at, 1)
@@ -265,7 +272,7 @@ def extend_one(
             by_head_of_branches(key, value),
         )
         here = jax.tree.map(lambda all_lbkguh: all_lbkguh[depth], own)
-        mixed = _by_weights(pin(attend_shared(query, prompt, mask_bt, here, mask_su)))
+        mixed = _by_weights(pin(attend_shared(query, prompt, mask_bt, here, mask_su, exact)))
         return (layer.finish(x, mixed, _beside_weights, _beside_weights), own, depth + 1), None
 
     (x, own, _), _ = jax.lax.scan(body, (x, own, 0), (decoder.model.layers, keys))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mer_jax.group import Branches, Keys, Prompts
+from mer_jax.models.attention import decodes_exactly
 from mer_jax.models.attention_plain import by_head, empty_branches
 from mer_jax.models.decoder import Decoder, extend_one
 from mer_jax.rl.draw import draw
@@ -19,17 +20,21 @@ def grow(
     opening,
     sampling: Sampling,
     watch,
+    attention: str = 'auto',
 ) -> Branches:
     """Decode g branches of each prompt over its keys until all have ended or are full.
 
     `opening` is the forced beginning of each branch, i[g, o] for all prompts or i[b, g, o], padded
     with −1 where sampling starts; key_b holds one random key a prompt, so neighbours in the batch
     change nothing. watch(logp f[b, g, v]) gives arrays f[b, g, ...] to be recorded at each token.
+    `attention` is the kind that will score the branches.
     """
     b, s = prompts.start.shape[0], sampling.tokens
     *lead, g, o = opening.shape
     forced = jnp.full((*lead, g, s), -1).at[..., 1 : 1 + o].set(opening)
     branches = bare_branches(prompts.start, g, decoder.spec.vocab_size, sampling, watch)
+    heads = decoder.spec.num_attention_heads
+    exact = decodes_exactly(attention, prompts.mask, g, s, heads)
     decoder, keys = decoding_layout(decoder, keys.k.dtype), by_head(keys)
 
     def unfinished(state):
@@ -46,6 +51,7 @@ def grow(
             prompts.mask,
             own,
             at,
+            exact,
         )
         logp_bgv = pin_decoding(distribution(decoder, hidden, sampling), 'batch', None, 'vocab')
         key_now = jax.vmap(lambda key: jax.random.fold_in(key, at))(key_b)

@@ -80,8 +80,10 @@ def roll_out(
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
     features = perceive(policy, prompts.media)
-    keys = read_prompts(policy.decoder, prompts, features, policy.spec.remat, policy.spec.attention)
-    branches = grow(policy.decoder, prompts, keys, key_b, opening_go, sampling, watch)
+    spec = policy.spec
+    keys = read_prompts(policy.decoder, prompts, features, spec.remat, spec.attention)
+    arrays = prompts, keys, key_b, opening_go
+    branches = grow(policy.decoder, *arrays, sampling, watch, spec.attention)
     return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
 
 

@@ -11,6 +11,7 @@ from traced_collectives import collectives
 from mer_jax.group import Keys
 from mer_jax.models import attention, attention_blocks
 from mer_jax.models.attention import attend_branches, attend_prompts, attend_within, chosen_kind
+from mer_jax.models.attention_plain import attend_shared, by_head, by_head_of_branches
 from mer_jax.models.attention_splash import PAIRS, TreeMask
 from mer_jax.sharding import make_mesh, named, to_devices
 
@@ -174,6 +175,23 @@ def test_blocks_that_causality_removes_are_not_computed():
     text = str(jax.make_jaxpr(attend)(*arguments))
     # 8 blocks of 6 queries, 6 of 8 keys: pairs up to the diagonal of 48.
     assert 'length=30' in text and 'length=48' not in text
+
+
+@pytest.mark.parametrize('kind', ['plain', 'blocks', 'splash'])
+def test_decoding_rounds_the_weights_of_values_where_scoring_does(kind):
+    exact = attention.decodes_exactly(kind, jnp.ones((B, 300), bool), g=4, s=100, n=N)
+    query, prompt_key, prompt_value, key, value = (
+        jnp.asarray(x, jnp.bfloat16) for x in over_branches('plain', 30, 2, 1, B)[1]
+    )
+    shared = by_head(Keys(k=prompt_key, v=prompt_value))
+    own = by_head_of_branches(key, value)
+    arrays = query, shared, jnp.ones((B, 30), bool), own, np.ones((1, 1), bool)
+    found = attend_shared(*arrays, exact).astype(jnp.float32)
+    wide = [jax.tree.map(lambda x: x.astype(jnp.float32), x) for x in arrays[:4]]
+    wide[0] = (query * H**-0.5).astype(jnp.float32) * H**0.5  # queries are scaled in bfloat16
+    wanted = attend_shared(wide[0], *wide[1:4], arrays[4])
+    rounded_once = np.abs(found - wanted) <= np.abs(wanted) * 2**-8
+    assert rounded_once.all() == (kind == 'splash')
 
 
 def test_the_program_of_the_kernel_says_how_many_pairs_it_computes():

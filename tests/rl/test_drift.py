@@ -57,7 +57,7 @@ def drift(policy, mesh_shape):
     ('attention', 'mesh_shape'),
     [
         pytest.param(kind, shape, marks=() if (kind, shape) in QUICK else pytest.mark.slow)
-        for kind in ('plain', 'blocks')
+        for kind in ('plain', 'blocks', 'splash')
         for shape in MESHES
     ],
 )
