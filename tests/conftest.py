@@ -17,7 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 if jax.__version_info__ < (0, 11):
     COMPILE_QUICKLY += ' --xla_cpu_use_fusion_emitters=false'
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {COMPILE_QUICKLY}'.strip()
+# Tests run on the CPU, but for those that are asked to run elsewhere (tests/test_on_a_gpu.py).
+PLATFORM = os.environ.get('MER_JAX_TEST_PLATFORM', 'cpu')
+if PLATFORM == 'cpu':
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {COMPILE_QUICKLY}'.strip()
 
 # Processes of one run and later runs share what they compile.
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.pytest_cache' / 'compiled'))
@@ -28,9 +31,12 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 # Tracing makes many objects that are not garbage.
 gc.set_threshold(50_000, 20, 10)
 
-# Before JAX starts, and on the CPU, so that figures are the same on every machine.
-jax.config.update('jax_platforms', 'cpu')
-jax.config.update('jax_num_cpu_devices', 8)
+# Before JAX starts, so that figures are the same on every machine.
+jax.config.update('jax_platforms', PLATFORM)
+if PLATFORM == 'cpu':
+    jax.config.update('jax_num_cpu_devices', 8)
+else:
+    jax.config.update('jax_default_matmul_precision', 'highest')  # as sharding.exact_products
 
 # Files that take longest, which start first, so that no worker waits for another at the end.
 LONGEST = (
