@@ -1,11 +1,14 @@
 """A random Qwen2.5-VL checkpoint of 12 million text weights with tokenizer and processor files.
 
     python experiments/peers/make_checkpoint.py DIR
+    python experiments/peers/make_checkpoint.py DIR --published --layers 18      # for a GPU
 
+`--published` takes the decoder of Qwen2.5-VL-3B, cut to so many layers, before the same tower.
 Needs torch and transformers. Processor files, which trl_step.py alone reads, need torchvision too.
 Every word of its vocabulary is one token.
 """
 
+import argparse
 import sys
 
 import torch
@@ -36,6 +39,24 @@ TEMPLATE = (
 )
 
 
+SMALL = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=256,
+    num_hidden_layers=8,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    intermediate_size=1024,
+)
+PUBLISHED = dict(  # of Qwen2.5-VL-3B
+    vocab_size=151_936,
+    hidden_size=2048,
+    num_hidden_layers=36,
+    num_attention_heads=16,
+    num_key_value_heads=2,
+    intermediate_size=11_008,
+)
+
+
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer whose every id is one word, so that a text of n words has n tokens."""
     roles = ['system', 'user', 'assistant']
@@ -55,18 +76,16 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+def make_config(
+    tokenizer: PreTrainedTokenizerFast, sizes: dict, mrope_section: list[int]
+) -> Qwen2_5_VLConfig:
     """The sizes of the model, with the token ids of the tokenizer."""
     number = tokenizer.convert_tokens_to_ids
+    rope = dict(rope_type='default', rope_theta=1e6, mrope_section=mrope_section)
     text = dict(
-        vocab_size=VOCABULARY,
-        hidden_size=256,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        intermediate_size=1024,
+        **sizes,
         rms_norm_eps=1e-6,
-        rope_parameters=dict(rope_type='default', rope_theta=1e6, mrope_section=[4, 6, 6]),
+        rope_parameters=rope,
         tie_word_embeddings=False,
         eos_token_id=number('<|im_end|>'),
         pad_token_id=number('<|endoftext|>'),
@@ -76,7 +95,7 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
         depth=4,
         num_heads=4,
         intermediate_size=512,
-        out_hidden_size=256,
+        out_hidden_size=sizes['hidden_size'],
         window_size=112,
         fullatt_block_indexes=[3],
         tokens_per_second=2,
@@ -93,11 +112,22 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
 
 
 def main() -> None:
-    (folder,) = sys.argv[1:]
-    tokenizer = make_tokenizer()
-    config = make_config(tokenizer)
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('folder')
+    parser.add_argument('--published', action='store_true', help='the decoder of the 3B')
+    parser.add_argument('--layers', type=int, default=36, help='of it, with --published')
+    asked = parser.parse_args()
+    folder, tokenizer = asked.folder, make_tokenizer()
     torch.manual_seed(0)
-    model = Qwen2_5_VLForConditionalGeneration(config).float()
+    if asked.published:
+        config = make_config(
+            tokenizer, PUBLISHED | {'num_hidden_layers': asked.layers}, [16, 24, 24]
+        )
+        with torch.device('cuda' if torch.cuda.is_available() else 'cpu'):
+            model = Qwen2_5_VLForConditionalGeneration(config).bfloat16()
+    else:
+        config = make_config(tokenizer, SMALL, [4, 6, 6])
+        model = Qwen2_5_VLForConditionalGeneration(config).float()
     model.generation_config.eos_token_id = config.text_config.eos_token_id
     model.generation_config.pad_token_id = config.text_config.pad_token_id
     model.save_pretrained(folder)

@@ -2,6 +2,7 @@
 
     python experiments/peers/trl_step.py --checkpoint DIR --image 448 --text 64
     python experiments/peers/trl_step.py --checkpoint DIR --text 512 --image 0
+    python experiments/peers/trl_step.py --checkpoint DIR --text 512 --image 0 --new 256 --gpu
 
 Runs in an environment of its own with trl, torch and torchvision. One JSON line on stdout. DIR is a
 Qwen2.5-VL folder with tokenizer and processor, whose every word is one token.
@@ -58,12 +59,13 @@ def rows(flags: argparse.Namespace, processor) -> datasets.Dataset:
 
 
 def make_trainer(flags: argparse.Namespace, folder: str, stamps: Stamps) -> trl.GRPOTrainer:
-    """TRL with its defaults, but float32 on the CPU; one update a step."""
+    """TRL with its defaults, float32 on the CPU, bfloat16 on a GPU; one update a step."""
     processor = transformers.AutoProcessor.from_pretrained(flags.checkpoint)
     settings = trl.GRPOConfig(
         output_dir=folder,
-        use_cpu=True,
-        bf16=False,
+        use_cpu=not flags.gpu,
+        bf16=flags.gpu,
+        model_init_kwargs={'dtype': 'float32'},  # weights, as here; bf16 is that of products
         gradient_checkpointing=not flags.no_recompute,
         beta=0.04,
         num_generations=flags.group,
@@ -134,6 +136,7 @@ def measure(flags: argparse.Namespace) -> dict:
         'grown_tokens': grown[1:],
         'matmul_gflop_per_second': stamps.peaks,
         'peak_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        'peak_gpu_gib': torch.cuda.max_memory_allocated() / 2**30 if flags.gpu else None,
     }
 
 
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument(
         '--compact-head', action='store_true', help='score no prompt positions, as TRL on a GPU'
     )
+    parser.add_argument('--gpu', action='store_true', help='run on a GPU, products in bfloat16')
     print_line(parser, measure)
 
 
