@@ -102,14 +102,14 @@ def part_flops(work: Workload) -> dict[str, int]:
 def grow_bytes(work: Workload, decoder: Decoder) -> int:
     """Bytes that decoding must read.
 
-    At each step the weights of layers and head, the keys and values of the prompts, and those that
-    the branches have written so far.
+    At each step the weights of layers and head, in the dtype of activations, the keys and values of
+    the prompts, and those that the branches have written so far.
     """
     text = work.spec.text
     read = decoder.model if text.tie_word_embeddings else (decoder.model.layers, decoder.lm_head)
-    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(read))
-    token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
-    token *= jnp.dtype(work.spec.dtype).itemsize
+    size = jnp.dtype(work.spec.dtype).itemsize
+    weights = size * sum(leaf.size for leaf in jax.tree.leaves(read))
+    token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * size
     (b, t), steps = work.prompts.token.shape, work.s - 1
     own = b * work.g * token * steps * (steps + 1) // 2
     return steps * (weights + b * t * token) + own

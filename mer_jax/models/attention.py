@@ -2,9 +2,9 @@
 
 `plain` holds all scores of a layer. `blocks` holds those of a pair of blocks, in plain XLA.
 `splash` is a kernel for TPUs, `fused` one for GPUs. `auto` takes `plain` while the scores are
-small, and otherwise `splash` on TPUs and `blocks` elsewhere: on GPUs too, as long as `fused` has
-not run on one. All kinds give the same values and gradients. Decoding has one query a branch, so
-its scores are small and it is always plain.
+small, and otherwise `splash` on TPUs and `blocks` elsewhere: on GPUs too, where `fused` has the
+slower gradient (docs/PODS.md). All kinds give the same values and gradients. Decoding has one query
+a branch, so its scores are small and it is always plain.
 """
 
 import math
@@ -29,7 +29,8 @@ LINEAR = {  # in memory, by tokens
 }
 PLATFORMS = {'splash': 'tpu', 'fused': 'gpu'}  # that a kind needs
 KINDS = ('auto', 'plain', *LINEAR)
-LARGEST_SCORES = 256 * 2**20  # bytes of a layer's float32 scores on a device, under `auto`
+LARGEST_SCORES = 256 * 2**20  # bytes of a layer's float32 scores on a device, under `auto`,
+LARGEST_SCORES_ON_GPU = 2 * 2**30  # where plain is the faster one: 6.7 ms, blocks 9.0 (PODS.md)
 
 
 def attend_prompts(attention: str, query_btnh, key_btkh, value_btkh, mask_bt):
@@ -88,6 +89,8 @@ def chosen_kind(attention: str, b: int, n: int, pairs: int) -> str:
     if attention != 'auto':
         return attention
     scores = 4 * share_of_batch(b) * share_of_heads(n) * pairs
-    if scores <= LARGEST_SCORES:
+    platform = platform_in_use()
+    most = LARGEST_SCORES_ON_GPU if platform == 'gpu' else LARGEST_SCORES
+    if scores <= most:
         return 'plain'
-    return 'splash' if platform_in_use() == 'tpu' else 'blocks'
+    return 'splash' if platform == 'tpu' else 'blocks'

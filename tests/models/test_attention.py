@@ -224,6 +224,12 @@ def test_large_scores_take_the_kernel_of_a_tpu(monkeypatch):
     assert chosen_kind('auto', 1, 1, attention.LARGEST_SCORES // 4 + 1) == 'splash'
 
 
+def test_on_a_gpu_scores_may_be_larger_before_they_are_cut_into_blocks(monkeypatch):
+    monkeypatch.setattr(attention, 'platform_in_use', lambda: 'gpu')
+    assert chosen_kind('auto', 1, 1, attention.LARGEST_SCORES_ON_GPU // 4) == 'plain'
+    assert chosen_kind('auto', 1, 1, attention.LARGEST_SCORES_ON_GPU // 4 + 1) == 'blocks'
+
+
 def test_scores_of_one_decoded_token_are_small():
     b, g, n, t, s = 32, 16, 28, 4096, 1024  # of the largest rollout on one device
     assert 4 * b * g * n * (t + s) <= 2 * attention.LARGEST_SCORES
