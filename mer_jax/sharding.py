@@ -1,6 +1,7 @@
 """The mesh, and one table from the logical axes of arrays to the axes of the mesh."""
 
 import contextlib
+import functools
 import math
 
 import jax
@@ -44,14 +45,20 @@ def rules_in_use() -> dict:
 def make_mesh(data: int, fsdp: int, tensor: int, devices=None) -> jax.sharding.Mesh:
     """A mesh over the devices (default: all); an axis of −1 takes what the others leave.
 
-    Neighbours on the mesh are neighbours on the machine. Only `data` spans several slices.
+    Neighbours on the mesh are neighbours on the machine, as far as its own axes have factors of
+    these sizes (4 x 4 chips have no 8). Only `data` spans several slices.
     """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(data, fsdp, tensor, len(devices))
-    types = (AxisType.Auto,) * 3
-    if count_slices(devices) == 1:
-        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
-    return jax.sharding.Mesh(over_slices(shape, devices), AXES, axis_types=types)
+    place = functools.partial(mesh_utils.create_device_mesh, shape, devices)
+    if count_slices(devices) > 1:
+        place = functools.partial(over_slices, shape, devices)
+    split = devices[0].device_kind in ('TPU v5 lite', 'TPU v5e')  # as in jax.make_mesh
+    try:
+        placed = place(allow_split_physical_axes=split)
+    except NotImplementedError:
+        placed = place(allow_split_physical_axes=True)
+    return jax.sharding.Mesh(placed, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def exact_products(dtype: str, mesh: jax.sharding.Mesh):
@@ -69,7 +76,9 @@ def count_slices(devices) -> int:
     return len({device.slice_index for device in devices if hasattr(device, 'slice_index')}) or 1
 
 
-def over_slices(shape: tuple[int, int, int], devices) -> np.ndarray:
+def over_slices(
+    shape: tuple[int, int, int], devices, allow_split_physical_axes: bool = True
+) -> np.ndarray:
     """Devices of several slices in the shape of a mesh, whose `data` leads from slice to slice.
 
     GPUs of several hosts count as slices too. There `fsdp` may span hosts. ValueError if `data` is
@@ -77,13 +86,12 @@ def over_slices(shape: tuple[int, int, int], devices) -> np.ndarray:
     """
     data, fsdp, tensor = shape
     slices = count_slices(devices)
-    split = devices[0].device_kind in ('TPU v5 lite', 'TPU v5e')  # as in jax.make_mesh
     if data % slices == 0:
         return mesh_utils.create_hybrid_device_mesh(
             (data // slices, fsdp, tensor),
             (slices, 1, 1),
             devices,
-            allow_split_physical_axes=split,
+            allow_split_physical_axes=allow_split_physical_axes,
         )
     if devices[0].platform == 'gpu':
         ordered = sorted(devices, key=lambda device: (device.slice_index, device.id))

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import pytest
 
-from mer_jax.sharding import count_slices, over_slices
+from mer_jax.sharding import count_slices, make_mesh, over_slices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,21 @@ def test_data_alone_leads_from_slice_to_slice(shape):
     half = shape[0] // 2
     assert {chip.slice_index for chip in found[:half].flat} == {0}
     assert {chip.slice_index for chip in found[half:].flat} == {1}
+
+
+@pytest.mark.parametrize('kind', ['TPU v5 lite', 'TPU v6 lite'])
+@pytest.mark.parametrize('slices', [1, 2])
+def test_an_axis_may_be_no_product_of_those_of_the_machine(monkeypatch, kind, slices):
+    held = [
+        dataclasses.replace(chip, device_kind=kind) for chip in chips(slices, columns=4, rows=4)
+    ]
+    monkeypatch.setattr(jax.sharding, 'Mesh', lambda placed, axes, axis_types: placed)
+    found = make_mesh(2 * slices, 8, 1, held)
+    assert found.shape == (2 * slices, 8, 1) and len(set(found.flat)) == 16 * slices
+    for eight in found.reshape(-1, 8):  # neighbours, in one half of a slice
+        assert len({chip.slice_index for chip in eight}) == 1
+        spans = [len({chip.coords[axis] for chip in eight}) for axis in (0, 1)]
+        assert sorted(spans) == [2, 4]
 
 
 @pytest.mark.parametrize('shape', [(1, 8, 1), (1, 4, 2), (3, 4, 1)])
