@@ -70,7 +70,7 @@ class Corpus:
                 f'{path}: needs {self.corpus}, a dictionary name → labels; it holds '
                 f'{", ".join(members)[:200]}'
             )
-        media = _Media(folder, self.transcript)
+        media = NamedMedia(folder, self.transcript)
         for name, label in corpus.items():
             where = f'{path}: {self.corpus}[{name!r:.99}]'
             name = inside(name, where)
@@ -104,7 +104,7 @@ class OpenWords:
 
     def entries(self, folder: Path, labels: Sequence[str]) -> Iterator[Entry]:
         """The entries of the table; an empty list of words means `neutral`, as in AffectGPT."""
-        media = _Media(folder, self.transcript)
+        media = NamedMedia(folder, self.transcript)
         for where, row in read_table(first_file(folder, (self.file,)), ('name',)):
             name = inside(row['name'], where)
             gold = {}
@@ -271,7 +271,7 @@ class CodedNames:
 Layout = Corpus | OpenWords | Questions | ListedImages | FolderPerClass | FoldList | CodedNames
 
 
-class _Media:
+class NamedMedia:
     """The films, sounds and subtitles of a folder, by name."""
 
     def __init__(self, folder: Path, transcript: str):
