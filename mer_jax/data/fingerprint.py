@@ -8,6 +8,7 @@ from mer_jax.data.clips import Clip
 from mer_jax.storage.objects import read_range, size_of, version_of
 
 HEAD = 1 << 16  # bytes at the beginning of a file
+END = 1 << 20  # bytes at each end of a file
 
 
 def content_of_clips(clips: Sequence[Clip], files: bool = False) -> str:
@@ -38,3 +39,16 @@ def file_content(file: str) -> str | None:
     except OSError:
         return None
     return f'{size}-{hashlib.sha256(head).hexdigest()[:16]}'
+
+
+def file_ends(file: str) -> str | None:
+    """Size and hash of both ends of a file, a MiB each, the same wherever it is; None if missing.
+
+    Films of one encoder may share their first bytes; `file_content` is kept for its short reads.
+    """
+    try:
+        size = size_of(file)
+        ends = read_range(file, 0, END) + read_range(file, max(size - END, min(size, END)), size)
+    except OSError:
+        return None
+    return f'{size}-{hashlib.sha256(ends).hexdigest()[:16]}'

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from mer_jax.data.clips import Clip
-from mer_jax.data.fingerprint import HEAD, content_of_clips, file_content, file_stat
+from mer_jax.data.fingerprint import (
+    HEAD,
+    content_of_clips,
+    file_content,
+    file_ends,
+    file_stat,
+)
 
 
 @pytest.fixture
@@ -76,3 +82,11 @@ def test_a_copy_of_a_file_has_its_content_and_another_file_has_not(tmp_path):
     assert file_content(str(film)) == file_content(str(copy))
     assert len({file_content(str(path)) for path in (film, longer, other)}) == 3
     assert file_content(str(tmp_path / 'gone.mp4')) is None
+
+
+def test_ends_of_a_file_tell_films_with_one_beginning_apart(tmp_path):
+    start = bytes(3 << 20)
+    for name, data in (('a', start + b'1'), ('b', start + b'2'), ('c', start + b'1')):
+        (tmp_path / name).write_bytes(data)
+    one, other, same = (file_ends(str(tmp_path / name)) for name in 'abc')
+    assert one == same != other and file_ends(str(tmp_path / 'd')) is None
