@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import pathlib
 import sys
 
 from mer_jax.data.media.container import MediaError
@@ -16,8 +17,10 @@ from mer_jax.data.media.file_arguments import parse_files
 from mer_jax.errors import quiet_pipes
 from mer_jax.evaluation.answers import MODES
 from mer_jax.evaluation.prediction import Answer, clip_of_file, disagreement, predict
+from mer_jax.evaluation.prediction_files import check_ending, write_rows
+from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
-from mer_jax.run.setting import open_checkpoint
+from mer_jax.run.setting import Setting, open_checkpoint
 from mer_jax.storage.paths import StorageError
 
 
@@ -35,6 +38,7 @@ def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
         '--prompt-tokens', type=int, help='of the longest prompt, if not as trained'
     )
     parser.add_argument('--json', action='store_true', help='one JSON object a clip and line')
+    parser.add_argument('--out', type=pathlib.Path, help='also write .csv, .jsonl or .parquet')
     asked = parse_files(parser, 'clips', arguments)
     if asked.samples < 1:
         parser.error(f'--samples={asked.samples}: must be at least 1')
@@ -42,6 +46,11 @@ def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f'--prompt-tokens={asked.prompt_tokens}: must be at least 1')
     if not 0 <= asked.seed < 2**32:
         parser.error(f'--seed={asked.seed}: must be from 0 to 2**32 - 1')
+    if asked.out:
+        try:
+            check_ending(asked.out, 'out')
+        except ValueError as error:
+            parser.error(str(error))
     return asked
 
 
@@ -55,6 +64,17 @@ def main() -> None:
             setting.config.data.prompt_tokens = (asked.prompt_tokens,)
     except (ValueError, OSError, StorageError) as error:
         raise SystemExit(f'mer_jax: {printable(str(error))}') from None
+    rows: list[dict] = []
+    try:
+        failed = answer_all(asked, setting, policy, rows)
+    finally:  # those of a command that is stopped too
+        if asked.out and rows:
+            write_rows(asked.out, rows)
+    raise SystemExit(failed)
+
+
+def answer_all(asked: argparse.Namespace, setting: Setting, policy: Omni, rows: list[dict]) -> bool:
+    """Prints the answers to all clips and adds their rows; whether one could not be answered."""
     modes = MODES if asked.mode == 'both' else (asked.mode,)
     failed = False
     for path in asked.clips:
@@ -65,11 +85,29 @@ def main() -> None:
             print(f'mer_jax: {printable(str(error))}', file=sys.stderr)
             failed = True
             continue
+        rows += as_rows(path, answers)
         if asked.json:
             print(json.dumps(as_json(path, answers)), flush=True)
         else:
             print(as_text(path, answers, asked.samples), flush=True)
-    raise SystemExit(failed)
+    return failed
+
+
+def as_rows(path: str, answers: dict[str, Answer]) -> list[dict]:
+    """A row for each mode, in the columns of the files of `mer_jax.evaluate`."""
+    return [
+        {
+            'name': pathlib.Path(path).stem,
+            'mode': mode,
+            'answer': list(one.emotions),
+            'votes': one.emotions,
+            'think': one.reasoning,
+            'raw': one.samples[0],
+            'confidences': one.confidence,
+            'file': path,
+        }
+        for mode, one in answers.items()
+    ]
 
 
 def as_json(path: str, answers: dict[str, Answer]) -> dict:

@@ -1,4 +1,4 @@
-"""Labels and predictions by name, from CSV, JSONL and the published .npz files."""
+"""Labels and predictions by name, from CSV, JSONL, parquet and the published .npz files."""
 
 import csv
 import dataclasses
@@ -15,6 +15,7 @@ import numpy as np
 from mer_jax.data.answer_text import answer_text, is_marked, is_tagged, read_answer
 from mer_jax.data.answer_words import is_answer_key, split_answer
 from mer_jax.data.formats.npz import read_npz
+from mer_jax.data.formats.parquet import read_parquet
 from mer_jax.data.wheels.affectgpt_wheel import published_list
 from mer_jax.storage.objects import local_copy
 from mer_jax.storage.paths import path_of
@@ -42,7 +43,7 @@ class Column:
 def read_column(
     path: str | os.PathLike, keys: Sequence[str], corpus: str = '', mode: str = ''
 ) -> Column:
-    """The first of the columns `keys` that a .csv, .jsonl or .npz file has.
+    """The first of the columns `keys` that a .csv, .jsonl, .parquet or .npz file has.
 
     An .npz file holds parallel arrays (`filenames`, `fileitems`) or corpora of name → {emo, val};
     `corpus` chooses one of these, by default the first of CORPORA or the only one. `mode` keeps the
@@ -54,7 +55,7 @@ def read_column(
     values: dict[str, Any] = {}
     named = key = ''
     repeated = 0
-    for place, row in _rows(path, corpus):
+    for place, row in read_rows(path, corpus):
         if not key:
             named, key = _choose(path, row, NAMES), _choose(path, row, keys)
         if mode and row.get('mode', mode) != mode:
@@ -204,8 +205,8 @@ def _choose(path: pathlib.Path, row: Mapping[str, Any], keys: Sequence[str]) -> 
     raise ValueError(f'{path}: none of {", ".join(keys)} among its columns ({there})')
 
 
-def _rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
-    """The rows of a file of any of the three kinds."""
+def read_rows(path: pathlib.Path, corpus: str = '') -> Iterator[Row]:
+    """The rows of a file of any of the four kinds, each with its place in it."""
     kind = path.suffix.lower()
     if kind == '.npz':
         return _npz_rows(path, corpus)
@@ -213,7 +214,11 @@ def _rows(path: pathlib.Path, corpus: str) -> Iterator[Row]:
         return _csv_rows(path)
     if kind == '.jsonl':
         return _jsonl_rows(path)
-    raise ValueError(f'{path}: a {kind or "nameless"} file; .csv, .jsonl and .npz are read')
+    if kind == '.parquet':
+        return ((f'row {n}', row) for n, row in enumerate(read_parquet(path)))
+    raise ValueError(
+        f'{path}: a {kind or "nameless"} file; .csv, .jsonl, .parquet and .npz are read'
+    )
 
 
 def _lines(path: pathlib.Path) -> Iterator[str]:

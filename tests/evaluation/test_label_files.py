@@ -135,7 +135,7 @@ def test_of_several_modes_one_is_chosen(saved):
         ('a.jsonl', '[' * 100_000, 'a.jsonl:1: not JSON'),
         ('a.jsonl', '{"name": 1' + '0' * 5000 + '}', 'a.jsonl:1: not JSON'),
         ('a.jsonl', '{"name": "a", "answer": ""}\n{"name": "b"}', "a.jsonl:2: no 'answer' here"),
-        ('a.txt', 'sad', 'a .txt file; .csv, .jsonl and .npz are read'),
+        ('a.txt', 'sad', 'a .txt file; .csv, .jsonl, .parquet and .npz are read'),
     ],
 )
 def test_unreadable_files_are_named_with_line_and_rule(saved, name, data, reason):
