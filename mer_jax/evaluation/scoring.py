@@ -33,6 +33,13 @@ LABELS = {
     'multilabel': ('openset', 'emo'),
     'accuracy': ('emo',),
 }
+FIGURE = {  # by task, the figure that papers report
+    'open': 'F',
+    'basic': 'hit',
+    'sentiment': 'waf',
+    'accuracy': 'accuracy',
+    'multilabel': 'f1',
+}
 SENTIMENT = 'sentiment'
 SHOWN_WORDS = 20
 

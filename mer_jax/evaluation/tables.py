@@ -8,16 +8,8 @@ from mer_jax.evaluation.closed_scores import EXACT
 from mer_jax.evaluation.confusion import picture_name
 from mer_jax.evaluation.domains import UNKNOWN, mark
 from mer_jax.evaluation.judge import JUDGED, who_judged
+from mer_jax.evaluation.scoring import FIGURE
 from mer_jax.run.trained_on import warning_of
-
-FIGURE = {  # by task, the figure that papers report
-    'open': 'F',
-    'basic': 'hit',
-    'sentiment': 'waf',
-    'accuracy': 'accuracy',
-    'multilabel': 'f1',
-}
-
 
 CLOSED = (EXACT, 'accuracy', 'macro_f1', 'uar', 'form', 'coherence', 'consistency')
 
