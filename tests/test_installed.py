@@ -60,3 +60,12 @@ def test_each_command_of_an_installed_package_works_from_another_folder(installe
     assert seen['kind'] == 'film' and (tmp_path / 'sheet.png').stat().st_size
     scored = ('--task=open', '--labels=gold.csv', '--predictions=said.csv')
     assert '1 of 1 labels kept' in run('-m', 'mer_jax.score', *scored)
+    folder = ('films/manifest.jsonl', '--out=films/mine.jsonl')
+    assert 'layout table, 3 clips' in run('-m', 'mer_jax.data.prepare', *folder)
+    evaluation = 'mer_jax.evaluation'
+    assert '1 answers' in run('-m', f'{evaluation}.prediction_files', 'said.csv', 'said.jsonl')
+    fusion = ('said.csv', 'said.jsonl', '--labels=gold.csv')
+    assert 'paired over 1 items' in run('-m', f'{evaluation}.fusion', *fusion)
+    track = ('--track=mer2026-fg', '--predictions=said.csv', '--out=x-openset.npz')
+    assert '1 rows of mer2026-fg' in run('-m', f'{evaluation}.submissions', *track)
+    assert '--minus-prior' in run('-m', f'{evaluation}.preference', '--help')
