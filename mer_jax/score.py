@@ -24,7 +24,9 @@ def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(prog='mer_jax.score', description=__doc__.partition('\n')[0])
     parser.add_argument('--task', required=True, choices=tuple(LABELS))
-    parser.add_argument('--labels', required=True, metavar='FILE', help='.csv, .jsonl or .npz')
+    parser.add_argument(
+        '--labels', required=True, metavar='FILE', help='.csv, .jsonl, .parquet, .npz'
+    )
     parser.add_argument(
         '--predictions', required=True, nargs='+', metavar='FILE', help='one, or two to compare'
     )
@@ -47,7 +49,9 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     for flag, paths in (('labels', [asked.labels]), ('predictions', asked.predictions)):
         for path in paths:
             if not is_remote(path) and not pathlib.Path(path).is_file():
-                raise ValueError(f'--{flag}={path}: no such file; name a .csv, .jsonl or .npz')
+                raise ValueError(
+                    f'--{flag}={path}: no such file; name a .csv, .jsonl, .parquet or .npz'
+                )
     task = Task(
         name=asked.task,
         wheels=load_wheels((asked.wheels,)) if asked.task in ('open', 'basic') else None,

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mer_jax.storage.objects import local_copy
+
 INSTALL = 'pip install pyarrow'
 
 
@@ -20,7 +22,7 @@ def read_parquet(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
     """The rows of a parquet file; ValueError if it is none."""
     library = parquet_library()
     try:
-        with library.ParquetFile(os.fspath(path)) as file:
+        with local_copy(path) as held, library.ParquetFile(os.fspath(held)) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
     except (OSError, ValueError) as error:

@@ -22,7 +22,7 @@ ROLES = {  # role → names of columns, the most telling first
     'question': 'question problem instruction query prompt'.split(),
     'reasoning': 'reasoning reason rationale description explanation think analysis'.split(),
     'source': (
-        'source speaker speaker_id film movie dialogue dialogue_id dialog_id dialogue conversation '
+        'source speaker speaker_id film movie dialogue dialogue_id dialog_id conversation '
         'conversation_id session show series actor subject'
     ).split(),
     'split': 'split subset partition fold usage'.split(),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import time
 
 import pytest
@@ -173,8 +174,8 @@ def test_parquet_of_datasets_gives_files_and_names_of_classes(tmp_path, films):
 
 def test_parquet_without_its_library_says_what_to_install(tmp_path, monkeypatch):
     put(tmp_path, 'a.parquet', data=b'PAR1')
-    monkeypatch.setitem(__import__('sys').modules, 'pyarrow', None)
-    monkeypatch.setitem(__import__('sys').modules, 'pyarrow.parquet', None)
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    monkeypatch.setitem(sys.modules, 'pyarrow.parquet', None)
     with pytest.raises(ValueError, match='pip install pyarrow'):
         prepared(tmp_path)
 
