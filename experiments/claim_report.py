@@ -2,9 +2,12 @@
 
 import html
 import pathlib
+from collections.abc import Sequence
 
 from experiments.claim_arms import ARMS, CLAIMS
 from experiments.claim_charts import curves, forest, plane
+from experiments.claim_interference import courses
+from experiments.claim_interference import table as interference_table
 from experiments.claim_tables import judged, means, table, told_verdict
 from mer_jax.run.charts import as_svg
 from mer_jax.run.page import page
@@ -26,11 +29,16 @@ RULE = (
 )
 
 
-def write_report(path: pathlib.Path, lines: list[dict]) -> None:
-    """Writes the page of all tables that have results; sections without data are left out."""
+def write_report(path: pathlib.Path, lines: list[dict], measured: Sequence[dict] = ()) -> None:
+    """Writes the page of all tables that have results; sections without data are left out.
+
+    `measured` are lines of interference.py.
+    """
     held = {name: [line for line in lines if line['table'] == name] for name in ARMS}
     body = [f'<p>{RULE}</p>']
     body += [section(name, found) for name, found in held.items() if found]
+    if measured:
+        body.append(interference(list(measured)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page('Claims of MER-R1 and EMO-R3, tested', ''.join(body)))
 
@@ -47,6 +55,19 @@ def section(name: str, lines: list[dict]) -> str:
         parts += ['<h3>Learning curves</h3>', chart(drawn, note)]
     parts += [negative(name, lines), examples(name, lines), protocol(lines)]
     return ''.join(parts)
+
+
+def interference(measured: list[dict]) -> str:
+    """Claim (e): the gradients of recall and precision under one sum and apart."""
+    note = (
+        'Each saved policy answers the same prompts; the policy gradient is linear in the '
+        'advantage, so its parts by recall and by precision are measured from one rollout. '
+        'Intervals are over seeds.'
+    )
+    return (
+        f'<h2>Interference</h2><p class="note">{note}</p>{chart(courses(measured))}'
+        f'{as_table(interference_table(measured))}'
+    )
 
 
 def lead(name: str, lines: list[dict]) -> str:

@@ -42,7 +42,9 @@ def read_plans(arguments: list[str]) -> tuple[list[Plan], argparse.Namespace]:
     parser.add_argument('--variant', default='', help='of every config, e.g. qwen2_5_omni_7b')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
     parser.add_argument('--only_report', action='store_true', help='run nothing')
-    parser.add_argument('--html', type=pathlib.Path, help='write all results as a page')
+    parser.add_argument(
+        '--html', type=pathlib.Path, help='page of all results, with interference.jsonl beside them'
+    )
     parser.add_argument('--commit', default='', help='of the code, where git cannot tell it')
     parser.add_argument('--hardware', default='', help='kept with each run, by default as found')
     parser.add_argument('extra', nargs='*', help='flags of every run, after --')
@@ -80,7 +82,8 @@ def main(arguments: list[str]) -> int:
         lines = [line for line in held if line['table'] == plan.table]
         print(f'{means(plan.table, lines)}\n\n{table(plan.table, lines)}\n')
     if asked.html:
-        write_report(asked.html, held)
+        measured = read_results(asked.results.with_name('interference.jsonl'))
+        write_report(asked.html, held, measured)
     for error in failed:
         print(error, file=sys.stderr)
     return 1 if failed else 0

@@ -16,7 +16,7 @@ def lines():
 @pytest.fixture(scope='module')
 def written(lines, tmp_path_factory):
     path = tmp_path_factory.mktemp('page') / 'claims.html'
-    write_report(path, lines)
+    write_report(path, lines, fake_claims.interference())
     return path.read_text()
 
 
@@ -33,7 +33,7 @@ def test_the_page_has_every_section_for_both_tables(written):
     sections = 'Claims', 'Learning curves', 'Not confirmed', 'Protocol', 'Answers, seed 0'
     for told in sections:
         assert written.count(f'<h3>{told}') == 2, told
-    assert written.count('<svg') == 6  # a forest, a plane and curves each
+    assert written.count('<svg') == 7  # a forest, a plane and curves each; interference
     assert 'MER-R1 beats the baseline: confirmed' in written and '3 seeds' in written
 
 
@@ -41,7 +41,12 @@ def test_sections_without_data_are_left_out(lines, tmp_path):
     few = [line | {'examples': [], 'curves': {}} for line in of('mer_r1', lines)]
     write_report(tmp_path / 'x' / 'claims.html', few[:1])
     text = (tmp_path / 'x' / 'claims.html').read_text()
-    assert 'EMO-R3</h2>' not in text and 'Learning curves' not in text and 'Answers' not in text
+    assert (
+        'EMO-R3</h2>' not in text
+        and 'Interference' not in text
+        and 'Learning curves' not in text
+        and 'Answers' not in text
+    )
     assert 'class="lead"' not in text
     assert curves('mer_r1', few) is None
 
