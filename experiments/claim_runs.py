@@ -16,6 +16,7 @@ from experiments.claim_arms import ARMS, COLD_START, OTHER_DOMAIN, Arm
 from experiments.claim_lines import line_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+RUNS = pathlib.Path('runs/claims')  # from the checkout on, unless the caller says otherwise
 TAIL = 2000  # letters of a failed run's errors that are shown
 FIRST = concurrent.futures.FIRST_COMPLETED
 CACHE, SMALLEST = 'JAX_COMPILATION_CACHE_DIR', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
@@ -73,6 +74,11 @@ def command(plan: Plan, arm: Arm, workdir: pathlib.Path, *changes: str) -> list[
     return ['-m', 'mer_jax.main', *flags, *(f'--config.{change}' for change in changes)]
 
 
+def printed_command(plan: Plan, name: str, seed: int) -> str:
+    """The command line of a run as results keep it: with folders of any machine."""
+    return ' '.join(['python', *command_of(dataclasses.replace(plan, runs=RUNS), name, seed)])
+
+
 def command_elsewhere(plan: Plan, name: str, seed: int) -> list[str]:
     """The command line that evaluates a run on the other domain of the stage; [] without one."""
     if plan.table not in OTHER_DOMAIN or any('data.manifest' in flag for flag in plan.extra):
@@ -87,9 +93,8 @@ def command_elsewhere(plan: Plan, name: str, seed: int) -> list[str]:
 def run(plan: Plan, name: str, seed: int) -> dict:
     """Makes or continues a run; its line of results. RuntimeError with the end of its errors."""
     began = time.time()
-    arguments, elsewhere = command_of(plan, name, seed), command_elsewhere(plan, name, seed)
-    workdir, folders = workdir_of(plan, name, seed), {'': workdir_of(plan, name, seed)}
-    call(plan, arguments, workdir)
+    elsewhere, folders = command_elsewhere(plan, name, seed), {'': workdir_of(plan, name, seed)}
+    call(plan, command_of(plan, name, seed), folders[''])
     if elsewhere:
         folders['away'] = pathlib.Path(elsewhere[3].removeprefix('--workdir='))
         call(plan, elsewhere, folders['away'])
@@ -97,7 +102,7 @@ def run(plan: Plan, name: str, seed: int) -> dict:
         'table': plan.table,
         'arm': name,
         'seed': seed,
-        'command': ' '.join(['python', *arguments]),
+        'command': printed_command(plan, name, seed),
         'commit': plan.commit or commit(),
         'hardware': plan.hardware or hardware(),
         'seconds': round(time.time() - began, 1),

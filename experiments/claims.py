@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from experiments.claim_arms import ARMS, COLD_START  # noqa: E402
 from experiments.claim_report import write_report  # noqa: E402
-from experiments.claim_runs import Plan, make_runs, read_results  # noqa: E402
+from experiments.claim_runs import RUNS, Plan, make_runs, read_results  # noqa: E402
 from experiments.claim_tables import means, table  # noqa: E402
 
 
@@ -36,8 +36,7 @@ def read_plans(arguments: list[str]) -> tuple[list[Plan], argparse.Namespace]:
     parser.add_argument('--table', choices=(*ARMS, 'all'), required=True)
     parser.add_argument('--seeds', type=int, default=5)
     parser.add_argument('--arms', default='', help='comma-separated, by default all of the table')
-    here = pathlib.Path('runs/claims')
-    parser.add_argument('--runs', type=pathlib.Path, default=here, help='from the checkout on')
+    parser.add_argument('--runs', type=pathlib.Path, default=RUNS, help='from the checkout on')
     parser.add_argument('--results', type=pathlib.Path, default=ROOT / 'experiments/claims.jsonl')
     parser.add_argument('--variant', default='', help='of every config, e.g. qwen2_5_omni_7b')
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')

@@ -78,6 +78,13 @@ def test_all_arms_of_a_seed_continue_its_cold_start(tmp_path):
     assert '--config.cold_start.steps=0' in other
 
 
+def test_a_line_keeps_a_command_without_the_folders_of_the_machine(tmp_path):
+    plan = plan_of(tmp_path, f'--runs={tmp_path}')
+    kept = claim_runs.printed_command(plan, 'full', 1)
+    assert kept.startswith('python -m mer_jax.main --config=configs/mer_r1.py --workdir=runs/')
+    assert str(tmp_path) not in kept and 'checkpoint=runs/claims/mer_r1/seed_1/cold_start' in kept
+
+
 def test_imitation_continues_the_cold_start_and_is_evaluated_on_other_pictures_as_it_is(tmp_path):
     plan = plan_of(tmp_path, '--table=emo_r3')
     trained = claim_runs.command_of(plan, 'sft', 1)
