@@ -11,9 +11,9 @@ from mer_jax.run.setting import open_checkpoint
 
 
 def test_probabilities_go_into_bins_of_equal_width_and_empty_ones_are_left_out():
-    found = binned([0.05, 0.15, 0.15, 1.0], [0, 1, 0, 1])
-    assert found['count'].tolist() == [1, 2, 1]
-    np.testing.assert_allclose(found['sure'], [0.05, 0.15, 1.0])
+    found = binned([0.05, 0.15, 0.15, 0.95, 1.0], [0, 1, 0, 1, 1])
+    assert found['count'].tolist() == [1, 2, 2]
+    np.testing.assert_allclose(found['sure'], [0.05, 0.15, 0.975])
     np.testing.assert_allclose(found['right'], [0, 0.5, 1])
 
 
