@@ -44,6 +44,7 @@ def calibrated(*changes: str) -> Arm:
 
 
 KEPT = ('every.keep=6',)  # policies along the training, for interference.py
+MAIN = 3  # arms of a table that come first: the cold start, the baseline, the full method
 ARMS = {  # in the order in which they are run
     'mer_r1': {
         COLD_START: Arm(MER_R1, ('steps=0',)),

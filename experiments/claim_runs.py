@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from experiments.claim_arms import ARMS, COLD_START, OTHER_DOMAIN, Arm
+from experiments.claim_arms import ARMS, COLD_START, MAIN, OTHER_DOMAIN, Arm
 from experiments.claim_lines import line_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -176,27 +176,37 @@ def append_line(path: pathlib.Path, line: dict) -> None:
 
 
 def missing(plan: Plan, lines: list[dict]) -> list[Task]:
-    """The runs without a line, arm by arm: seeds of the first arms come before later arms."""
+    """The runs without a line, in the order of `turn`."""
     held = {(line['table'], line['arm'], line['seed']) for line in lines}
-    return [
+    tasks = [
         Task(plan, name, seed)
         for name in plan.arms
         for seed in range(plan.seeds)
         if (plan.table, name, seed) not in held
     ]
+    return sorted(tasks, key=turn)
+
+
+def turn(task: Task) -> tuple:
+    """The place of a run in the queue: the main arms seed by seed, then the others arm by arm.
+
+    So a command that is stopped early has decided most of what it could about the main claim.
+    """
+    place = list(ARMS[task.plan.table]).index(task.arm)
+    return (0, task.seed, place) if place < MAIN else (1, place, task.seed)
 
 
 def make_runs(plans: list[Plan], jobs: int) -> list[str]:
     """Makes what is missing, `jobs` runs side by side; what failed.
 
-    Cold starts come first, and one that is needed and whose folder has gone is made again, without
-    a second line. An arm waits for the cold start of its seed alone.
+    A cold start that is needed and whose folder has gone is made again, without a second line. An
+    arm waits for the cold start of its seed alone.
     """
     todo = [task for plan in plans for task in missing(plan, read_results(plan.results))]
     begins = list(dict.fromkeys(Task(task.plan, COLD_START, task.seed) for task in todo))
     there = {start for start in begins if start not in todo and is_finished(start)}
     again = [start for start in begins if start not in todo and start not in there]
-    queue = again + sorted(todo, key=lambda task: task.plan.arms.index(task.arm))
+    queue = again + sorted(todo, key=turn)
     failed, running = [], {}
 
     def is_ready(task: Task) -> bool:

@@ -8,8 +8,8 @@
         -- --config.model.checkpoint=Qwen2.5-Omni-7B --config.data.manifest=clips.jsonl
 
 All arms of a seed continue one cold start. A run that is missing in RESULTS (--results) is made in
---runs, or continued there; a killed command resumes. --jobs runs are made side by side, cold starts
-first. Flags after `--` are those of every run.
+--runs, or continued there; a killed command resumes. --jobs runs are made side by side, cold
+start, baseline and full method first. Flags after `--` are those of every run.
 Differences are paired by clip; intervals, over seeds and clips, are those of claim_statistics.py.
 The rule: a claim is confirmed if its interval is above 0, contradicted if it is below, otherwise
 undecided at this number of seeds.

@@ -105,7 +105,7 @@ def test_imitation_continues_the_cold_start_and_is_evaluated_on_other_pictures_a
 def test_what_is_missing_is_run_once_and_the_tables_are_printed(tmp_path, runs, capsys):
     arms = '--arms=full,baseline'
     assert claims.main(flags(tmp_path, arms)) == 0
-    assert runs == [(seed, name) for name in (COLD_START, 'baseline', 'full') for seed in (0, 1)]
+    assert runs == [(seed, name) for seed in (0, 1) for name in (COLD_START, 'baseline', 'full')]
     told = capsys.readouterr().out
     assert '| b | MER-R1 beats the baseline | 73.15 / 70.55 | 2 | +0.1000 |' in told
     assert '| full | 2 | 0.599 |' in told and '| b1 |' in told and 'not run' in told
@@ -113,12 +113,19 @@ def test_what_is_missing_is_run_once_and_the_tables_are_printed(tmp_path, runs, 
     assert len(runs) == 6
 
 
+def test_other_arms_follow_the_main_ones_of_all_seeds_arm_by_arm(tmp_path):
+    tasks = claim_runs.missing(plan_of(tmp_path, '--arms=gspo,full,rd'), [])
+    order = [(task.arm, task.seed) for task in tasks]
+    assert order[:4] == [(COLD_START, 0), ('full', 0), (COLD_START, 1), ('full', 1)]
+    assert order[4:] == [('rd', 0), ('rd', 1), ('gspo', 0), ('gspo', 1)]
+
+
 def test_a_run_that_fails_leaves_the_others_and_is_tried_again(tmp_path, runs, capsys):
     more = '--arms=full,baseline', '--', 'full'
     assert claims.main(flags(tmp_path, *more)) == 1
     assert 'full: ended with 1' in capsys.readouterr().err and len(runs) == 6
     lines = claims.read_results(tmp_path / 'claims.jsonl')
-    assert [line['arm'] for line in lines] == [COLD_START] * 2 + ['baseline'] * 2
+    assert [line['arm'] for line in lines] == [COLD_START, 'baseline'] * 2
     # The folder of the cold start, which the others begin with, has gone: it is made again.
     claims.main(flags(tmp_path, *more))
     assert runs[6:] == [(seed, name) for name in (COLD_START, 'full') for seed in (0, 1)]
