@@ -108,11 +108,14 @@ def plane(table: str, lines: list[dict]) -> Figure:
                 ]
                 for answers in ('fast', 'slow')
             )
+            if not np.isfinite([fast, slow]).all():  # a domain that was not asked about
+                continue
             axes.plot(*zip(fast, slow, strict=True), color=LIGHT['rule'], linewidth=1)
             axes.plot(*fast, 'o', color=LIGHT['fast'], markerfacecolor=LIGHT['paper'])
             axes.plot(*slow, 'o', color=LIGHT['slow'], label=f'{number}  {arm}')
             label = dict(xytext=(4, 3), textcoords='offset points', fontsize=9)
             axes.annotate(str(number), slow, **label, color=LIGHT['ink'])
         key = dict(loc='outside right upper', frameon=False, handlelength=0, markerscale=0)
-        figure.legend(**key, labelcolor=LIGHT['ink'])
+        if axes.lines:
+            figure.legend(**key, labelcolor=LIGHT['ink'])
     return figure

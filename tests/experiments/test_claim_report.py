@@ -3,7 +3,7 @@
 import fake_claims
 import pytest
 
-from experiments.claim_charts import curves
+from experiments.claim_charts import curves, forest, plane
 from experiments.claim_report import write_report
 from experiments.claim_tables import means, table, told_verdict
 
@@ -49,6 +49,8 @@ def test_sections_without_data_are_left_out(lines, tmp_path):
     )
     assert 'class="lead"' not in text
     assert curves('mer_r1', few) is None
+    bare = [line | {'elsewhere': {}} for line in of('emo_r3', lines)]
+    assert not plane('emo_r3', bare).axes[0].lines and not forest('emo_r3', []).axes[0].texts
 
 
 def test_arms_are_shown_in_both_domains_and_what_a_line_lacks_is_left_blank(lines):
