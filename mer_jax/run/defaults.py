@@ -2,6 +2,9 @@
 
 Files of configs/ import these functions; a config of your own may call one and change single keys.
 mer_jax.main reads this file itself where `--config` is not given.
+
+The comment beside a key is its meaning, with its unit in brackets; a comment above belongs to it
+too. `--print_config` shows them (key_meanings), so every key has one.
 """
 
 from collections.abc import Iterable
@@ -17,6 +20,25 @@ FAMILIES = {  # variant: the family of its checkpoint
     'qwen2_5_vl_3b': 'vl',
 }
 LORA = ',lora'  # at the end of a variant
+SOURCES = {  # of values of `published`; its other values are choices of this project
+    'paper': (
+        'MER-R1, arXiv 2606.27652',
+        (
+            *('steps', 'rollout.group', 'optim.learning_rate'),
+            *('cold_start.steps', 'cold_start.learning_rate'),
+        ),
+    ),
+    'code': (
+        'vhzy/HumanOmniV2 on GitHub, affect_r1',
+        (
+            *('seed', 'prompts_per_step', 'model.dtype', 'cold_start.towers', 'learn.train'),
+            *('data.prompt_tokens', 'data.max_frames', 'data.audio_in_video'),
+            *('rollout.slow_tokens', 'learn.kl', 'learn.clip_low', 'learn.clip_high'),
+            *('learn.calibration.weight', 'optim.clip_norm'),
+            *('evaluate.temperature', 'evaluate.top_p'),
+        ),
+    ),
+}
 
 
 def mer_r1(variant: str = '') -> ConfigDict:
@@ -73,31 +95,38 @@ def stage() -> ConfigDict:
     c = small_run()
     c.method = 'mer_r1'
     c.data.wheels = ('parrott', 'feeling', 'ekman')
-    c.rollout.fast = 0  # branches of a group that begin fast: the last ones; 0: all are slow
-    c.rollout.echo_tokens = 24  # at most, of the fast echo of an answer
-    c.rollout.anchors = 8  # at most, words of an answer whose confidence is compared
-    c.learn.weights = ConfigDict(dict(recall=1.0, precision=1.0, f=1.0, form=0.1))
-    c.learn.disentangle = 'advantage'  # none | reward | advantage
+    c.rollout.fast = 0  # those of a group that begin fast, the last ones; 0: none [branches]
+    c.rollout.echo_tokens = 24  # at most, of the fast echo of an answer [tokens]
+    c.rollout.anchors = 8  # at most, of an answer, whose confidence is compared [words]
+    c.learn.weights = ConfigDict(
+        dict(
+            recall=1.0,  # weight of the share of gold categories that are named
+            precision=1.0,  # weight of the share of named categories that are gold
+            f=1.0,  # weight of the F of both; acts where learn.disentangle is none
+            form=0.1,  # weight of a branch with all tags, each once
+        )
+    )
+    c.learn.disentangle = 'advantage'  # where recall and precision part: none | reward | advantage
     c.learn.calibration = ConfigDict()
-    c.learn.calibration.weight = 0.2
-    c.learn.calibration.space = 'advantage'  # off | reward | advantage | mixed
-    c.learn.calibration.level = 'category'  # category | word
-    c.learn.calibration.sides = 'both'  # recall | precision | both
+    c.learn.calibration.weight = 0.2  # of both sides of the slow-fast confidence calibration
+    c.learn.calibration.space = 'advantage'  # added there: off | reward | advantage | mixed
+    c.learn.calibration.level = 'category'  # whose confidence is compared: category | word
+    c.learn.calibration.sides = 'both'  # that count: recall | precision | both
     return c
 
 
 def small_run() -> ConfigDict:
     """The keys that every method has, with values for a small model on the embedded stage."""
     c = ConfigDict()
-    c.method = ''
-    c.seed = 0
-    c.steps = 150  # updates of reinforcement learning
-    c.prompts_per_step = 16
+    c.method = ''  # mer_r1 | emo_r3
+    c.seed = 0  # of weights, clips, batches and sampling
+    c.steps = 150  # of reinforcement learning; 0: the cold start alone [rollouts]
+    c.prompts_per_step = 16  # of a rollout, over all devices [prompts]
 
     c.model = ConfigDict()
     c.model.checkpoint = ''  # a Hugging Face folder, or the workdir of a run; '' = random weights
     c.model.adapter = ''  # a LoRA adapter in a folder of PEFT, to start learn.train=lora from
-    c.model.family = 'omni'  # omni | vl
+    c.model.family = 'omni'  # Qwen2.5-Omni or Qwen2.5-VL: omni | vl
     c.model.dtype = 'float32'  # of activations: float32 | bfloat16
     # Of trained weights but adapters: float32 | bfloat16, which would round small updates away.
     c.model.weights = 'float32'
@@ -106,123 +135,133 @@ def small_run() -> ConfigDict:
     c.model.attention = 'auto'  # auto | plain | blocks | splash | fused: see docs/PODS.md
     c.model.text = ConfigDict(
         dict(
-            hidden_size=128,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=32,
-            intermediate_size=384,
-            mrope_section=(4, 6, 6),
-            rope_theta=10_000.0,
-            tie_word_embeddings=False,
+            hidden_size=128,  # width of the decoder
+            num_hidden_layers=4,  # layers of the decoder
+            num_attention_heads=4,  # heads of queries
+            num_key_value_heads=2,  # heads of keys and values
+            head_dim=32,  # width of a head
+            intermediate_size=384,  # width of the gated layer
+            mrope_section=(4, 6, 6),  # rotary pairs of a head for time, height and width
+            rope_theta=10_000.0,  # base of the rotary angles
+            tie_word_embeddings=False,  # True: input and output share one embedding
         )
     )
     c.model.vision = ConfigDict(
         dict(
-            hidden_size=96,
-            depth=2,
-            num_heads=3,
-            intermediate_size=256,
-            window_size=56,
-            fullatt_block_indexes=(1,),
+            hidden_size=96,  # width of the vision tower
+            depth=2,  # layers of the vision tower
+            num_heads=3,  # heads of the vision tower
+            intermediate_size=256,  # width of its gated layer
+            window_size=56,  # side of a window of attention [pixels]
+            fullatt_block_indexes=(1,),  # layers, from 0, that attend to the whole picture
         )
     )
     c.model.audio = ConfigDict(
-        dict(d_model=96, encoder_layers=2, encoder_attention_heads=3, encoder_ffn_dim=256)
+        dict(
+            d_model=96,  # width of the audio tower
+            encoder_layers=2,  # layers of the audio tower
+            encoder_attention_heads=3,  # heads of the audio tower
+            encoder_ffn_dim=256,  # width of its feed-forward layer
+        )
     )
 
     c.data = ConfigDict()
     c.data.stage = 'films'  # drawn by the embedded stage: films | home | away (other pictures)
-    c.data.clips = 16_384  # training clips drawn from the stage
+    c.data.clips = 16_384  # drawn from the stage to train on [clips]
     c.data.manifest = ''  # instead of the stage: JSON lines of clips, or KEY:FOLDER of a known set
-    # Published splits of an image set come before these shares.
+    # Published splits of an image set come before this share.
     c.data.held_out = 0.2  # share of a manifest's clips that only evaluation uses
-    c.data.validation = 0.05  # share of the others to validate on, where every.validate > 0
-    c.data.max_bad_clips = 10  # damaged clips are skipped up to this number
-    c.data.prompt_tokens = (120,)  # a batch is padded to the first of these that holds it
+    c.data.validation = 0.05  # share of the other clips to validate on, if every.validate > 0
+    c.data.max_bad_clips = 10  # damaged ones that are skipped before the run ends [clips]
+    c.data.prompt_tokens = (120,)  # a batch is padded to the first that holds it [tokens]
     c.data.system = ''  # system message; '' = the default of the chat template, if it has one
     c.data.subtitle = '{}'  # {} is replaced by the subtitle
-    c.data.question = 'What does this person feel?'
+    c.data.question = 'What does this person feel?'  # asked about every clip without its own
     c.data.own_questions = True  # False: data.question is asked even where a clip has a question
     c.data.audio_in_video = True  # False: the sound of a video follows its frames
-    c.data.sound_start = 'film'  # film | sound: what the first sample of a film's sound belongs to
-    c.data.fps = 2.0  # frames sampled from a video file
-    c.data.max_frames = 4
-    c.data.min_pixels = 56 * 56  # of a frame; smaller and larger ones are resized
-    c.data.max_pixels = 56 * 56
+    c.data.sound_start = 'film'  # the beginning to which a film's sound belongs: film | sound
+    c.data.fps = 2.0  # sampled from a video file [frames a second]
+    c.data.max_frames = 4  # of a clip, spread over it evenly [frames]
+    c.data.min_pixels = 56 * 56  # of a frame; smaller ones are enlarged [pixels]
+    c.data.max_pixels = 56 * 56  # of a frame; larger ones are made smaller [pixels]
     c.data.cache = ''  # folder for features of frozen towers; '' = no cache
     c.data.wheels = ()  # of emotion words, for methods that use them
 
     c.cold_start = ConfigDict()
-    c.cold_start.steps = 170
-    c.cold_start.prompts_per_step = 32
-    c.cold_start.learning_rate = 2e-3
-    c.cold_start.aggregate = 'token'  # token | sequence: the mean over tokens, or over branches
+    c.cold_start.steps = 170  # of imitating gold answers; 0: none [updates]
+    c.cold_start.prompts_per_step = 32  # over all devices [prompts]
+    c.cold_start.learning_rate = 2e-3  # after the warm-up
+    c.cold_start.aggregate = 'token'  # the loss is a mean over tokens or branches: token | sequence
     c.cold_start.towers = True  # train the towers as well as the decoder
 
     c.rollout = ConfigDict()
-    c.rollout.group = 8  # branches of a prompt
-    c.rollout.temperature = 1.0
-    c.rollout.top_p = 1.0
-    c.rollout.slow_tokens = 48  # at most, of a branch
+    c.rollout.group = 8  # of a prompt [branches]
+    c.rollout.temperature = 1.0  # of sampling
+    c.rollout.top_p = 1.0  # probability of the likeliest tokens that are drawn from; 1: all
+    c.rollout.slow_tokens = 48  # at most, of a branch [tokens]
 
     c.learn = ConfigDict()
-    c.learn.train = 'decoder'  # decoder | all (the towers too) | lora (adapters alone)
-    c.learn.lora = ConfigDict()  # where learn.train is lora: docs/LORA.md
-    c.learn.lora.rank = 16
+    c.learn.train = 'decoder'  # trained weights: decoder | all (towers too) | lora (adapters alone)
+    c.learn.lora = ConfigDict()  # docs/LORA.md
+    c.learn.lora.rank = 16  # of an adapter, where learn.train is lora
     c.learn.lora.alpha = 32.0  # an adapter's output is multiplied by alpha / rank
     c.learn.lora.targets = TARGETS  # linear layers of the decoder that get an adapter
     c.learn.lora.towers = False  # True: all linear layers of the towers get one too
     c.learn.weights = ConfigDict()  # of the reward terms
     c.learn.rewards = ()  # functions of your own: (texts, clips) → {name: numbers[b, g]}
     c.learn.standardise = True  # False: subtract the group's mean only (Dr. GRPO)
-    c.learn.kl = 0.04  # weight of KL(policy ‖ reference); 0: no reference is held
-    c.learn.ratio = 'token'  # token | sequence (GSPO)
-    c.learn.clip = 'ppo'  # ppo | cispo
-    c.learn.clip_low = 0.2
-    c.learn.clip_high = 0.2
+    c.learn.kl = 0.04  # weight of KL(policy ‖ reference) in nats; 0: no reference is held
+    c.learn.ratio = 'token'  # of probabilities, by token or branch: token | sequence (GSPO)
+    c.learn.clip = 'ppo'  # clipped surrogate: ppo | cispo
+    c.learn.clip_low = 0.2  # a ratio is clipped below 1 minus this
+    c.learn.clip_high = 0.2  # a ratio is clipped above 1 plus this
     c.learn.clip_dual = 0.0  # bound of the ratio where the advantage is negative; 0: none
     c.learn.ratio_cap = 0.0  # bound of the weight for decoding's rounding, e.g. 2.0; 0: no weight
-    c.learn.aggregate = 'token'  # token | sequence | constant
+    c.learn.aggregate = 'token'  # mean of the loss over tokens: token | sequence | constant
     c.learn.drop_overlong = False  # leave answers cut off by length out of the loss
     c.learn.drop_silent = False  # leave groups without spread out of the loss
-    c.learn.minibatches = 1  # updates a rollout, each on its share of the prompts
+    c.learn.minibatches = 1  # of a rollout, each on its share of the prompts [updates]
     c.learn.epochs = 1  # times that the minibatches of a rollout are repeated
-    c.learn.microbatch = 0  # prompts a device that learning takes at a time; 0: all
-    c.learn.chunk = 128  # tokens whose vocabulary logits are held at a time
+    c.learn.microbatch = 0  # learnt at a time; lower for less memory; 0: all [prompts a device]
+    c.learn.chunk = 128  # whose logits of the vocabulary are held at a time [tokens]
 
     c.optim = ConfigDict()
-    c.optim.learning_rate = 3e-4
-    c.optim.warmup = 5  # updates
-    c.optim.clip_norm = 1.0
-    c.optim.weight_decay = 0.0
-    c.optim.b2 = 0.95
+    c.optim.learning_rate = 3e-4  # of reinforcement learning, after the warm-up
+    c.optim.warmup = 5  # of both stages, with a rate that grows [updates]
+    c.optim.clip_norm = 1.0  # a larger norm of the gradient is scaled down to it
+    c.optim.weight_decay = 0.0  # of AdamW
+    c.optim.b2 = 0.95  # decay of Adam's second moment
     c.optim.decay_to = 0.1  # share of the rate at the last update; 1.0: constant
     c.optim.moments = 'float32'  # dtype of Adam's two moments
 
     c.evaluate = ConfigDict()
-    c.evaluate.clips = 512  # at most, of the held-out clips
-    c.evaluate.batch = 64
-    c.evaluate.temperature = 0.9
-    c.evaluate.top_p = 0.9
-    c.evaluate.policy = 'last'  # last | best: the policy evaluated and exported at the end
+    c.evaluate.clips = 512  # at most, of the held-out ones [clips]
+    c.evaluate.batch = 64  # answered at a time, over all devices [clips]
+    c.evaluate.temperature = 0.9  # of sampling
+    c.evaluate.top_p = 0.9  # probability of the likeliest tokens that are drawn from; 1: all
+    c.evaluate.policy = 'last'  # the policy evaluated and exported at the end: last | best
 
     c.validation = ConfigDict()
-    c.validation.clips = 64  # at most
+    c.validation.clips = 64  # at most, set aside from the training clips [clips]
     c.validation.score = ''  # of slow answers, the higher the better; '' = that of the method
-    c.early_stop = 0  # validations without a better score after which training stops; 0: never
+    c.early_stop = 0  # without a better score, training stops; 0: never [validations]
 
-    # -1: all devices that the others leave; data=0: as many copies as leave 8 devices to each
-    c.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
+    c.mesh = ConfigDict(
+        dict(
+            data=-1,  # copies of the weights; -1: what the others leave; 0: one for 8 [devices]
+            fsdp=1,  # that share weights and prompts; -1: what the others leave [devices]
+            tensor=1,  # that share heads, gated layers and vocabulary; -1: the rest [devices]
+        )
+    )
     c.mesh.rules = mesh_rules()
     c.every = ConfigDict()
-    c.every.save = 25  # updates
-    c.every.keep = 2  # saves kept
-    c.every.validate = 0  # updates of reinforcement learning between validations; 0: none
+    c.every.save = 25  # between two checkpoints [updates]
+    c.every.keep = 2  # that stay saved [checkpoints]
+    c.every.validate = 0  # of reinforcement learning between validations; 0: none [rollouts]
     c.spike = ConfigDict()
     c.spike.factor = 10.0  # times its median: a loss or gradient norm above is a spike; 0: none
-    c.spike.stop = 0  # updates in a row with a spike after which the run ends; 0: it only warns
-    c.memory_check = 'auto'  # auto | arrays | programs | off: see run/memory_check.py
+    c.spike.stop = 0  # in a row with a spike end the run; 0: it only warns [updates]
+    c.memory_check = 'auto'  # before the first step: auto | arrays | programs | off
     c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
     return c
 
@@ -230,11 +269,11 @@ def small_run() -> ConfigDict:
 def mesh_rules() -> ConfigDict:
     """The axes of the mesh, joined by commas, over which training splits arrays; '' none."""
     rules = ConfigDict()
-    rules.batch = 'data,fsdp'  # prompts
-    rules.embed = 'fsdp'  # weights and moments, along the width; gathered layer by layer
-    rules.heads = 'tensor'
-    rules.mlp = 'tensor'
-    rules.vocab = 'tensor'
+    rules.batch = 'data,fsdp'  # axes of the mesh that split prompts
+    rules.embed = 'fsdp'  # that split weights and moments along the width
+    rules.heads = 'tensor'  # that split heads
+    rules.mlp = 'tensor'  # that split gated layers
+    rules.vocab = 'tensor'  # that split the vocabulary
     return rules
 
 

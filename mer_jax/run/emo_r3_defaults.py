@@ -16,6 +16,21 @@ EMOSET = (  # the words of EmoSet (Mikels)
     'sadness',
 )
 EMOTION6 = ('anger', 'disgust', 'fear', 'joy', 'sadness', 'surprise')
+SOURCES = {  # of values of `published`; its other values are choices of this project
+    'paper': ('EMO-R3', ('learn.reflection.total',)),
+    'code': (
+        'SeerRay-Lab/emo-r3 on GitHub, 238b27c',
+        (
+            *('seed', 'steps', 'prompts_per_step', 'cold_start.steps', 'every.save'),
+            *('data.prompt_tokens', 'data.min_pixels', 'data.own_questions'),
+            *('rollout.group', 'rollout.temperature', 'rollout.slow_tokens'),
+            *('learn.train', 'learn.kl', 'learn.minibatches'),
+            *('learn.clip_low', 'learn.clip_high', 'learn.clip_dual'),
+            *('optim.learning_rate', 'optim.clip_norm', 'optim.weight_decay'),
+            *('optim.b2', 'optim.decay_to'),
+        ),
+    ),
+}
 VARIANTS = {  # variant: the words that an answer may box
     name + ending: labels
     for name, family in FAMILIES.items()
@@ -57,7 +72,7 @@ def stage() -> ConfigDict:
     """EMO-R3 on the embedded stage: minutes on two CPU cores."""
     c = small_run()
     c.method = 'emo_r3'
-    c.steps = 100  # rollouts
+    c.steps = 100
     c.model.family = 'vl'
     c.data.stage = 'home'
     c.data.labels = EMOSET  # words that an answer may box
@@ -67,20 +82,26 @@ def stage() -> ConfigDict:
     c.cold_start.steps = 200
     c.cold_start.aggregate = 'sequence'  # else the one word that answers a question hardly counts
     c.rollout.slow_tokens = 56
-    c.rollout.reflection_tokens = 128  # at most, of a question of the reflection
-    c.rollout.reply_tokens = 8  # at most, of a sampled answer to it
-    c.rollout.reply_temperature = 0.6
-    c.rollout.reply_top_p = 0.95
+    c.rollout.reflection_tokens = 128  # at most, of a question of the reflection [tokens]
+    c.rollout.reply_tokens = 8  # at most, of a sampled answer to it [tokens]
+    c.rollout.reply_temperature = 0.6  # of sampling an answer to it
+    c.rollout.reply_top_p = 0.95  # of sampling it: probability of the likeliest tokens
     c.learn.train = 'all'
-    c.learn.weights = ConfigDict(dict(accuracy=0.8, reflection=0.1, format=0.1))
+    c.learn.weights = ConfigDict(
+        dict(
+            accuracy=0.8,  # weight of the right word
+            reflection=0.1,  # weight of coherence and consistency
+            format=0.1,  # weight of the form that learn.form names
+        )
+    )
     c.learn.form = 'steps'  # steps | box (three steps and a boxed word, or the word alone)
-    c.learn.std = 'population'  # population | unbiased
+    c.learn.std = 'population'  # standard deviation within a group: population | unbiased
     c.learn.reflection = ConfigDict()
-    c.learn.reflection.by = 'score'  # score | sample
-    c.learn.reflection.reward = 'choice'  # choice | probability, of reflection by scoring
-    c.learn.reflection.truth = 'gold'  # gold | own: the word that coherence looks for
-    c.learn.reflection.total = 'mean'  # mean (the paper) | sum (its code) of the two rewards
-    c.learn.reflection.of = 'both'  # both | coherence | consistency: the rewards that count
+    c.learn.reflection.by = 'score'  # replies are scored, or drawn and read: score | sample
+    c.learn.reflection.reward = 'choice'  # of reflection by scoring: choice | probability
+    c.learn.reflection.truth = 'gold'  # the word that coherence looks for: gold | own
+    c.learn.reflection.total = 'mean'  # of the two rewards: mean (the paper) | sum (its code)
+    c.learn.reflection.of = 'both'  # the rewards that count: both | coherence | consistency
     c.learn.reflection.none = 0.5  # reward where no word is named; 0.0: as a wrong one
     c.learn.kl = 0.01
     c.learn.clip_high = 0.3
