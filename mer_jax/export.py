@@ -3,8 +3,8 @@
 It is the last one, or the best one if that is the one that the run evaluated. Adapters are merged
 into the weights, or written alone in the format of PEFT.
 
-python -m mer_jax.export --run runs/first --out exported
-python -m mer_jax.export --run runs/lora --out adapter --adapter
+    python -m mer_jax.export --run runs/first --out exported
+    python -m mer_jax.export --run runs/lora --out adapter --adapter
 """
 
 import argparse
@@ -22,7 +22,11 @@ from mer_jax.storage.paths import StorageError, check_bucket, naming, path_of
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
     logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax tells what it was asked for
-    parser = argparse.ArgumentParser(prog='mer_jax.export', description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m mer_jax.export',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--run', required=True, help='the workdir of a run')
     parser.add_argument('--out', required=True, help='a new folder')
     parser.add_argument(

@@ -1,7 +1,12 @@
-"""Runs a config: cold start, reinforcement learning, evaluation, report.
+r"""Runs a config: cold start, reinforcement learning, evaluation, report.
 
     python -m mer_jax.main --config configs/mer_r1.py --workdir runs/first
+    python -m mer_jax.main --config configs/mer_r1.py:qwen2_5_omni_7b --workdir runs/omni \
+        --config.model.checkpoint=Qwen2.5-Omni-7B --config.data.manifest=clips.jsonl
+    python -m mer_jax.main --config configs/emo_r3.py --print_config=learn
 
+The first trains a small model on the embedded stage, the second a published checkpoint, the third
+prints keys with their values, meanings, units and sources. --config.KEY=VALUE changes a key.
 Started again with the same workdir, every stage continues where it stopped.
 """
 
@@ -24,7 +29,8 @@ from mer_jax.methods.own_rewards import RewardError
 from mer_jax.run import command_line, defaults, lock
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.cluster import SWITCH, join
-from mer_jax.run.command_line import leave
+from mer_jax.run.command_line import leave, overridden, prefix_of
+from mer_jax.run.key_meanings import keys_as_text, keys_of_run
 from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
 from mer_jax.run.report import terminal_table
@@ -35,7 +41,7 @@ from mer_jax.run.stages import run, start
 from mer_jax.storage.objects import uploading_lines
 from mer_jax.storage.paths import StorageError, is_remote, naming, path_of
 
-CONFIG = config_flags.DEFINE_config_file('config', lock_config=True)
+CONFIG = config_flags.DEFINE_config_file('config', None, command_line.CONFIG, lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; the same folder resumes it.')
 DISTRIBUTED = flags.DEFINE_flag(
     flags.Flag(  # also without a value, like a flag of bool
@@ -51,6 +57,7 @@ DISTRIBUTED = flags.DEFINE_flag(
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
 PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
+PRINT_CONFIG = command_line.define_print_config()
 HEARTBEAT = flags.DEFINE_integer(
     'heartbeat', 15, 'Seconds without a sign of life after which a process counts as failed.', 3
 )
@@ -65,13 +72,16 @@ MESSAGES = (
     DamagedCheckpoints,
     StorageError,
 )
-read_flags = functools.partial(command_line.read_flags, default=defaults.__file__)
+read_flags = functools.partial(command_line.read_flags, default=defaults.__file__, about=__doc__)
 
 
 def main(_) -> None:
     logging.set_verbosity(logging.WARNING)
     gc.freeze()  # modules stay, and tracing makes many objects: a tenth of the start-up
     gc.set_threshold(50_000, 20, 10)
+    if PRINT_CONFIG.value:
+        print_keys(PRINT_CONFIG.value)
+        return
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
     quiet_writes()
@@ -79,6 +89,17 @@ def main(_) -> None:
         join_others()
         with watching(HEARTBEAT.value):
             run_in(held)
+
+
+def print_keys(asked: str) -> None:
+    """Prints the keys of the config that --print_config asks for."""
+    try:
+        keys, legend = keys_of_run(CONFIG.value, overridden())
+        text = keys_as_text(keys, legend, prefix_of(asked))
+    except ValueError as error:
+        leave(str(error))
+    with quiet_pipes():
+        print(text)
 
 
 def join_others() -> None:

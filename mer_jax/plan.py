@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from mer_jax.errors import quiet_pipes
 from mer_jax.run import defaults
-from mer_jax.run.command_line import leave, read_flags
+from mer_jax.run.command_line import CONFIG, leave, read_flags
 from mer_jax.run.plan_batches import MEDIA
 from mer_jax.run.plan_compile import make_plan
 from mer_jax.run.plan_programs import planned_setting
@@ -49,7 +49,7 @@ def main(_) -> None:
 
 def run_command() -> None:
     """The command line of `python -m mer_jax.plan`."""
-    config_flags.DEFINE_config_file('config', lock_config=True)
+    config_flags.DEFINE_config_file('config', None, CONFIG, lock_config=True)
     flags.DEFINE_string('topology', 'cpu:1', 'v5e:AxB, v6e:AxB, v5p:AxBxC or cpu:N.')
     flags.DEFINE_enum('media', MEDIA[0], MEDIA, 'Media of prompts: the largest, or as features.')
     flags.DEFINE_bool(
@@ -57,8 +57,9 @@ def run_command() -> None:
     )
     flags.DEFINE_list('programs', [], 'Compile only these, by name; none: all of them.')
     flags.DEFINE_bool('json', False, 'One JSON object.')
+    read = functools.partial(read_flags, default=defaults.__file__, about=__doc__)
     with quiet_pipes():
-        app.run(main, flags_parser=functools.partial(read_flags, default=defaults.__file__))
+        app.run(main, flags_parser=read)
 
 
 if __name__ == '__main__':

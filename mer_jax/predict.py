@@ -1,6 +1,7 @@
 """Answers clips with a checkpoint: slow thinking, fast thinking, or both.
 
     python -m mer_jax.predict --checkpoint runs/first clip.mp4 --subtitle "I am fine."
+    python -m mer_jax.predict --checkpoint runs/first --mode slow --samples 8 --json *.mp4
 
 The checkpoint is the workdir of a run, an exported folder, or a Hugging Face folder.
 """
@@ -26,7 +27,11 @@ from mer_jax.storage.paths import StorageError
 
 def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if one is missing or out of range."""
-    parser = argparse.ArgumentParser(prog='mer_jax.predict', description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m mer_jax.predict',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('clips', nargs='+', metavar='clip', help='a video, sound or picture file')
     parser.add_argument('--checkpoint', required=True, help='a run, an export, or a checkpoint')
     parser.add_argument('--adapter', default='', help='a LoRA adapter of it, as peft saves one')

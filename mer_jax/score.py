@@ -1,6 +1,7 @@
 """Scores a file of predictions against a file of labels, with confidence intervals.
 
     python -m mer_jax.score --task open --wheels builtin --labels gold.csv --predictions a.jsonl
+    python -m mer_jax.score --task basic --labels gold.csv --predictions a.jsonl b.jsonl
 
 Needs no model. Labels are columns or keys `name` and `openset`, `emo` or `val`; predictions `name`
 and `answer` (a list, or a string such as "[happy, excited]") or `sentiment`. Two files of
@@ -22,7 +23,11 @@ from mer_jax.storage.paths import StorageError, is_remote
 
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
-    parser = argparse.ArgumentParser(prog='mer_jax.score', description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m mer_jax.score',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--task', required=True, choices=tuple(LABELS))
     parser.add_argument(
         '--labels', required=True, metavar='FILE', help='.csv, .jsonl, .parquet, .npz'

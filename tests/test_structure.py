@@ -23,7 +23,7 @@ FLOORS = {
 }
 STRANGERS = {'data': 'models', 'models': 'data'}  # folders that know nothing of each other
 METHOD_NAMES = re.compile('mer_r1|emo_r3|wheel|<think>|boxed', re.IGNORECASE)
-MOST_COMMANDS = 10  # files directly in mer_jax/
+MOST_COMMANDS = 10  # files directly in mer_jax/, beside the list of commands
 MOST_LINES, MOST_FUNCTION_LINES = 400, 60
 
 
@@ -172,7 +172,8 @@ def test_algorithms_and_models_name_no_method():
 
 
 def test_few_files_are_directly_in_the_package():
-    names = sorted(path.name for path in PACKAGE.glob('*.py'))
+    files = PACKAGE.glob('*.py')
+    names = sorted(path.name for path in files if path.name != '__main__.py')
     assert_none(
         f'mer_jax/ must hold at most {MOST_COMMANDS} files directly, not {len(names)}',
         names if len(names) > MOST_COMMANDS else [],

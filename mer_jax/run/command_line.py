@@ -4,14 +4,26 @@ import os
 import pathlib
 import re
 import sys
+import textwrap
 import traceback
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from mer_jax.errors import one_line, printable
 
+CONFIG = (
+    'FILE or FILE:VARIANT, a Python file that returns a config; configs/ holds some. '
+    '--config.KEY=VALUE changes a key of it.'
+)
+PRINT_CONFIG = (
+    'Print the keys of the config with their values, meanings, units and sources, and end; '
+    '--print_config=learn.cal prints those that begin so.'
+)
+ALL = 'true'  # the value of --print_config without one
+HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort')
+WIDTH = 100
 NO_CONFIG = '--config={}: get_config() must return a ConfigDict, and returns {}; return the config'
 NO_KEYS = re.compile(  # said of a config that is a number or the like: its first key is missing
     r"Attribute <class '?(\w+)'?>\.(\w+) .* Attempting to lookup: \2\."
@@ -29,14 +41,49 @@ def leave(message: str, status: int = 1, at_once: bool = False) -> None:
     raise SystemExit(status)
 
 
-def read_flags(arguments: list[str], default: str) -> list[str]:
+def define_print_config() -> flags.FlagHolder:
+    """Defines --print_config, whose value is the beginning of keys; without one it is ALL."""
+    kinds = flags.ArgumentParser(), flags.ArgumentSerializer()
+    flag = flags.Flag(*kinds, 'print_config', None, PRINT_CONFIG, boolean=True)
+    return flags.DEFINE_flag(flag)
+
+
+def prefix_of(asked: str) -> str:
+    """The beginning of the keys that --print_config asks for."""
+    return '' if asked == ALL else asked
+
+
+def overridden() -> list[str]:
+    """The keys of the config that flags have set."""
+    return list(config_flags.get_override_values(flags.FLAGS['config']))
+
+
+def help_text(about: str) -> str:
+    """One screen about a command: its docstring, then the flags of this package alone."""
+    lines = [about.strip(), '', 'Flags:']
+    for module, held in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith('mer_jax') or module in ('__main__', sys.argv[0]):
+            for flag in held:
+                usual = '' if flag.default in (None, False, []) else f' (default {flag.default})'
+                told = f'--{flag.name}: {flag.help}{usual}'
+                lines += textwrap.wrap(
+                    told, WIDTH - 2, initial_indent='  ', subsequent_indent='      '
+                )
+    return '\n'.join(lines)
+
+
+def read_flags(arguments: list[str], default: str, about: str = '') -> list[str]:
     """Parses flags of absl; the arguments that are left, the program alone.
 
+    --help prints `about` and the flags of this package, and ends the process.
     `default` is the file of the config where --config is not given. Flags must not define it, for
     absl would read it, and keys that it lacks would raise, while a command is imported.
     Exits with a message that names a config file that cannot be used, an unknown key, a value of
     the wrong type, or an argument that is not a flag.
     """
+    if about and any(argument in HELP for argument in arguments[1:]):
+        print(help_text(about))
+        raise SystemExit(0)
     file = config_file(arguments)
     if file is None:
         file, arguments = default, [arguments[0], f'--config={default}', *arguments[1:]]

@@ -1,4 +1,10 @@
-"""Lists which benchmarks are below a folder, which are missing, and where to get them."""
+"""Lists which benchmarks are below a folder, which are missing, and where to get them.
+
+    python -m mer_jax.data.benchmarks --root /data
+    python -m mer_jax.data.benchmarks --root /data --gold labels mer2023 mer2024
+
+The second looks for two sets and writes their gold labels for `mer_jax.score`.
+"""
 
 import argparse
 import dataclasses
@@ -118,7 +124,9 @@ def line(key: str, seen: Survey) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.data.benchmarks', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.data.benchmarks',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--root', type=Path, required=True, help='holds the folders of all sets')
     parser.add_argument('--json', action='store_true', help='print one JSON object')

@@ -1,5 +1,8 @@
-"""Manifests as a TensorFlow Datasets data set with splits and a version, without TensorFlow.
+"""Writes manifests as a TensorFlow Datasets data set with splits and a version.
 
+    python -m mer_jax.data.formats.tfds_manifest --out tfds train=train.jsonl test=test.jsonl
+
+It needs no TensorFlow.
 The data set holds the bytes of all media files, so it can be copied as a whole. It is read without
 this module by `tfds.builder_from_directory` and `as_data_source`.
 """
@@ -133,7 +136,9 @@ def _keep(media: Path, name: str, data: bytes) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.data.formats.tfds_manifest', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.data.formats.tfds_manifest',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--out', type=Path, required=True, help='a TFDS data_dir')
     parser.add_argument('--version', default='1.0.0', help='three numbers (default 1.0.0)')

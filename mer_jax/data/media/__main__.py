@@ -1,6 +1,9 @@
 """Shows how media files are read: which frames and sound a model gets, and what was dropped.
 
-python -m mer_jax.data.media FILE… [--fps F] [--sound-start film|sound] [--png OUT] [--json]
+    python -m mer_jax.data.media clip.mp4 voice.wav
+    python -m mer_jax.data.media --fps 4 --png sheet.png *.mp4
+
+Nothing is written but the sheet.
 """
 
 import argparse
@@ -22,7 +25,9 @@ MOST_DRAWN = 24  # files of one contact sheet
 def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if one is missing or out of range."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.data.media', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.data.media',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('files', nargs='+', metavar='FILE', help='a film, a sound or a picture')
     parser.add_argument('--fps', type=float, default=2.0, help='frames sampled a second (data.fps)')

@@ -1,7 +1,9 @@
 """Writes clips of the embedded stage as films, or its pictures.
 
-python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]
-python -m mer_jax.data.stage --pictures [--domain away] [--emoset] --out DIR --clips N --seed S
+    python -m mer_jax.data.stage --out clips --clips 200 --seed 1 --sheet
+    python -m mer_jax.data.stage --pictures --domain away --out pictures --clips 200
+
+A run trains on them with --config.data.manifest=clips/manifest.jsonl.
 """
 
 from mer_jax.data.stage.stage import main
@@ -9,4 +11,4 @@ from mer_jax.errors import quiet_pipes
 
 if __name__ == '__main__':
     with quiet_pipes():
-        main()
+        main(__doc__)

@@ -4,11 +4,8 @@ A clip has one to four emotions of different families. Face, voice and subtitle 
 them; every emotion is shown somewhere. In a stated share of clips one modality lies: it shows an
 emotion of the other valence, which is not felt, while the other two agree on the true valence.
 
-    python -m mer_jax.data.stage --out DIR --clips N --seed S [--split test] [--sheet]
-    python -m mer_jax.data.stage --pictures [--domain away] [--emoset] --out DIR …
-
-write clips as films, or pictures (`picture.py`), with a manifest; `--write-tokenizer` trains the
-tokenizers of both again.
+`python -m mer_jax.data.stage` writes clips as films, or pictures (`picture.py`), with a manifest;
+`--write-tokenizer` trains the tokenizers of both again.
 """
 
 import argparse
@@ -110,9 +107,9 @@ def write_films(out: Path, clips: int, seed: int, split: str, sheet: bool) -> No
         stage_film.write_sheet(out / 'sheet.png', rows)
 
 
-def main() -> None:
-    """Runs the command line."""
-    parser = _parser()
+def main(about: str) -> None:
+    """Runs the command line; `about` is the text above its flags in --help."""
+    parser = _parser(about)
     flags = parser.parse_args()
     if flags.write_tokenizer == (flags.out is not None):
         parser.error('give either --out or --write-tokenizer')
@@ -146,10 +143,12 @@ def _write_as_asked(flags: argparse.Namespace) -> None:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(about: str) -> argparse.ArgumentParser:
     """The flags of the command line."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.data.stage', description='Write clips of the embedded stage.'
+        prog='python -m mer_jax.data.stage',
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--out', type=Path, help='a new or empty folder')
     parser.add_argument('--clips', type=int, default=32)

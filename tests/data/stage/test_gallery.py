@@ -49,7 +49,7 @@ def test_the_command_writes_pictures_and_folders_of_emoset(tmp_path, monkeypatch
     ):
         given = ['--pictures', '--out', str(tmp_path / name), '--clips', '1', '--seed', '2', *flags]
         monkeypatch.setattr(sys, 'argv', ['stage', *given])
-        stage.main()
+        stage.main('')
         assert (tmp_path / name / file).is_file()
 
 
@@ -64,6 +64,6 @@ def test_flags_of_pictures_zero_pictures_and_bad_seeds_are_refused(tmp_path, mon
     ):
         monkeypatch.setattr(sys, 'argv', ['stage', '--out', out, *flags])
         with pytest.raises(SystemExit):
-            stage.main()
+            stage.main('')
         assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

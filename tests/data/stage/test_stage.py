@@ -281,7 +281,7 @@ def test_a_folder_in_use_and_zero_clips_are_refused(tmp_path, monkeypatch, capsy
     ):
         monkeypatch.setattr(sys, 'argv', ['stage', *flags])
         with pytest.raises(SystemExit):
-            stage.main()
+            stage.main('')
         assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['note']
 
