@@ -32,6 +32,7 @@ from mer_jax.run.command_line import (
     read_flags,
 )
 from mer_jax.run.config_rules import flat
+from mer_jax.run.device_errors import explained
 from mer_jax.run.key_meanings import LEGEND, described, keys_as_text, meanings_of
 from mer_jax.run.lock import hold
 from mer_jax.storage.objects import uploading_lines
@@ -90,7 +91,7 @@ def run_command() -> None:
     define_print_config()
     flags.DEFINE_string('workdir', 'evaluations/last', 'Folder; the same folder again resumes it.')
     read = functools.partial(read_flags, default=defaults.__file__, about=__doc__)
-    with quiet_pipes():
+    with quiet_pipes(), explained():
         app.run(main, flags_parser=read)
 
 

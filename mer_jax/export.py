@@ -13,6 +13,7 @@ import logging
 from mer_jax.errors import quiet_pipes
 from mer_jax.run.checkpoints import evaluated_best
 from mer_jax.run.command_line import printable
+from mer_jax.run.device_errors import explained
 from mer_jax.run.export import export_adapter, export_policy
 from mer_jax.run.origin import base_of
 from mer_jax.run.setting import open_checkpoint
@@ -50,5 +51,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with quiet_pipes():
+    with quiet_pipes(), explained():
         main()

@@ -30,6 +30,7 @@ from mer_jax.run import command_line, defaults, lock
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.cluster import SWITCH, join
 from mer_jax.run.command_line import leave, overridden, prefix_of
+from mer_jax.run.device_errors import explained, reason_of_device
 from mer_jax.run.key_meanings import keys_as_text, keys_of_run
 from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
@@ -85,7 +86,7 @@ def main(_) -> None:
     if not WORKDIR.value:
         leave('--workdir is missing: name a folder for the run, e.g. --workdir runs/first')
     quiet_writes()
-    with quiet_pipes(), contextlib.ExitStack() as held:
+    with quiet_pipes(), explained(), contextlib.ExitStack() as held:
         join_others()
         with watching(HEARTBEAT.value):
             run_in(held)
@@ -121,7 +122,8 @@ def run_in(held: contextlib.ExitStack) -> None:
     except (ValueError, OSError, StorageError) as error:
         held.close()  # `leave` may end the process at once
         reason = isinstance(error, OSError) and reason_of_disk(error)
-        leave(f'--workdir={WORKDIR.value}: {reason}' if reason else str(error))
+        told = reason_of_device(error) or str(error)
+        leave(f'--workdir={WORKDIR.value}: {reason}' if reason else told)
     if jax.process_index() == 0:
         for change in changes:
             print(f'{workdir}: continues with {change}', file=sys.stderr)
@@ -146,7 +148,8 @@ def run_in(held: contextlib.ExitStack) -> None:
             raise
         held.close()
         traceback.print_exc()
-        leave('this process has failed; the other processes cannot continue alone and end too')
+        told = reason_of_device(error) or 'this process has failed'
+        leave(f'{told}; the other processes cannot continue alone and end too')
     if jax.process_index() == 0:
         print(as_text(results, workdir, CONFIG.value.export))
 

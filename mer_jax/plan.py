@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from mer_jax.errors import quiet_pipes
 from mer_jax.run import defaults
 from mer_jax.run.command_line import CONFIG, leave, read_flags
+from mer_jax.run.device_errors import explained
 from mer_jax.run.plan_batches import MEDIA
 from mer_jax.run.plan_compile import make_plan
 from mer_jax.run.plan_programs import planned_setting
@@ -58,7 +59,7 @@ def run_command() -> None:
     flags.DEFINE_list('programs', [], 'Compile only these, by name; none: all of them.')
     flags.DEFINE_bool('json', False, 'One JSON object.')
     read = functools.partial(read_flags, default=defaults.__file__, about=__doc__)
-    with quiet_pipes():
+    with quiet_pipes(), explained():
         app.run(main, flags_parser=read)
 
 

@@ -21,6 +21,7 @@ from mer_jax.evaluation.prediction import Answer, clip_of_file, disagreement, pr
 from mer_jax.evaluation.prediction_files import check_ending, write_rows
 from mer_jax.models.omni import Omni
 from mer_jax.run.command_line import printable
+from mer_jax.run.device_errors import explained
 from mer_jax.run.setting import Setting, open_checkpoint
 from mer_jax.storage.paths import StorageError
 
@@ -148,5 +149,5 @@ def as_text(path: str, answers: dict[str, Answer], samples: int) -> str:
 
 
 if __name__ == '__main__':
-    with quiet_pipes():
+    with quiet_pipes(), explained():
         main()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import jax
 
 from mer_jax.run.command_line import leave
+from mer_jax.run.device_errors import reason_of_device
 
 SWITCH = ('auto', 'on', 'off')  # the values of --distributed
 GRACE = 60  # seconds that JAX waits longer for other processes than this package
@@ -103,8 +104,9 @@ def connect(told: Launched | str, heartbeat: int, wait: int, *named) -> None:
             *named, heartbeat_timeout_seconds=heartbeat, initialization_timeout=wait + GRACE
         )
     except (ValueError, RuntimeError) as error:
+        reason = reason_of_device(error) or error
         raise ValueError(
-            f'--distributed: {told}, but JAX cannot join them ({error}); {NAME_THEM}'
+            f'--distributed: {told}, but JAX cannot join them ({reason}); {NAME_THEM}'
         ) from error
     finally:
         timer.cancel()
