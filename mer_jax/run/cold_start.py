@@ -109,7 +109,9 @@ def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
     )
 
 
-def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
+def cold_start(
+    setting: Setting, policy: Omni, workdir: pathlib.Path, follow: Callable | None = None
+) -> Omni:
     """The policy after imitating gold branches; resumes from the last checkpoint."""
     c = setting.config
     optimizer = make_optimizer(c.optim, c.cold_start.learning_rate, c.cold_start.steps)
@@ -137,5 +139,5 @@ def cold_start(setting: Setting, policy: Omni, workdir: pathlib.Path) -> Omni:
     clips = lessons(clips) if lessons else clips
     batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
     loop = workdir, c.cold_start.steps, state, batches, update, c.every
-    state = run_stage('cold_start', *loop, later='train', spike=c.spike)
+    state = run_stage('cold_start', *loop, later='train', spike=c.spike, follow=follow)
     return state.policy

@@ -31,6 +31,7 @@ from mer_jax.run.config_values import (
     SHARES_OF_TOKENS,
     SIZES,
     Bounds,
+    check_choices,
     check_names,
     check_values,
 )
@@ -56,6 +57,7 @@ CHOICES = {  # a method has more of its own
     'data.stage': STAGES,
     'data.sound_start': STARTS,
     'memory_check': MEMORY_CHECKS,
+    'records.tracker': ('', 'wandb', 'swanlab'),
 }
 SHORT_WARMUP = 10  # updates, allowed in a run of any length
 BATCHES = ('prompts_per_step', 'cold_start.prompts_per_step', 'evaluate.batch')
@@ -128,13 +130,6 @@ def check_keys(values: dict, defaults: Mapping) -> None:
                 f'{key}: is missing in the config, and method={method!r} needs it; put it back, '
                 f'e.g. {value!r}, or start from configs/{method}.py'
             )
-
-
-def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:
-    """Checks that values are among their choices."""
-    for key, allowed in choices.items():
-        if values[key] not in allowed:
-            raise ValueError(f'{key}={values[key]!r}: must be one of {", ".join(allowed)}')
 
 
 def check_numbers(c) -> None:

@@ -133,6 +133,14 @@ def check_names(values: Mapping, allowed: Collection[str], kind: str) -> None:
         raise ValueError(f'{key}={value!r}: {kind} has no such key; remove it{hint}')
 
 
+def check_choices(values: dict, choices: dict[str, tuple[str, ...]]) -> None:
+    """Checks that values are among their choices."""
+    for key, allowed in choices.items():
+        if values[key] not in allowed:
+            named = ', '.join(one or "''" for one in allowed)
+            raise ValueError(f'{key}={values[key]!r}: must be one of {named}')
+
+
 def check_values(values: Mapping, defaults: Mapping, bounds: Bounds) -> None:
     """Checks the kind and the bounds of each value; messages name the default as an example."""
     for key, value in values.items():

@@ -263,6 +263,8 @@ def small_run() -> ConfigDict:
     c.spike.stop = 0  # in a row with a spike end the run; 0: it only warns [updates]
     c.memory_check = 'auto'  # before the first step: auto | arrays | programs | off
     c.export = False  # write the last policy as a Hugging Face folder into WORKDIR/export
+    c.records = ConfigDict()
+    c.records.tracker = ''  # of curves, beside TensorBoard: wandb | swanlab; '' = none
     return c
 
 

@@ -76,6 +76,7 @@ class Records:
     file ends equal to that of an uninterrupted run. For the same reason records.jsonl holds figures
     only; timings go to timings.jsonl and to TensorBoard. Every process checks the figures, process
     0 writes. Beside the bar are the loss, the figures named in `shown`, and tokens a second.
+    `follow` is called with the stage, the step and all figures and timings of each record.
     """
 
     def __init__(
@@ -85,9 +86,10 @@ class Records:
         steps: int,
         start: int,
         shown: Sequence[str] = (),
+        follow: Callable[[str, int, dict], None] | None = None,
     ):
         self.workdir, self.stage = path_of(workdir), stage
-        self.steps, self.start = steps, start
+        self.steps, self.start, self.follow = steps, start, follow
         labels = {name: name for name in ('loss', *shown)}
         self.labels = labels | {'tokens_per_second': 'tokens/s'}
         self.writes = jax.process_index() == 0
@@ -124,6 +126,8 @@ class Records:
         append_line(self.workdir / TIMINGS, record | timings)
         both = figures | timings
         self.scalars.add(both, step)
+        if self.follow:
+            self.follow(self.stage, step, both)
         labels = self.labels.items()
         shown = {label: f'{both[name]:.4g}' for name, label in labels if name in both}
         self.bar.set_postfix(shown, refresh=False)

@@ -2,6 +2,7 @@
 
 import pathlib
 import subprocess
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -53,6 +54,32 @@ def example_clips(
         }
         for old, new in shown[:count]
     ]
+
+
+def answers_with_frames(
+    setting: Setting, clips: Sequence[Clip], rows: Sequence[dict], count: int = 8
+) -> list[dict]:
+    """The first answers of an evaluation as rows of a table, each with a frame of its clip.
+
+    `frame` is u8[height, width, 3], or None for a clip without pictures.
+    """
+    wanted, table = {row['id']: row for row in rows[:count]}, []
+    for index in range(min(len(clips), 4 * count)):
+        clip = clips[index]
+        if row := wanted.get(clip.id):
+            pictures = shown_pictures(clip, setting.config.data.fps)
+            table.append(
+                {
+                    'id': clip.id,
+                    'frame': pictures[len(pictures) // 2] if len(pictures) else None,
+                    'subtitle': clip.subtitle,
+                    'gold': ', '.join(row['gold']),
+                    'fast': ', '.join(row['fast']['words']),
+                    'slow': ', '.join(row['slow']['words']),
+                    'reasoning': row['slow']['think'],
+                }
+            )
+    return table
 
 
 def right_words(setting: Setting, *answers: dict) -> list[str]:

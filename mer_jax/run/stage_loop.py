@@ -73,13 +73,14 @@ def run_stage(
     validation: Validation | None = None,
     later: str | None = None,
     spike: Rule = NO_RULE,
+    follow: Callable | None = None,
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
     A stage that was killed continues from its last checkpoint and ends with the state and the
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
-    that step is saved, and so do spikes in a row, as `spike` says. The progress bar shows the
-    figures named in `shown`. A validation may stop the stage; the best update by it stays saved.
+    that step is saved, and so do spikes in a row, as `spike` says. `shown` and `follow` are those
+    of Records. A validation may stop the stage; the best update by it stays saved.
     Once the stage named `later` has saved something, it was begun with the result of this one: this
     one is then not repeated, in whole or in part, but DamagedCheckpoints raised.
     """
@@ -91,7 +92,7 @@ def run_stage(
     ):
         start, state = checkpoints.restore_last(state, batches, least)
         compilations = Compilations()
-        with Records(workdir, name, steps, start, shown) as records:
+        with Records(workdir, name, steps, start, shown, follow) as records:
             verdict = validation.resume(state, start) if validation else Verdict()
             spikes = Spikes(name, spike, records_before(workdir, name))
             for step in range(start + 1, steps + 1):

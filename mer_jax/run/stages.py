@@ -29,11 +29,12 @@ from mer_jax.run.mesh_rules import check_rules
 from mer_jax.run.origin import first_policy
 from mer_jax.run.records import read_records, stage_seconds
 from mer_jax.run.report import write_report
-from mer_jax.run.report_content import commit, example_clips, title_of
+from mer_jax.run.report_content import answers_with_frames, commit, example_clips, title_of
 from mer_jax.run.setting import Setting
+from mer_jax.run.tracker import Tracker, check_tracker, tracking
 from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
-from mer_jax.run.validation import choose_policy, leading_score, make_validation
+from mer_jax.run.validation import choose_policy, figures_of, leading_score, make_validation
 from mer_jax.run.workdir import check_folder, check_sizes, claim_workdir, read_config
 from mer_jax.storage.objects import write_whole
 from mer_jax.storage.paths import check_bucket, is_remote, path_of
@@ -94,6 +95,7 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
     Processes of one run call it alone: it computes nothing together with others.
     """
     check_config(c)
+    check_tracker(c.records.tracker)
     check_bucket(workdir)
     check_folder(workdir)
     for key in ('checkpoint', 'adapter'):
@@ -131,14 +133,17 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
 
     Every stage continues where an earlier start of the run stopped.
     """
-    c, validation = setting.config, make_validation(setting, workdir)
+    c = setting.config
     shared = look_for_shared(setting, workdir)
-    with setting.in_use():
-        policy = cold_start(setting, policy, workdir)
+    with setting.in_use(), tracking(c, workdir) as tracker:
+        validation = make_validation(setting, workdir, tracker)
+        policy = cold_start(setting, policy, workdir, tracker.add)
         before = evaluate_once(setting, policy, workdir, 'cold_start', c.cold_start.steps)
-        policy = train(setting, policy, workdir, validation)
+        track_evaluation(tracker, setting, before, 0)
+        policy = train(setting, policy, workdir, validation, tracker.add)
         policy, evaluated = choose_policy(setting, policy, workdir, validation)
         after = evaluate_once(setting, policy, workdir, 'end', evaluated['update'])
+        track_evaluation(tracker, setting, after, c.steps)
         if c.export:
             export_anew(setting, policy, workdir)
     results = results_of(before, after, c.seed, setting.method.labels) | {'evaluated': evaluated}
@@ -165,6 +170,13 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
             setting.method.plotted,
         )
     return results
+
+
+def track_evaluation(tracker: Tracker, setting: Setting, evaluation: dict, step: int) -> None:
+    """Sends the scores and first answers of an evaluation to a tracker."""
+    tracker.add('evaluation', step, figures_of(evaluation['scores']))
+    given = setting, setting.test_clips, evaluation['answers']
+    tracker.show('evaluation', 'evaluation', step, lambda: answers_with_frames(*given))
 
 
 def look_for_shared(setting: Setting, workdir: pathlib.Path) -> dict | None:

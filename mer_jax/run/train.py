@@ -63,6 +63,7 @@ def train(
     policy: Omni,
     workdir: pathlib.Path,
     validation: Validation | None = None,
+    follow: Callable | None = None,
 ) -> Omni:
     """The policy after reinforcement learning; the policy that comes in is the frozen reference."""
     c, method, learn = setting.config, setting.method, make_learn(setting.config.learn)
@@ -111,8 +112,8 @@ def train(
         rate = mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
-    loop = workdir, c.steps, state, batches, update, c.every
-    return run_stage('train', *loop, method.plotted, validation, spike=c.spike).policy
+    loop = workdir, c.steps, state, batches, update, c.every, method.plotted, validation
+    return run_stage('train', *loop, spike=c.spike, follow=follow).policy
 
 
 def own_names(setting: Setting) -> list[str]:

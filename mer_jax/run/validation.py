@@ -5,6 +5,7 @@ the validation split of a published set.
 """
 
 import dataclasses
+import functools
 import logging
 import pathlib
 import sys
@@ -19,12 +20,16 @@ from mer_jax.models.omni import Omni
 from mer_jax.run.checkpoints import DamagedCheckpoints, open_to_read, read_policy
 from mer_jax.run.held_out import answer_all, summary
 from mer_jax.run.records import TIMINGS, Scalars, append_line, cut_lines, is_number, read_lines
+from mer_jax.run.report_content import answers_with_frames
 from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.shares import gather_rows
+from mer_jax.run.tracker import Tracker
 
 FILE = 'validation.jsonl'
 STAGE = 'train'
 NAME = 'validation'  # in timings, TensorBoard and report
+
+NO_TRACKER = Tracker()
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +50,10 @@ class Validation:
     'slow': {…}}, the figures as in `held_out.summary`.
     """
 
-    def __init__(self, setting: Setting, workdir: pathlib.Path):
+    def __init__(self, setting: Setting, workdir: pathlib.Path, tracker: Tracker = NO_TRACKER):
         c = setting.config
         self.setting, self.workdir, self.path = setting, workdir, workdir / FILE
+        self.tracker = tracker
         self.every, self.last, self.patience = c.every.validate, c.steps, c.early_stop
         self.score = leading_score(setting)
         self.lines: list[dict] = []
@@ -108,6 +114,9 @@ class Validation:
         tqdm.tqdm.write(self.told(), file=sys.stderr)
         with Scalars(self.workdir, NAME, step - 1) as scalars:
             scalars.add(figures_of(line), step)
+        self.tracker.add(NAME, step, figures_of(line))
+        make = functools.partial(answers_with_frames, setting, clips, rows)
+        self.tracker.show(NAME, NAME, step, make)
 
     def told(self) -> str:
         """The last line and the best one in words, for the terminal."""
@@ -151,9 +160,11 @@ class Validation:
         return found | {'stopped': self.stopped}
 
 
-def make_validation(setting: Setting, workdir: pathlib.Path) -> Validation | None:
+def make_validation(
+    setting: Setting, workdir: pathlib.Path, tracker: Tracker = NO_TRACKER
+) -> Validation | None:
     """The validations that a config asks for; ValueError for a score that the method lacks."""
-    return Validation(setting, workdir) if setting.config.every.validate else None
+    return Validation(setting, workdir, tracker) if setting.config.every.validate else None
 
 
 def leading_score(setting: Setting) -> str:

@@ -51,6 +51,7 @@ FINE = {  # odd values that a run can use
     'model.vision.fullatt_block_indexes': ((),),  # windows in every block
     'spike.factor': ZERO,  # finds no spikes
     'spike.stop': (0,),  # only warns
+    'records.tracker': ('',),  # none
     'mesh.data': (-1, 0),  # what the other axes leave; a copy for every eight devices
 }
 FINE_IN_EVALUATIONS = {
