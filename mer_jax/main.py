@@ -58,11 +58,14 @@ DISTRIBUTED = flags.DEFINE_flag(
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'host:port of process 0, if not detected.')
 PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes, if not detected.')
 PROCESS = flags.DEFINE_integer('process', None, 'The number of this one, if not detected.')
-PRINT_CONFIG = command_line.define_print_config()
 HEARTBEAT = flags.DEFINE_integer(
     'heartbeat', 15, 'Seconds without a sign of life after which a process counts as failed.', 3
 )
 WAIT = flags.DEFINE_integer('wait', 300, 'Seconds to wait at the start for other processes.', 1)
+PROFILE = flags.DEFINE_integer(
+    'profile', 0, 'Trace so many updates of each stage that compile nothing: WORKDIR/profile.', 0
+)
+PRINT_CONFIG = command_line.define_print_config()
 # Errors of a run whose message is enough.
 MESSAGES = (
     MediaError,
@@ -132,7 +135,7 @@ def run_in(held: contextlib.ExitStack) -> None:
             signal.signal(number, functools.partial(stop_between_stages, workdir))
     try:
         with naming(workdir), uploading_lines():
-            results = run(setting, policy, workdir)
+            results = run(setting, policy, workdir, PROFILE.value)
     except MESSAGES as error:
         if not isinstance(error, StorageError):  # a bucket that fails would hold this up
             held.close()

@@ -64,6 +64,7 @@ def test_help_lists_the_flags_of_this_package_alone():
         'process',
         'heartbeat',
         'wait',
+        'profile',
         'print_config',
     ]
 

@@ -24,7 +24,7 @@ from mer_jax.rl.step import branch_logp, summed_gradient
 from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
-from mer_jax.run.stage_loop import run_stage
+from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
 from mer_jax.sharding import constrain, named, to_devices
 
 
@@ -110,7 +110,10 @@ def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
 
 
 def cold_start(
-    setting: Setting, policy: Omni, workdir: pathlib.Path, follow: Callable | None = None
+    setting: Setting,
+    policy: Omni,
+    workdir: pathlib.Path,
+    watched: Watched = UNWATCHED,
 ) -> Omni:
     """The policy after imitating gold branches; resumes from the last checkpoint."""
     c = setting.config
@@ -139,5 +142,5 @@ def cold_start(
     clips = lessons(clips) if lessons else clips
     batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
     loop = workdir, c.cold_start.steps, state, batches, update, c.every
-    state = run_stage('cold_start', *loop, later='train', spike=c.spike, follow=follow)
+    state = run_stage('cold_start', *loop, later='train', spike=c.spike, watched=watched)
     return state.policy

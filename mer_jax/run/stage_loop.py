@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from mer_jax.run.checkpoints import Checkpoints, no_best
+from mer_jax.run.profiling import profiled
 from mer_jax.run.records import Compilations, Records
 from mer_jax.run.spikes import Rule, Spikes, records_before
 from mer_jax.run.validation import Validation, Verdict
@@ -32,6 +33,17 @@ class Every:
 
     save: int
     keep: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """Ways to watch a stage that change none of its results."""
+
+    follow: Callable | None = None  # gets each record, as Records calls it
+    profile: int = 0  # updates that are traced by run.profiling
+
+
+UNWATCHED = Watched()
 
 
 class Termination:
@@ -73,14 +85,14 @@ def run_stage(
     validation: Validation | None = None,
     later: str | None = None,
     spike: Rule = NO_RULE,
-    follow: Callable | None = None,
+    watched: Watched = UNWATCHED,
 ):
     """The state after `steps` updates by update(state, batch, step) → (state, figures, timings).
 
     A stage that was killed continues from its last checkpoint and ends with the state and the
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
-    that step is saved, and so do spikes in a row, as `spike` says. `shown` and `follow` are those
-    of Records. A validation may stop the stage; the best update by it stays saved.
+    that step is saved, and so do spikes in a row, as `spike` says. The progress bar shows the
+    figures named in `shown`. A validation may stop the stage; the best update by it stays saved.
     Once the stage named `later` has saved something, it was begun with the result of this one: this
     one is then not repeated, in whole or in part, but DamagedCheckpoints raised.
     """
@@ -89,10 +101,11 @@ def run_stage(
     with (
         Checkpoints(workdir / name, every.keep, is_best) as checkpoints,
         Termination() as termination,
+        profiled(update, name, workdir, watched.profile) as update,
     ):
         start, state = checkpoints.restore_last(state, batches, least)
         compilations = Compilations()
-        with Records(workdir, name, steps, start, shown, follow) as records:
+        with Records(workdir, name, steps, start, shown, watched.follow) as records:
             verdict = validation.resume(state, start) if validation else Verdict()
             spikes = Spikes(name, spike, records_before(workdir, name))
             for step in range(start + 1, steps + 1):
@@ -115,9 +128,13 @@ def run_stage(
                     records.upload()
                     checkpoints.save(step, state, batches)
                 if told:
-                    raise Stopped(
-                        f'{name} is saved at update {step} of {steps}; the same command resumes '
-                        'there',
-                        termination.asked or signal.SIGTERM,
-                    )
+                    raise stopped_at(name, step, steps, termination)
     return state
+
+
+def stopped_at(name: str, step: int, steps: int, termination: Termination) -> Stopped:
+    """The error that ends a run after it was told to stop and has saved."""
+    return Stopped(
+        f'{name} is saved at update {step} of {steps}; the same command resumes there',
+        termination.asked or signal.SIGTERM,
+    )

@@ -31,6 +31,7 @@ from mer_jax.run.records import read_records, stage_seconds
 from mer_jax.run.report import write_report
 from mer_jax.run.report_content import answers_with_frames, commit, example_clips, title_of
 from mer_jax.run.setting import Setting
+from mer_jax.run.stage_loop import Watched
 from mer_jax.run.tracker import Tracker, check_tracker, tracking
 from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
@@ -128,19 +129,21 @@ def damages_of(workdir: pathlib.Path, budget: int) -> Damages:
     )
 
 
-def run(setting: Setting, policy: Omni, workdir: pathlib.Path) -> dict:
+def run(setting: Setting, policy: Omni, workdir: pathlib.Path, profile: int = 0) -> dict:
     """All stages of a run from its first policy on; the content of results.json.
 
-    Every stage continues where an earlier start of the run stopped.
+    Every stage continues where an earlier start of the run stopped. `profile` updates of each are
+    traced.
     """
     c = setting.config
     shared = look_for_shared(setting, workdir)
     with setting.in_use(), tracking(c, workdir) as tracker:
         validation = make_validation(setting, workdir, tracker)
-        policy = cold_start(setting, policy, workdir, tracker.add)
+        watched = Watched(tracker.add, profile)
+        policy = cold_start(setting, policy, workdir, watched)
         before = evaluate_once(setting, policy, workdir, 'cold_start', c.cold_start.steps)
         track_evaluation(tracker, setting, before, 0)
-        policy = train(setting, policy, workdir, validation, tracker.add)
+        policy = train(setting, policy, workdir, validation, watched)
         policy, evaluated = choose_policy(setting, policy, workdir, validation)
         after = evaluate_once(setting, policy, workdir, 'end', evaluated['update'])
         track_evaluation(tracker, setting, after, c.steps)

@@ -18,7 +18,7 @@ from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.second_look import look_again
 from mer_jax.run.setting import Setting, make_learn
-from mer_jax.run.stage_loop import run_stage
+from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
 from mer_jax.run.validation import Validation
 from mer_jax.sharding import named, to_devices, to_host
 
@@ -63,7 +63,7 @@ def train(
     policy: Omni,
     workdir: pathlib.Path,
     validation: Validation | None = None,
-    follow: Callable | None = None,
+    watched: Watched = UNWATCHED,
 ) -> Omni:
     """The policy after reinforcement learning; the policy that comes in is the frozen reference."""
     c, method, learn = setting.config, setting.method, make_learn(setting.config.learn)
@@ -113,7 +113,7 @@ def train(
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
     loop = workdir, c.steps, state, batches, update, c.every, method.plotted, validation
-    return run_stage('train', *loop, spike=c.spike, follow=follow).policy
+    return run_stage('train', *loop, spike=c.spike, watched=watched).policy
 
 
 def own_names(setting: Setting) -> list[str]:
