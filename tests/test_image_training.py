@@ -8,6 +8,7 @@ import forks
 import jax
 import numpy as np
 import pytest
+from metrics_page import unknown_names
 from programs import environment, flags
 
 torch = pytest.importorskip('torch')
@@ -99,6 +100,7 @@ def test_a_run_on_emoset_learns_from_all_rewards_and_keeps_to_the_published_spli
     uses = [(line['use'], line['id'].split('-')[1]) for line in trained]
     assert sorted(set(uses)) == [('train', 'train'), ('validation', 'validation')]
     assert uses.count(('train', 'train')) == 12 and len(uses) == 12 + 8
+    assert unknown_names(whole) == []
     results = json.loads((whole / 'results.json').read_text())
     assert results['clips'] == 4 and results['shared_with_training']['ids'] == 0
     lines = [json.loads(line) for line in open(whole / 'validation.jsonl')]

@@ -11,6 +11,7 @@ import forks
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from metrics_page import unknown_names
 from programs import ROOT, SMALL, environment, flags, write_config
 
 from mer_jax.data.stage import stage
@@ -245,6 +246,7 @@ def test_an_own_reward_has_figures_and_curves_and_its_run_can_be_asked(whole_and
     trained = read_records(whole, 'train')
     assert len(trained) == 6
     assert all(record['brief'] > 0 and record['brief_std'] > 0 for record in trained)
+    assert unknown_names(whole, ['brief']) == []
     page = (whole / 'report.html').read_text()
     assert '<b>brief</b>' in page and '>brief</span>' in page
     given = ('--json', '--checkpoint', whole, next(films.rglob('*.mp4')))

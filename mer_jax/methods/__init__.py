@@ -1,4 +1,4 @@
-"""The methods by name: a module has Rules, rules of its keys, TERMS, acting_terms and make."""
+"""The methods by name: a module has Rules, rules of keys, TERMS, FIGURES, acting_terms and make."""
 
 from mer_jax.methods import emo_r3, mer_r1
 

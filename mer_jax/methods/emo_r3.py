@@ -31,6 +31,7 @@ from mer_jax.rl.group_relative import spread, standardise
 
 OPENINGS = {'slow': '', 'fast': BOX}
 TERMS = ('accuracy', 'reflection', 'format')
+FIGURES = (*SECOND_LOOK, 'questions_too_long')  # of a step, besides those of TERMS
 CHOICES = {  # keys of a config: the values that they can have
     'learn.form': ('steps', 'box'),
     'learn.std': ('population', 'unbiased'),

@@ -34,6 +34,7 @@ from mer_jax.rl.score import Sampling, branch_hidden, distribution_before
 
 OPENINGS = {'slow': '<think>', 'fast': FAST_OPENING}
 TERMS = ('recall', 'precision', 'f', 'form')
+FIGURES = ('calibration_recall', 'calibration_precision')  # of a step, besides those of TERMS
 CHOICES = {  # keys of a config: the values that they can have
     'learn.disentangle': ('none', 'reward', 'advantage'),
     'learn.calibration.space': ('off', 'reward', 'advantage', 'mixed'),

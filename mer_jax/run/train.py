@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.group import TrainState
+from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import check_functions, own_terms
 from mer_jax.models.omni import Omni
 from mer_jax.rl import step as rl
@@ -124,7 +125,8 @@ def own_names(setting: Setting) -> list[str]:
 def check_rewards(setting: Setting) -> None:
     """Try the user's reward functions before anything is trained; RewardError if one fails."""
     functions, terms = setting.config.learn.rewards, setting.method.terms
-    check_functions(functions, own_names(setting), terms, rl.FIGURES, setting.train_clips[0])
+    figures = rl.FIGURES + METHODS[setting.config.method].FIGURES
+    check_functions(functions, own_names(setting), terms, figures, setting.train_clips[0])
 
 
 def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):
