@@ -1,7 +1,9 @@
 """The processes of one run: which launcher has started several, and how they join each other."""
 
 import dataclasses
+import errno
 import math
+import socket
 import sys
 import threading
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 import jax
 
 from mer_jax.run.command_line import leave
-from mer_jax.run.device_errors import reason_of_device
+from mer_jax.run.device_errors import PORT, reason_of_device
 
 SWITCH = ('auto', 'on', 'off')  # the values of --distributed
 GRACE = 60  # seconds that JAX waits longer for other processes than this package
@@ -82,6 +84,7 @@ def join(
             )
     elif switch == 'on' or named:
         told = launched or 'several processes are to train together'
+        check_port(coordinator or '', process)
         connect(told, heartbeat, wait, coordinator, processes, process)
     elif launched:
         print(f'mer_jax: {launched}, which train together; {SEPARATE}', file=sys.stderr)
@@ -91,6 +94,20 @@ def join(
             raise ValueError(f'--distributed=auto: {launched}, but JAX finds {found}; {NAME_THEM}')
     if not jax.distributed.is_initialized():
         check_alone(jax.process_count())
+
+
+def check_port(coordinator: str, process: int | None) -> None:
+    """Raises ValueError if process 0 cannot listen at its port, where JAX would crash."""
+    port = coordinator.rpartition(':')[2]
+    if process != 0 or not port.isdecimal():
+        return
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(('::', int(port)))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(f'--coordinator={coordinator}: {PORT}') from None
 
 
 def connect(told: Launched | str, heartbeat: int, wait: int, *named) -> None:

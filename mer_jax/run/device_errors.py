@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from mer_jax.run.command_line import leave
 
 LESS_MEMORY = (
-    'take fewer prompts at a time (--config.learn.microbatch=1, --config.evaluate.batch), tokens '
-    '(--config.learn.chunk, --config.rollout.slow_tokens, --config.data.prompt_tokens) or spread '
+    'take fewer prompts at a time (--config.learn.microbatch=1, --config.evaluate.batch) or tokens '
+    '(--config.learn.chunk, --config.rollout.slow_tokens, --config.data.prompt_tokens), or spread '
     'weights over more devices (--config.mesh.fsdp); `python -m mer_jax.plan` says beforehand what '
     'a config needs'
 )
 PORT = (
-    'a port is in use by another program: name a free one in --coordinator=HOST:PORT, or end the '
-    'earlier run that holds it'
+    'the port is in use by another program: name a free one in --coordinator=HOST:PORT in all '
+    'processes, or end the earlier run that holds it'
 )
 MEMORY = (
     r'RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|[Oo]ut of memory',

@@ -1,5 +1,7 @@
 """Joining the processes of a run: by a launcher's variables, by flags, or not at all."""
 
+import socket
+
 import jax
 import pytest
 
@@ -112,3 +114,15 @@ def test_a_host_of_a_slice_that_was_not_told_of_the_others_is_refused():
     check_alone(1)
     with pytest.raises(ValueError, match='--distributed: must be given.*a slice of 4 hosts'):
         check_alone(4)
+
+
+def test_a_port_in_use_is_refused_by_the_process_that_would_listen_there(joined):
+    with socket.socket(socket.AF_INET6) as other:
+        other.bind(('::', 0))
+        other.listen()
+        coordinator = f'localhost:{other.getsockname()[1]}'
+        with pytest.raises(ValueError, match=f'--coordinator={coordinator}: the port is in use'):
+            join('on', coordinator, 2, 0, 100, 300, {})
+        assert joined == []
+        join('on', coordinator, 2, 1, 100, 300, {})  # connects to it
+        assert len(joined) == 1

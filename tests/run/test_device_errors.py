@@ -1,6 +1,8 @@
 """Errors of JAX explained in a line."""
 
 import forks
+import jax
+import jax.numpy as jnp
 import pytest
 from programs import environment
 
@@ -43,6 +45,12 @@ def test_an_error_of_a_device_names_the_way_out(message, part):
     told = reason_of_device(RuntimeError(message))
     assert part in told and '\n' not in told
     assert reason_of_device(ValueError(message)) == told
+
+
+def test_memory_that_jax_cannot_allocate_is_explained():
+    with pytest.raises(RuntimeError) as raised:
+        jax.block_until_ready(jax.jit(lambda: jnp.zeros(1 << 44))())
+    assert reason_of_device(raised.value).startswith('the device is out of memory: take fewer')
 
 
 def test_other_errors_have_no_explanation():
