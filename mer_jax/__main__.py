@@ -11,10 +11,15 @@ COMMANDS = (
     'score',
     'export',
     'plan',
+    'data.prepare',
     'data.stage',
     'data.media',
     'data.benchmarks',
     'data.formats.tfds_manifest',
+    'evaluation.fusion',
+    'evaluation.preference',
+    'evaluation.prediction_files',
+    'evaluation.submissions',
 )
 FOLDER = pathlib.Path(__file__).parent
 

@@ -11,7 +11,7 @@ from programs import ROOT, environment
 from mer_jax.__main__ import COMMANDS, as_text, purpose
 
 PACKAGE = ROOT / 'mer_jax'
-SCREEN = 45  # lines of a terminal
+SCREEN = 50  # lines of a terminal
 
 
 def run(module, *arguments):

@@ -171,7 +171,9 @@ def against_best(
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.evaluation.fusion', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.evaluation.fusion',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('predictions', nargs='+', metavar='FILE', help='two or more files')
     parser.add_argument('--by', choices=WAYS, default=WAYS[0], help='how words are supported')

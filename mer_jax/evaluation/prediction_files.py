@@ -99,7 +99,8 @@ def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(
         prog='python -m mer_jax.evaluation.prediction_files',
-        description=__doc__.partition('\n')[0],
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('source', type=pathlib.Path, help='.csv, .jsonl, .parquet or .npz')
     parser.add_argument('out', type=pathlib.Path, help=' or '.join(ENDINGS))

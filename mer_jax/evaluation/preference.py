@@ -181,7 +181,9 @@ def scored(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.evaluation.preference', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.evaluation.preference',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--checkpoint', required=True, help='a run, an export, or a checkpoint')
     parser.add_argument('--adapter', default='', help='a LoRA adapter of it, as peft saves one')

@@ -167,9 +167,13 @@ def read_candidates(path: pathlib.Path) -> list[dict[str, Any]]:
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.evaluation.submissions', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.evaluation.submissions',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--track', required=True, choices=tuple(TRACKS))
+    parser.add_argument(
+        '--track', required=True, choices=tuple(TRACKS), metavar='TRACK', help=', '.join(TRACKS)
+    )
     parser.add_argument('--predictions', required=True, type=pathlib.Path, metavar='FILE')
     parser.add_argument('--candidates', type=pathlib.Path, help='its names, in its order')
     parser.add_argument('--out', required=True, type=pathlib.Path, help='.csv or .npz')

@@ -1,7 +1,9 @@
 r"""Turns a folder of clips, in the layout it has, into a manifest and a report of what is wrong.
 
-python -m mer_jax.data.prepare FOLDER
-python -m mer_jax.data.prepare FOLDER --words emotion --video file --source speaker --no-media
+    python -m mer_jax.data.prepare FOLDER
+    python -m mer_jax.data.prepare FOLDER --words emotion --video file --source speaker --no-media
+
+docs/DATA.md has the layouts.
 """
 
 import argparse
@@ -20,7 +22,10 @@ from mer_jax.errors import printable, quiet_pipes
 def read_flags(arguments: list[str] | None = None) -> argparse.Namespace:
     """The flags; exits with a message if they cannot be used."""
     parser = argparse.ArgumentParser(
-        prog='python -m mer_jax.data.prepare', description=__doc__.partition('\n')[0]
+        prog='python -m mer_jax.data.prepare',
+        usage='%(prog)s FOLDER [flags]',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     layouts = '; '.join(f'{name}: {said}' for name, said in LAYOUTS.items())
     parser.add_argument('place', type=Path, metavar='FOLDER', help='a folder, or one table in it')
