@@ -189,7 +189,7 @@ def tracking(c, workdir: pathlib.Path) -> Iterator[Tracker]:
     if not name or jax.process_index() > 0:
         yield Tracker()
         return
-    ids = json.loads(contents(workdir / FILE) or '{}')
+    ids = read_ids(workdir / FILE)
     offsets = dict.fromkeys(('train', 'validation', 'evaluation'), c.cold_start.steps)
     sent = last_steps(workdir) if name in ids else {}
     if name not in ids:
@@ -204,6 +204,18 @@ def tracking(c, workdir: pathlib.Path) -> Iterator[Tracker]:
         tracker.finish(failed=isinstance(error, Exception))
         raise
     tracker.finish(failed=False)
+
+
+def read_ids(path: pathlib.Path) -> dict[str, str]:
+    """The ids of the run by tracker; none, with a warning, if their file is damaged."""
+    try:
+        ids = json.loads(contents(path) or '{}')
+        if isinstance(ids, dict) and all(isinstance(one, str) for one in ids.values()):
+            return ids
+    except ValueError:
+        pass
+    log.warning('%s: must hold the ids of the run by tracker; its curves begin anew', path)
+    return {}
 
 
 def last_steps(workdir: pathlib.Path) -> dict[str, int]:

@@ -13,7 +13,14 @@ from mer_jax.data.stage import stage
 from mer_jax.data.wheels.wheel import load_wheels
 from mer_jax.methods.mer_r1 import is_right
 from mer_jax.run import report_content
-from mer_jax.run.report_content import commit, example_clips, right_words, shown_pictures, title_of
+from mer_jax.run.report_content import (
+    answers_with_frames,
+    commit,
+    example_clips,
+    right_words,
+    shown_pictures,
+    title_of,
+)
 
 FRAMES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
@@ -48,6 +55,25 @@ def test_the_first_clips_are_shown_with_their_answers_before_and_after(setting):
         'before': {'fast': {'words': ('happy',)}, 'slow': {'words': ('happy',)}},
         'after': {'fast': {'words': ('sad',)}, 'slow': {'words': ('sad',)}},
     }
+
+
+def test_answers_of_a_table_have_a_frame_of_their_clip(setting):
+    rows = [row(f'clip {i}', 'happy', 'sad') for i in (1, 2, 3)]
+    for one in rows:
+        one['slow']['think'] = 'He smiles.'
+    first, second = answers_with_frames(setting, setting.test_clips, rows, 2)
+    np.testing.assert_array_equal(first.pop('frame'), FRAMES[1])
+    assert second['id'] == 'clip 2'
+    assert first == {
+        'id': 'clip 1',
+        'subtitle': 'Fine.',
+        'gold': 'sad',
+        'fast': 'happy',
+        'slow': 'happy, sad',
+        'reasoning': 'He smiles.',
+    }
+    heard = [Clip('clip 1', words=('sad',))]
+    assert answers_with_frames(setting, heard, rows)[0]['frame'] is None
 
 
 def test_words_in_a_category_of_a_gold_word_are_right(setting):

@@ -97,6 +97,15 @@ def test_a_tracker_that_is_turned_on_later_begins_with_what_follows(clients, con
     assert [call[0] for call in clients[0].calls] == [6, 7, 7, 'finish']
 
 
+@pytest.mark.parametrize('text', ['{"wandb": ', '[]', '{"wandb": 3}'])
+def test_a_damaged_id_begins_new_curves(clients, config, tmp_path, caplog, text):
+    run(config, tmp_path, None, 3)
+    (tmp_path / FILE).write_text(text)
+    run(config, tmp_path, 2, 4)
+    assert clients[0].given[0] != clients[1].given[0]
+    assert 'must hold the ids of the run by tracker' in caplog.text
+
+
 def test_validations_and_records_share_their_steps(clients, config, tmp_path):
     with tracking(config, tmp_path) as tracker:
         tracker.add('train', 2, {'loss': 1.0})
