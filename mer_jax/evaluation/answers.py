@@ -15,6 +15,7 @@ from mer_jax.rl.step import compiled_roll_out
 from mer_jax.run.feature_cache import keep_features
 from mer_jax.run.second_look import look_again
 from mer_jax.run.setting import Setting
+from mer_jax.run.traced import keep_traced
 from mer_jax.sharding import to_devices, to_host
 
 MODES = ('fast', 'slow')
@@ -48,6 +49,7 @@ def grow_answers(
     asked = setting.config.evaluate
     sampling = setting.sampling(asked.temperature, asked.top_p)
     grow = compiled_roll_out(sampling, setting.method.watch)
+    grow = keep_traced(setting, f'grow {sampling}', grow)
     prompts = setting.batcher.collate(examples)
     number_b = np.array([stable_number(example.clip.id) for example in examples], np.uint32)
     arrays = to_devices(setting.mesh, (prompts, number_b))
@@ -56,19 +58,7 @@ def grow_answers(
     branches = to_host(rollout.branches)
     texts = setting.texts.read(branches.token, branches.mask)
     reading, answers = setting.method.read(texts, [example.clip for example in examples])
-    reading = look_again(
-        setting.mesh,
-        setting.method,
-        sampling,
-        policy,
-        arrays[0],
-        rollout,
-        reading,
-        arrays[1],
-        seed,
-        0,
-        setting.config.learn.microbatch,
-    )
+    reading = look_again(setting, sampling, policy, arrays[0], rollout, reading, arrays[1], seed, 0)
     return Grown(prompts, rollout.features, branches, reading, answers)
 
 

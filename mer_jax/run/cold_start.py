@@ -25,6 +25,7 @@ from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
+from mer_jax.run.traced import keep_traced
 from mer_jax.sharding import constrain, named, to_devices
 
 
@@ -123,7 +124,8 @@ def cold_start(
     part = trained_by_imitation(c)
     state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
     step = compile_imitation(setting, optimizer, shardings)
-    look = jax.jit(perceive)
+    step = keep_traced(setting, 'imitate', step, donates=True)
+    look = keep_traced(setting, 'perceive', jax.jit(perceive))
 
     def update(state, examples, _):
         timer, batcher = Timer(), setting.batcher

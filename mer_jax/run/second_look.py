@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mer_jax.methods.method import Method
 from mer_jax.rl.pieces import count_pieces, piece_at, whole_of_pieces
 from mer_jax.rl.score import Sampling
+from mer_jax.run.setting import Setting
+from mer_jax.run.traced import keep_traced
 from mer_jax.sharding import named, to_devices, to_host
 
 
@@ -38,8 +39,7 @@ def compiled_look(mesh, asks, sampling: Sampling, microbatch: int):
 
 
 def look_again(
-    mesh,
-    method: Method,
+    setting: Setting,
     sampling: Sampling,
     policy,
     prompts,
@@ -48,15 +48,16 @@ def look_again(
     number_b,
     seed,
     step,
-    microbatch: int,
 ):
     """The reading with the method's second look, on the host; a method without one adds nothing.
 
     `prompts`, `rollout` and `number_b` lie on the devices, `reading` on the host.
     """
+    mesh, method = setting.mesh, setting.method
     if method.look is None:
         return reading
-    program = compiled_look(mesh, method.look, sampling, microbatch)
+    program = compiled_look(mesh, method.look, sampling, setting.config.learn.microbatch)
+    program = keep_traced(setting, f'look {sampling}', program)
     arrays = prompts, rollout, to_devices(mesh, reading), number_b
     seen = program(policy, *arrays, np.uint32(seed), np.uint32(step))
     return method.hear(reading, to_host(seen))

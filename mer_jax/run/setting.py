@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
@@ -67,6 +68,7 @@ class Setting:
         self.batcher = Batcher(self.writer, self.spec)
         self.train_clips, self.test_clips = train_clips, test_clips
         self.validation_clips, self.damages = validation_clips, damages
+        self.traced: pathlib.Path | None = None  # where traced programs are kept, see run.traced
 
     @contextlib.contextmanager
     def in_use(self):

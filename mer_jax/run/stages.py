@@ -32,6 +32,7 @@ from mer_jax.run.report import write_report
 from mer_jax.run.report_content import answers_with_frames, commit, example_clips, title_of
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import Watched
+from mer_jax.run.traced import folder_of_traced
 from mer_jax.run.tracker import Tracker, check_tracker, tracking
 from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
@@ -113,6 +114,7 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
     leading_score(setting)
     with setting.in_use():
         keep_compiled(workdir)
+    setting.traced = folder_of_traced()
     check_memory(setting)
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:

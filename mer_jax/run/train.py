@@ -20,6 +20,7 @@ from mer_jax.run.records import Timer
 from mer_jax.run.second_look import look_again
 from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
+from mer_jax.run.traced import keep_traced
 from mer_jax.run.validation import Validation
 from mer_jax.sharding import named, to_devices, to_host
 
@@ -59,6 +60,16 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
     )
 
 
+def keep_programs(setting: Setting, programs: Programs) -> Programs:
+    """The programs of a step, of which `run.traced` keeps the traced form."""
+    return Programs(
+        **{
+            name: keep_traced(setting, name, program, donates=name == 'update')
+            for name, program in vars(programs).items()
+        }
+    )
+
+
 def train(
     setting: Setting,
     policy: Omni,
@@ -72,7 +83,7 @@ def train(
     optimizer = make_optimizer(c.optim, c.optim.learning_rate, updates)
     reference = make_reference(setting, policy, learn)
     state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
-    programs = compile_programs(setting, learn, optimizer, shardings)
+    programs = keep_programs(setting, compile_programs(setting, learn, optimizer, shardings))
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
     opening = setting.openings_of_group()
     seed = np.uint32(c.seed)
@@ -100,9 +111,7 @@ def train(
             own = own_terms(c.learn.rewards, own_names(setting), said, clips)
         with timer('look'):
             arrays = state.policy, prompts, rollout, reading, number_b
-            reading = look_again(
-                setting.mesh, method, sampling, *arrays, seed, step, learn.microbatch
-            )
+            reading = look_again(setting, sampling, *arrays, seed, step)
         with timer('learn'):
             reading, own = to_devices(setting.mesh, (reading, own))
             arrays = prompts, rollout, reading, own

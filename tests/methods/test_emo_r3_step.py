@@ -60,11 +60,12 @@ def setting_of(mesh, by):
     """The part of a run's setting that the programs of a step need."""
     rollout = types.SimpleNamespace(temperature=1.0, top_p=1.0)
     return types.SimpleNamespace(
-        config=types.SimpleNamespace(rollout=rollout),
+        config=types.SimpleNamespace(rollout=rollout, learn=LEARN),
         method=method(by),
         mesh=mesh,
         sampling=lambda temperature, top_p: SAMPLING,
         spec=SEEING,
+        traced=None,
     )
 
 
@@ -82,7 +83,7 @@ def step_on(shape, by):
         prompts, numbers = to_devices(mesh, (mine[0], order.astype(np.uint32)))
         rollout = programs.roll_out(state.policy, prompts, numbers, SEED, STEP, OPENING)
         arrays = state.policy, prompts, rollout, mine[1], numbers
-        heard = look_again(mesh, setting.method, SAMPLING, *arrays, SEED, STEP, LEARN.microbatch)
+        heard = look_again(setting, SAMPLING, *arrays, SEED, STEP)
         token = to_host(rollout.branches.token)
         arrays = prompts, rollout, to_devices(mesh, heard), {}
         experience, figures = judge(programs, state.policy, reference, *arrays, LEARN)

@@ -37,7 +37,10 @@ def looked(axes, microbatch: int):
         keys = jax.device_put(Keys(k=key, v=key), by_layer)
         rollout = Rollout(branches=rows, features=prompts, keys=keys)
         arrays = 2, prompts, rollout, np.arange(B), numbers
-        return look_again(mesh, method, 0.5, *arrays, 7, 3, microbatch)
+        learn = types.SimpleNamespace(microbatch=microbatch)
+        config = types.SimpleNamespace(learn=learn)
+        setting = types.SimpleNamespace(mesh=mesh, method=method, config=config, traced=None)
+        return look_again(setting, 0.5, *arrays, 7, 3)
 
 
 def test_pieces_of_one_prompt_a_device_are_asked_as_all_are_at_once():

@@ -1,0 +1,142 @@
+"""Traced programs of a run, kept beside the compiled ones, so that its next start traces none.
+
+Tracing and lowering take JAX longer than reading a compiled program. A file holds a program as
+portable StableHLO (jax.export), never as a pickle. Its name is a hash of everything that the
+program depends on: the package, the versions, the config, the words, and the shapes of its
+arguments. It lies in the folder of compiled programs, whose machine code is trusted no less.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import uuid
+from collections.abc import Callable
+
+import jax
+import jaxlib
+from jax import export
+
+from mer_jax.group import Branches, Keys, Rollout
+from mer_jax.methods.emo_r3_reflection import Chances, Said
+from mer_jax.run.agreement import digest_of_code
+from mer_jax.run.compiled import processor
+from mer_jax.run.config_rules import flat
+from mer_jax.run.setting import Setting
+from mer_jax.storage.paths import is_remote
+
+FOLDER = 'traced'
+SUM = 32  # bytes of a file before its program: their SHA-256
+UNREAD = ('cache', 'log', 'dump')  # parts of the names of JAX's settings that change no program
+
+log = logging.getLogger(__name__)
+
+for kind in (Branches, Keys, Rollout, Chances, Said):  # results that export knows by name
+    export.register_pytree_node_serialization(
+        kind,
+        serialized_name=f'mer_jax.{kind.__name__}',
+        serialize_auxdata=lambda _: b'',
+        deserialize_auxdata=lambda _: (),
+    )
+
+
+def keep_traced(setting: Setting, name: str, program: Callable, donates: bool = False) -> Callable:
+    """The program of a run as a function that traces it only if no file holds it.
+
+    With `donates` its first argument is donated and its results are (an equal tree, figures).
+    Only programs of one CPU device are kept; elsewhere compilation takes much longer than tracing.
+    """
+    folder = setting.traced
+    if folder is None or setting.mesh.size > 1 or jax.default_backend() != 'cpu':
+        return program
+    return _kept(program, folder, f'{name} {about(setting)}', donates)
+
+
+def folder_of_traced() -> pathlib.Path | None:
+    """The folder of traced programs, within JAX's own of compiled ones; None without one."""
+    compiled = jax.config.jax_compilation_cache_dir
+    if not compiled or is_remote(compiled):
+        return None
+    return pathlib.Path(compiled) / FOLDER
+
+
+def about(setting: Setting) -> str:
+    """Everything but the shapes of its arguments that a program of a run depends on, as a text."""
+    settings = {
+        name: repr(value)
+        for name, value in jax.config.values.items()
+        if not any(part in name for part in UNREAD)
+    }
+    parts = (
+        _software(),
+        os.environ.get('XLA_FLAGS'),
+        settings,
+        flat(setting.config),
+        repr(setting.spec),
+        setting.wheels.digest if setting.wheels else None,
+        setting.tokenizer.backend_tokenizer.to_str(),
+    )
+    return json.dumps(parts, default=repr, sort_keys=True)
+
+
+@functools.cache
+def _software() -> tuple[str, ...]:
+    return digest_of_code(), jax.__version__, jaxlib.__version__, processor()
+
+
+@functools.cache
+def _kept(program, folder: pathlib.Path, told: str, donates: bool) -> Callable:
+    """A function that finds the loaded program for the shapes of its arguments and calls it."""
+    loaded = {}
+
+    def call(*arguments):
+        leaves, tree = jax.tree.flatten(arguments)
+        shapes = tuple((x.shape, str(x.dtype)) for x in leaves)
+        if (tree, shapes) not in loaded:
+            digest = hashlib.sha256(f'{told} {donates} {tree} {shapes}'.encode()).hexdigest()
+            count = jax.tree.structure(arguments[0]).num_leaves if donates else 0
+            traced = _read(folder / digest)
+            if traced is None:
+                traced = _trace(program, tree, leaves, donates, folder / digest)
+            loaded[tree, shapes] = jax.jit(traced.call, donate_argnums=tuple(range(count)))
+        found = loaded[tree, shapes](*leaves)
+        if donates:
+            found = jax.tree.unflatten(jax.tree.structure(arguments[0]), found[0]), found[1]
+        return found
+
+    return call
+
+
+def _trace(program, tree, leaves, donates: bool, path: pathlib.Path) -> export.Exported:
+    """The traced program, which is written to this path and then read from there or from memory.
+
+    Both give the same program to the compiler, which then compiles it once.
+    """
+
+    def flat_program(*leaves):
+        found = program(*jax.tree.unflatten(tree, leaves))
+        return (jax.tree.leaves(found[0]), found[1]) if donates else found
+
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
+    data = export.export(jax.jit(flat_program))(*shapes).serialize()
+    draft = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(hashlib.sha256(data).digest() + data)
+        draft.replace(path)
+    except OSError as error:  # the run can do without the file
+        log.warning('%s: cannot keep a traced program: %s', path.parent, error)
+    return export.deserialize(data)
+
+
+def _read(path: pathlib.Path) -> export.Exported | None:
+    """The program of a file; None if there is none, or a damaged one."""
+    try:
+        held = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(held[SUM:]).digest() != held[:SUM]:
+        return None
+    return export.deserialize(bytearray(held[SUM:]))
