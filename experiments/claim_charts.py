@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from experiments.claim_arms import ARMS, CLAIMS
 from experiments.claim_tables import columns, judged, mean_scores
-from mer_jax.run.charts import DRAWING, LIGHT, smooth
+from mer_jax.run.charts import DRAWING
+from mer_jax.run.curves import LIGHT, smooth
 
 COLORS = {'confirmed': 'hit', 'contradicted': 'miss', 'undecided': 'dim'}  # of verdicts
 CURVES = {  # figures of a curve of each table, with their colours

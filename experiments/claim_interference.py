@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.claim_statistics import COVERAGE, verdict
-from mer_jax.run.charts import DRAWING, LIGHT
+from mer_jax.run.charts import DRAWING
+from mer_jax.run.curves import LIGHT
 
 CLAIMS = {  # name: (text, figure of a line that should be above 0)
     'e1': (

@@ -27,6 +27,7 @@ CONTEXT.set_forkserver_preload(
         'ml_collections.config_flags',
         'mer_jax.evaluation.benchmark',
         'mer_jax.evaluation.prediction',
+        'mer_jax.run.charts',
         'mer_jax.run.export',
         'mer_jax.run.plan_search',
         'mer_jax.run.report',

@@ -1,4 +1,4 @@
-"""The charts of a report as SVG: curves over steps, and recall against precision."""
+"""Recall against precision, as SVG."""
 
 import io
 import re
@@ -7,69 +7,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-# Charts are drawn in the colours of the light page. In the SVG each becomes a CSS variable of the
-# same name, so that a dark page repaints them.
-LIGHT = {
-    'paper': '#fbfaf7',
-    'card': '#ffffff',
-    'ink': '#1e2126',
-    'dim': '#686d76',
-    'rule': '#d6d2c9',
-    'fast': '#b3610a',
-    'slow': '#2456a6',
-    'hit': '#1d7a46',
-    'miss': '#b3261e',
-    'violet': '#8a3fa0',
-}
-DARK = {
-    'paper': '#14161a',
-    'card': '#1c1f25',
-    'ink': '#e6e4df',
-    'dim': '#989da6',
-    'rule': '#3d424b',
-    'fast': '#f0a04b',
-    'slow': '#7fb0ff',
-    'hit': '#6fcf97',
-    'miss': '#ff8a80',
-    'violet': '#d09be3',
-}
-CURVES = ('slow', 'violet', 'hit', 'miss', 'fast')  # colours of the curves of one chart, in order
-POINTS = 400  # a curve is thinned to so many
+from mer_jax.run.curves import LIGHT
 
+# The chart is drawn in the colours of the light page. In the SVG each becomes a CSS variable of the
+# same name, so that a dark page repaints them.
 DRAWING = {'svg.fonttype': 'none', 'svg.hashsalt': 'report', 'font.size': 9.5}
 DRAWING |= dict.fromkeys(('axes.edgecolor', 'xtick.color', 'ytick.color'), LIGHT['rule'])
 DRAWING |= dict.fromkeys(('xtick.labelcolor', 'ytick.labelcolor'), LIGHT['dim'])
 DRAWING |= {'axes.spines.top': False, 'axes.spines.right': False, 'axes.labelcolor': LIGHT['dim']}
-
-
-def css_variables(palette: dict[str, str]) -> str:
-    """The colours of a palette as CSS variables."""
-    return ' '.join(f'--{name}: {color};' for name, color in palette.items())
-
-
-def curve_colors(count: int) -> list[str]:
-    """The names of the colours of so many curves of one chart."""
-    return [CURVES[k % len(CURVES)] for k in range(count)]
-
-
-def draw_curves(curves: list[np.ndarray], width: float = 3.6) -> str:
-    """Curves f[2, n] (steps, values), each raw (faint) and smoothed (strong), as SVG."""
-    with matplotlib.rc_context(DRAWING):
-        figure = Figure(figsize=(width, 0.55 * width), layout='constrained')
-        axes = figure.add_subplot()
-        axes.locator_params(nbins=5)
-        for (steps, values), name in zip(curves, curve_colors(len(curves)), strict=True):
-            thin = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(int))
-            axes.plot(steps[thin], values[thin], color=LIGHT[name], linewidth=0.7, alpha=0.3)
-            axes.plot(steps[thin], smooth(values)[thin], color=LIGHT[name], linewidth=1.6)
-        return as_svg(figure)
-
-
-def smooth(values: np.ndarray) -> np.ndarray:
-    """A centred moving average over a fifteenth of the curve, shorter at its ends: f[n]."""
-    window = np.ones(max(1, len(values) // 15))
-    weight = np.convolve(np.ones_like(values), window, 'same')
-    return np.convolve(values, window, 'same') / weight
 
 
 def draw_plane(points: dict[str, list[tuple[bool, dict]]]) -> str:

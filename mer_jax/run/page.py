@@ -2,7 +2,7 @@
 
 import html
 
-from mer_jax.run.charts import DARK, LIGHT, css_variables
+from mer_jax.run.curves import DARK, LIGHT, css_variables
 
 COLORS = f"""
 :root {{ color-scheme: light dark; {css_variables(LIGHT)} }}

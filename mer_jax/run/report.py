@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mer_jax.methods.method import SECOND_LOOK
-from mer_jax.run.charts import curve_colors, draw_curves, draw_plane, smooth
+from mer_jax.run.curves import WIDE, curve_colors, draw_curves, smooth
 from mer_jax.run.page import page
 from mer_jax.storage.objects import make_folder, write_whole
 from mer_jax.storage.paths import path_of
@@ -179,6 +179,8 @@ def _plane(results: dict) -> str:
     measured = _measured(results)
     if not measured or not {'recall', 'precision'} <= set(_columns(results)):
         return ''
+    from mer_jax.run.charts import draw_plane  # matplotlib takes half a second to import
+
     points = {
         answer: [(moment == 'cold_start', row) for name, moment, row in measured if name == answer]
         for answer in ANSWERS
@@ -217,7 +219,7 @@ def _spreads(records: list[dict], order: list[str]) -> str:
         f'<span class="key" style="color: var(--{color})">{html.escape(name[:-4])}</span>'
         for name, color in zip(names, curve_colors(len(names)), strict=True)
     )
-    chart = draw_curves([curves[name] for name in names], 4.8)
+    chart = draw_curves([curves[name] for name in names], WIDE)
     return f"""
 <h2>Spread of the reward terms within groups</h2>
 <p class="note">The standard deviation of each term among the branches of a prompt: where it is
