@@ -13,6 +13,7 @@ from jax._src import xla_bridge
 
 assert __name__ == '__main__' and sys.argv[1:] == ['--flag', 'a b']
 assert 'mer_jax.run.stages' in sys.modules, 'the server has imported nothing'
+assert 'torch' not in sys.modules, 'a run has imported torch'
 assert len(os.listdir('/proc/self/task')) == 1 and not xla_bridge.backends_are_initialized()
 print(jax.device_count(), jax.default_backend(), os.getcwd())
 """

@@ -5,7 +5,9 @@ chain to its root gives the sizes, the tokenizer and the chat layout of any run.
 """
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -229,22 +231,23 @@ def make_layout(spec: Spec, ids: dict[str, int]) -> Layout:
     )
 
 
-def first_policy(origin: Origin, c, mesh) -> Omni:
+def first_policy(origin: Origin, c, mesh, keep: Callable = lambda program: program) -> Omni:
     """The policy that a run starts from, on the mesh: read from its checkpoint, or random.
 
     With learn.train=lora it has adapters: those of the checkpoint, those of model.adapter, or new
-    ones.
+    ones. `keep` is for the program that draws weights, as in `run.traced`.
     """
     spec, checkpoint = origin.spec, c.model.checkpoint
     like = abstract_policy(spec, c, mesh)
     if not checkpoint:
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
+        wanted, tree = jax.tree.flatten(like)
 
         def fresh():
-            omni = random_policy(spec, c)
-            return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), omni, like)
+            drawn = jax.tree.leaves(random_policy(spec, c))
+            return [leaf.astype(one.dtype) for leaf, one in zip(drawn, wanted, strict=True)]
 
-        return jax.jit(fresh, out_shardings=shardings)()
+        program = keep(jax.jit(fresh, out_shardings=[one.sharding for one in wanted]))
+        return jax.tree.unflatten(tree, program())
     folder = path_of(checkpoint)
     config = read_json(folder / 'config.json')
     held = held_by_run(config)
@@ -300,6 +303,18 @@ def random_policy(spec: Spec, c) -> Omni:
     return attach(omni, new_adapters(key_of(c), omni, lora), lora)
 
 
+@functools.cache
+def shapes_of(spec: Spec, lora: Lora | None) -> Omni:
+    """The shapes of a policy, and of its adapters if there are any; tracing them takes a while."""
+    key = jax.random.key(0)
+
+    def drawn():
+        omni = make_omni(key, spec)
+        return attach(omni, new_adapters(key, omni, lora), lora) if lora else omni
+
+    return jax.eval_shape(drawn)
+
+
 def abstract_policy(spec: Spec, c, mesh) -> Omni:
     """The shapes, dtypes and shardings of the policy that a run starts from.
 
@@ -307,7 +322,7 @@ def abstract_policy(spec: Spec, c, mesh) -> Omni:
     stored in config.model.dtype, to which they are cast for every use: towers, or all but adapters,
     which are float32.
     """
-    abstract = jax.eval_shape(lambda: random_policy(spec, c))
+    abstract = shapes_of(spec, make_lora(c.learn.lora) if c.learn.train == 'lora' else None)
     trained = (c.cold_start.steps and c.cold_start.towers) or (c.steps and c.learn.train == 'all')
     towers = c.model.weights if trained else c.model.dtype
     like = abstract.replace(

@@ -6,12 +6,12 @@ import logging
 import math
 import os
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 
 import jax
-import tensorboardX
 import tqdm
 
 from mer_jax.storage.objects import (
@@ -24,6 +24,14 @@ from mer_jax.storage.objects import (
     write_whole,
 )
 from mer_jax.storage.paths import StorageError, is_remote, naming, path_of
+
+# tensorboardX imports torch where it is installed: seconds, for nothing that scalars need.
+HIDES_TORCH = 'torch' not in sys.modules
+sys.modules.setdefault('torch', None)
+import tensorboardX  # noqa: E402
+
+if HIDES_TORCH:
+    del sys.modules['torch']
 
 FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'

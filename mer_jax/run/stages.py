@@ -1,6 +1,7 @@
 """A run from its config to its results: all stages in their order."""
 
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -32,7 +33,7 @@ from mer_jax.run.report import write_report
 from mer_jax.run.report_content import answers_with_frames, commit, example_clips, title_of
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import Watched
-from mer_jax.run.traced import folder_of_traced
+from mer_jax.run.traced import folder_of_traced, keep_traced
 from mer_jax.run.tracker import Tracker, check_tracker, tracking
 from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
@@ -64,7 +65,8 @@ def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting
         error = raised
     agree(facts, error)
     with setting.in_use():
-        policy = first_policy(setting.origin, c, setting.mesh)
+        keep = functools.partial(keep_traced, setting, 'weights')
+        policy = first_policy(setting.origin, c, setting.mesh, keep)
     meet()
     if jax.process_index() == 0:
         write_identity(workdir, lines)  # first: without config.json it counts for nothing
