@@ -124,7 +124,7 @@ def cold_start(
     part = trained_by_imitation(c)
     state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
     step = compile_imitation(setting, optimizer, shardings)
-    step = keep_traced(setting, 'imitate', step, donates=True)
+    step = keep_traced(setting, f'imitate {c.cold_start.steps}', step, donates=True)
     look = keep_traced(setting, 'perceive', jax.jit(perceive))
 
     def update(state, examples, _):

@@ -231,7 +231,7 @@ def make_layout(spec: Spec, ids: dict[str, int]) -> Layout:
     )
 
 
-def first_policy(origin: Origin, c, mesh, keep: Callable = lambda program: program) -> Omni:
+def first_policy(origin: Origin, c, mesh, keep: Callable = lambda _, program: program) -> Omni:
     """The policy that a run starts from, on the mesh: read from its checkpoint, or random.
 
     With learn.train=lora it has adapters: those of the checkpoint, those of model.adapter, or new
@@ -246,7 +246,8 @@ def first_policy(origin: Origin, c, mesh, keep: Callable = lambda program: progr
             drawn = jax.tree.leaves(random_policy(spec, c))
             return [leaf.astype(one.dtype) for leaf, one in zip(drawn, wanted, strict=True)]
 
-        program = keep(jax.jit(fresh, out_shardings=[one.sharding for one in wanted]))
+        name = f'weights {c.seed} {[one.dtype for one in wanted]}'
+        program = keep(name, jax.jit(fresh, out_shardings=[one.sharding for one in wanted]))
         return jax.tree.unflatten(tree, program())
     folder = path_of(checkpoint)
     config = read_json(folder / 'config.json')

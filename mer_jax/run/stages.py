@@ -65,7 +65,7 @@ def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting
         error = raised
     agree(facts, error)
     with setting.in_use():
-        keep = functools.partial(keep_traced, setting, 'weights')
+        keep = functools.partial(keep_traced, setting)
         policy = first_policy(setting.origin, c, setting.mesh, keep)
     meet()
     if jax.process_index() == 0:

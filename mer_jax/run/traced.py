@@ -25,11 +25,20 @@ from mer_jax.run.agreement import digest_of_code
 from mer_jax.run.compiled import processor
 from mer_jax.run.config_rules import flat
 from mer_jax.run.setting import Setting
+from mer_jax.run.workdir import MOVABLE
 from mer_jax.storage.paths import is_remote
 
 FOLDER = 'traced'
 SUM = 32  # bytes of a file before its program: their SHA-256
 UNREAD = ('cache', 'log', 'dump')  # parts of the names of JAX's settings that change no program
+# Keys of a config, or their beginnings, that no program depends on, but for those whose name says
+# so. Words and sizes that checkpoint and wheels give count by themselves.
+UNTRACED = (
+    *MOVABLE,
+    *('seed', 'steps', 'cold_start.steps', 'learn.rewards', 'export'),
+    *('data.cache', 'data.clips', 'data.held_out', 'data.validation'),
+    *('every.', 'evaluate.', 'validation.'),
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +54,7 @@ for kind in (Branches, Keys, Rollout, Chances, Said):  # results that export kno
 def keep_traced(setting: Setting, name: str, program: Callable, donates: bool = False) -> Callable:
     """The program of a run as a function that traces it only if no file holds it.
 
+    The name holds those of the program's numbers that `about` leaves out.
     With `donates` its first argument is donated and its results are (an equal tree, figures).
     Only programs of one CPU device are kept; elsewhere compilation takes much longer than tracing.
     """
@@ -63,7 +73,7 @@ def folder_of_traced() -> pathlib.Path | None:
 
 
 def about(setting: Setting) -> str:
-    """Everything but the shapes of its arguments that a program of a run depends on, as a text."""
+    """A hash of everything but the shapes of its arguments that a program of a run depends on."""
     settings = {
         name: repr(value)
         for name, value in jax.config.values.items()
@@ -73,12 +83,22 @@ def about(setting: Setting) -> str:
         _software(),
         os.environ.get('XLA_FLAGS'),
         settings,
-        flat(setting.config),
+        {key: value for key, value in flat(setting.config).items() if not key.startswith(UNTRACED)},
         repr(setting.spec),
         setting.wheels.digest if setting.wheels else None,
-        setting.tokenizer.backend_tokenizer.to_str(),
+        _words(setting.tokenizer),
     )
-    return json.dumps(parts, default=repr, sort_keys=True)
+    return _hash(json.dumps(parts, default=repr, sort_keys=True))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def _words(tokenizer) -> str:
+    """A hash of a tokenizer, which may take megabytes to write."""
+    return _hash(tokenizer.backend_tokenizer.to_str())
 
 
 @functools.cache
@@ -95,7 +115,7 @@ def _kept(program, folder: pathlib.Path, told: str, donates: bool) -> Callable:
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((x.shape, str(x.dtype)) for x in leaves)
         if (tree, shapes) not in loaded:
-            digest = hashlib.sha256(f'{told} {donates} {tree} {shapes}'.encode()).hexdigest()
+            digest = _hash(f'{told} {donates} {tree} {shapes}')
             count = jax.tree.structure(arguments[0]).num_leaves if donates else 0
             traced = _read(folder / digest)
             if traced is None:

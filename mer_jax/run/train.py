@@ -62,12 +62,9 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
 
 def keep_programs(setting: Setting, programs: Programs) -> Programs:
     """The programs of a step, of which `run.traced` keeps the traced form."""
-    return Programs(
-        **{
-            name: keep_traced(setting, name, program, donates=name == 'update')
-            for name, program in vars(programs).items()
-        }
-    )
+    kept = {name: keep_traced(setting, name, program) for name, program in vars(programs).items()}
+    name = f'update {setting.config.steps}'  # its learning rate depends on the steps
+    return Programs(**kept | {'update': keep_traced(setting, name, programs.update, donates=True)})
 
 
 def train(

@@ -10,11 +10,19 @@ import pytest
 from ml_collections import ConfigDict
 
 from mer_jax.group import Branches, Keys, Rollout
-from mer_jax.run import traced
+from mer_jax.run import all_defaults, traced
+from mer_jax.run.config_rules import flat
 from mer_jax.run.traced import keep_traced
 from mer_jax.sharding import make_mesh
 
 X = np.arange(3, dtype=np.float32)
+
+
+class Tokenizer:
+    """As much of a tokenizer as is hashed."""
+
+    def __init__(self, text):
+        self.backend_tokenizer = types.SimpleNamespace(to_str=lambda: text)
 
 
 class Traces:
@@ -31,14 +39,13 @@ class Traces:
 @pytest.fixture
 def setting(tmp_path):
     """As much of a Setting as decides about a traced program."""
-    words = types.SimpleNamespace(to_str=lambda: '{}')
     return types.SimpleNamespace(
         traced=tmp_path / 'traced',
         mesh=make_mesh(1, 1, 1, jax.devices()[:1]),
         config=ConfigDict({'optim': {'b2': 0.9}}),
         spec='small',
         wheels=None,
-        tokenizer=types.SimpleNamespace(backend_tokenizer=words),
+        tokenizer=Tokenizer('{}'),
     )
 
 
@@ -69,12 +76,27 @@ def test_everything_that_a_program_depends_on_tells_its_file(setting, key, monke
     elif key == 'spec':
         setting.spec = 'large'
     elif key == 'words':
-        setting.tokenizer.backend_tokenizer.to_str = lambda: '{"a": 1}'
+        setting.tokenizer = Tokenizer('{"a": 1}')
     else:
         monkeypatch.setenv('XLA_FLAGS', '--other')
     again, traces = start(setting)
     again(X)
     assert traces.count == 1 and len(files(setting)) == 2
+
+
+def test_keys_that_no_program_depends_on_change_no_file(setting):
+    start(setting)[0](X)
+    setting.config.update({'steps': 3, 'seed': 7, 'every': {'save': 2}, 'data': {'cache': 'a'}})
+    again, traces = start(setting)
+    again(X)
+    assert traces.count == 0 and len(files(setting)) == 1
+
+
+@pytest.mark.parametrize('method', all_defaults.DEFAULTS)
+def test_keys_that_no_program_depends_on_exist(method):
+    keys = flat(all_defaults.DEFAULTS[method].stage())
+    for key in traced.UNTRACED:
+        assert any(known.startswith(key) for known in keys), key
 
 
 @pytest.mark.parametrize('x', [X[:2], X.astype(np.int32)])
