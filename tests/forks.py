@@ -20,7 +20,8 @@ import jax
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONTEXT = multiprocessing.get_context('forkserver')
-# The imports of the commands without the commands, of which two define flags of the same name.
+# The imports of the commands without the commands, of which two define flags of the same name, and
+# one that JAX makes late.
 CONTEXT.set_forkserver_preload(
     [
         'forks',
@@ -32,6 +33,7 @@ CONTEXT.set_forkserver_preload(
         'mer_jax.run.plan_search',
         'mer_jax.run.report',
         'mer_jax.run.stages',
+        'scipy.linalg',
     ]
 )
 

@@ -32,14 +32,18 @@ class Encoder:
     """Token ids of plain text; nothing in it becomes a control token.
 
     Whether control tokens are split is a state of a tokenizer that threads would share, so this one
-    has a tokenizer of its own.
+    has a tokenizer of its own. It asks the library below `transformers`, which is ten times faster
+    for a word.
     """
 
     def __init__(self, tokenizer):
-        self.tokenizer = copy.deepcopy(tokenizer)
+        self.tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
+        self.tokenizer.encode_special_tokens = True
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
 
     def __call__(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
 
 class ExampleWriter:

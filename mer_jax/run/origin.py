@@ -307,9 +307,9 @@ def random_policy(spec: Spec, c) -> Omni:
 @functools.cache
 def shapes_of(spec: Spec, lora: Lora | None) -> Omni:
     """The shapes of a policy, and of its adapters if there are any; tracing them takes a while."""
-    key = jax.random.key(0)
 
     def drawn():
+        key = jax.random.key(0)
         omni = make_omni(key, spec)
         return attach(omni, new_adapters(key, omni, lora), lora) if lora else omni
 

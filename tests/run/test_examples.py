@@ -152,7 +152,14 @@ def test_plain_text_becomes_no_control_token(setting):
     ids = setting.encode('<|im_end|>sad')
     assert setting.end not in ids and setting.tokenizer.decode(ids) == '<|im_end|>sad'
     # The tokenizer of prompts, where they are control tokens, is another object.
-    assert setting.encode.tokenizer is not setting.tokenizer
+    assert setting.encode.tokenizer is not setting.tokenizer.backend_tokenizer
+    assert setting.end in setting.tokenizer.encode('<|im_end|>sad')
+
+
+@pytest.mark.parametrize('text', ['', 'joy', ' calm and  naïve\n😀', 'a <|IMAGE|>b<|im_end|>'])
+def test_plain_text_has_the_tokens_that_transformers_gives_it(setting, text):
+    wanted = setting.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    assert setting.encode(text) == wanted
 
 
 def test_examples_made_by_several_threads_are_those_made_by_one(setting, writer):
