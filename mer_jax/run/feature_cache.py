@@ -44,8 +44,14 @@ def keep_features(cache: FeatureCache | None, examples, prompts: Prompts, featur
 
 def fingerprint(tree) -> str:
     """Eight hex digits that tell the weights of a tree apart."""
-    sums = [int(weight_sum(leaf)) for leaf in jax.tree.leaves(tree)]
+    sums = [int(one) for one in weight_sums(jax.tree.leaves(tree))]
     return f'{zlib.crc32(repr(sums).encode()):08x}'
+
+
+@jax.jit
+def weight_sums(weights):
+    """The `weight_sum` of each of these weights, by one program: many small ones compile slowly."""
+    return [weight_sum(weight) for weight in weights]
 
 
 @jax.jit
