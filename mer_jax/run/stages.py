@@ -116,7 +116,8 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
     leading_score(setting)
     with setting.in_use():
         keep_compiled(workdir)
-    setting.traced = folder_of_traced()
+    if c.memory_check != 'programs':  # which compiles programs as they are traced here
+        setting.traced = folder_of_traced()
     check_memory(setting)
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
