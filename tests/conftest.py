@@ -12,9 +12,11 @@ from mer_jax.run.defaults import mer_r1
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Tests compile much and compute little: skip the optimizations of the compiler and, in the version
-# of JAX that knows the flag, the emitters of fused loops, which take most of its time.
+# Tests compile much and compute little: skip the optimizations of the compiler, split no program
+# into parts that threads compile, which costs a fifth, and leave out, in the version of JAX that
+# knows the flag, the emitters of fused loops, which take most of its time.
 COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+COMPILE_QUICKLY += ' --xla_cpu_parallel_codegen_split_count=1'
 if jax.__version_info__ < (0, 11):
     COMPILE_QUICKLY += ' --xla_cpu_use_fusion_emitters=false'
 # Tests run on the CPU, but for those that are asked to run elsewhere (tests/test_on_a_gpu.py).
