@@ -34,6 +34,7 @@ from mer_jax.run.device_errors import explained, reason_of_device
 from mer_jax.run.key_meanings import keys_as_text, keys_of_run
 from mer_jax.run.lock import release
 from mer_jax.run.records import DamagedRecords, NotFinite, stage_compilations
+from mer_jax.run.repeated import OtherResult
 from mer_jax.run.report import terminal_table
 from mer_jax.run.signs_of_life import LATER, watching
 from mer_jax.run.spikes import Spiked
@@ -71,6 +72,7 @@ MESSAGES = (
     MediaError,
     NotFinite,
     Spiked,
+    OtherResult,
     RewardError,
     DamagedRecords,
     DamagedCheckpoints,

@@ -114,13 +114,13 @@ class Checkpoints:
             batches.read = places_read(manager, step, batches.size)
         return state
 
-    def restore_last(self, like, batches=None, least: int = 0) -> tuple[int, object]:
+    def restore_last(self, like, batches=None) -> tuple[int, object]:
         """The last step that can be read, and its state; (0, like) if nothing was saved.
 
         Later checkpoints, which are damaged, are named and set aside: the run repeats their
-        updates. Raises DamagedCheckpoints, and moves nothing, if no checkpoint can be read, if the
-        last one is before `least`, or if one is whole but of another model. Raises StorageError,
-        and moves nothing, for a passing fault.
+        updates. Raises DamagedCheckpoints, and moves nothing, if no checkpoint can be read, or if
+        one is whole but of another model. Raises StorageError, and moves nothing, for a passing
+        fault.
         """
         damages = {}
         for step in self.steps():
@@ -130,13 +130,9 @@ class Checkpoints:
                 damages[step] = str(error)
                 log.warning('%s: checkpoint %d cannot be read (%s)', self.folder, step, error)
                 continue
-            if step < least:
-                raise DamagedCheckpoints(self.told_too_early(step, damages, least))
             if damages:
                 self.set_aside(damages)
             return step, state
-        if least:
-            raise DamagedCheckpoints(self.told_too_early(0, damages, least))
         if damages:
             reasons = '; '.join(f'{step}: {reason}' for step, reason in damages.items())
             raise DamagedCheckpoints(
@@ -144,16 +140,6 @@ class Checkpoints:
                 'restore the folder from a copy, or rename it to begin the stage anew'
             )
         return 0, like
-
-    def told_too_early(self, step: int, damages: dict[int, str], least: int) -> str:
-        """The message for a stage whose result is lost after a later stage has begun with it."""
-        reasons = '; '.join(damages.values()) or 'there is none'
-        return (
-            f'{self.folder}: must hold a checkpoint of update {least} that can be read, because a '
-            f'later stage has begun with it, but the last one is of update {step} ({reasons}). '
-            'Nothing was moved or removed. Restore the folder from a copy; or, to repeat both '
-            'stages, choose another --workdir'
-        )
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints and of those with checksums, the last one first."""

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import jax
+import tqdm
 
 from mer_jax.run.checkpoints import Checkpoints, no_best
 from mer_jax.run.profiling import profiled
 from mer_jax.run.records import Compilations, Records
+from mer_jax.run.repeated import Repeated
 from mer_jax.run.spikes import Rule, Spikes, records_before
 from mer_jax.run.validation import Validation, Verdict
 from mer_jax.run.workdir import last_saved
@@ -93,17 +95,20 @@ def run_stage(
     records of an uninterrupted one. A figure that is not finite ends the run before anything of
     that step is saved, and so do spikes in a row, as `spike` says. The progress bar shows the
     figures named in `shown`. A validation may stop the stage; the best update by it stays saved.
-    Once the stage named `later` has saved something, it was begun with the result of this one: this
-    one is then not repeated, in whole or in part, but DamagedCheckpoints raised.
+    Once the stage named `later` has saved something, it was begun with the result of this one: if
+    that is lost, the updates after the last checkpoint are made again without touching a record.
     """
-    least = steps if later and last_saved(workdir / later) else 0
+    has_ended = bool(later and last_saved(workdir / later))
     is_best = validation.is_best if validation else no_best
     with (
         Checkpoints(workdir / name, every.keep, is_best) as checkpoints,
         Termination() as termination,
         profiled(update, name, workdir, watched.profile) as update,
     ):
-        start, state = checkpoints.restore_last(state, batches, least)
+        start, state = checkpoints.restore_last(state, batches)
+        if has_ended and start < steps:
+            repeated = Repeated(workdir, name, start, steps)
+            return repeat(repeated, state, batches, update, checkpoints, termination)
         compilations = Compilations()
         with Records(workdir, name, steps, start, shown, watched.follow) as records:
             verdict = validation.resume(state, start) if validation else Verdict()
@@ -118,11 +123,10 @@ def run_stage(
                 timings['first'] = step == start + 1
                 records.write(step, figures | spikes.note(step, figures), timings)
                 spikes.check(step)
-                pod = jax.process_count() > 1
-                told = checkpoints.reached_preemption(step) if pod else termination.asked
+                told = is_told_to_stop(checkpoints, termination, step)
                 if validation and not told:  # else the resumed run validates this update
                     verdict = validation.after(state, step)
-                    told = termination.asked
+                    told = termination.asked is not None
                 due = (step % every.save == 0 and not spikes.hold_back) or step == steps
                 if told or due or verdict.best or verdict.stop:
                     records.upload()
@@ -130,6 +134,39 @@ def run_stage(
                 if told:
                     raise stopped_at(name, step, steps, termination)
     return state
+
+
+def repeat(
+    repeated: Repeated,
+    state,
+    batches,
+    update: Callable,
+    checkpoints: Checkpoints,
+    termination: Termination,
+):
+    """The state after the updates of a stage that are made again; no record is written.
+
+    Only the last one is saved, since every update must first agree with its record.
+    """
+    name, steps = repeated.stage, repeated.steps
+    todo = range(repeated.start + 1, steps + 1)
+    for step in tqdm.tqdm(todo, f'{name} again', disable=jax.process_index() > 0):
+        state, figures, _ = update(state, next(batches), step)
+        repeated.compare(step, figures)
+        told = is_told_to_stop(checkpoints, termination, step)
+        if told or step == steps:
+            checkpoints.save(step, state, batches)
+        if told:
+            raise stopped_at(name, step, steps, termination)
+    repeated.tell()
+    return state
+
+
+def is_told_to_stop(checkpoints: Checkpoints, termination: Termination, step: int) -> bool:
+    """Whether this process, or any of a pod, has been told to stop."""
+    if jax.process_count() > 1:
+        return checkpoints.reached_preemption(step)
+    return termination.asked is not None
 
 
 def stopped_at(name: str, step: int, steps: int, termination: Termination) -> Stopped:

@@ -1,8 +1,6 @@
 """Damage to any file of a checkpoint is found and set aside; a passing fault is not damage."""
 
 import errno
-import json
-import os
 import shutil
 
 import jax.numpy as jnp
@@ -12,7 +10,6 @@ import pytest
 from mer_jax.run import checkpoint_sums
 from mer_jax.run.checkpoint_sums import examine, steps_with_checksums
 from mer_jax.run.checkpoints import Checkpoints, DamagedCheckpoints, load_policy
-from mer_jax.run.stage_loop import Every, run_stage
 from mer_jax.storage import faults
 from mer_jax.storage.objects import file_names, upload_folder
 from mer_jax.storage.paths import StorageError
@@ -249,33 +246,3 @@ def test_checksums_are_verified_in_a_bucket(saved, bucket):
     (bucket / 'train' / '7' / 'read' / 'metadata').write_bytes(b'{"places":  9')
     assert 'read/metadata' in examine(bucket / 'train', 7).damage
     assert steps_with_checksums(bucket / 'train') == [5, 7]
-
-
-def test_a_later_stage_keeps_the_stage_that_it_began_with_from_being_repeated(tmp_path):
-    class Numbers:
-        size, read = 1, 0
-
-        def __next__(self):
-            return 1
-
-    def update(state, batch, step):
-        return {'x': state['x'] + 1}, {'loss': 1.0}, {}
-
-    def stage(name, steps=4, **more):
-        start = {'x': jnp.float32(0)}
-        return run_stage(name, tmp_path, steps, start, Numbers(), update, Every(2), **more)
-
-    stage('cold_start', later='train')
-    stage('train')
-    records = (tmp_path / 'records.jsonl').read_bytes()
-    os.rename(tmp_path / 'cold_start', tmp_path / 'elsewhere')
-    with pytest.raises(DamagedCheckpoints, match='must hold a checkpoint of update 4'):
-        stage('cold_start', later='train')
-    os.rename(tmp_path / 'elsewhere', tmp_path / 'cold_start')
-    before = file_names(tmp_path)
-    flip(tmp_path / 'cold_start' / '4' / 'state' / '_METADATA')
-    with pytest.raises(DamagedCheckpoints, match='cold_start/4/state/_METADATA has other content'):
-        stage('cold_start', later='train')
-    assert file_names(tmp_path) == before
-    assert (tmp_path / 'records.jsonl').read_bytes() == records
-    assert len(json.loads(b'[' + b','.join(records.splitlines()) + b']')) == 8
