@@ -31,7 +31,7 @@ END = SAMPLING.end
 LABELS = np.array([[20, 21, -1], [20, 22, 23], [24, -1, -1], [20, -1, -1]])  # with END below
 LABELS[3, 1] = LABELS[0, 2] = END
 LABELS[2, 1] = END
-YES_NO = {1: np.array([[30], [31]]), 2: np.array([[30, 31], [30, 32]])}  # by their length
+YES_NO = {1: np.array([[30], [31]]), 2: np.array([[30, 31], [33, 32]])}  # by their length
 T, SIZE = 12, 10  # room of the questions
 
 
@@ -42,7 +42,11 @@ def policy():
 
 @pytest.fixture(scope='module')
 def prompts():
-    return seen_prompts()
+    """Prompts with pictures, every second one with a token of text behind its last picture."""
+    seen = seen_prompts()
+    place = seen.media.place.copy()
+    place[::2, -1] = -1
+    return seen.replace(media=seen.media.replace(place=place))
 
 
 @pytest.fixture(scope='module')
@@ -179,7 +183,8 @@ def test_a_shared_picture_gives_what_a_copy_for_each_branch_gives(policy, prompt
 
 
 def test_the_tokens_of_the_question_itself_are_not_seen(policy, prompts, rollout, reading):
-    seen = behind_picture(prompts)
+    seen, whole = behind_picture(prompts), prompts.mask.sum(1)
+    assert (np.asarray(seen.mask).sum(1) == whole - (np.arange(B) % 2 == 0)).all()
     for b in range(B):
         last = np.flatnonzero(prompts.media.place[b] >= 0).max()
         assert (np.asarray(seen.mask[b]) == (prompts.mask[b] & (np.arange(6) <= last))).all()
