@@ -10,6 +10,7 @@ from mer_jax.data.media.container import MediaError, check_pixels, open_picture,
 
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])  # of OpenAI's CLIP, per colour
 STD = np.float32([0.26862954, 0.26130258, 0.27577711])
+ROWS = 256  # of a picture that are converted at a time: large ones have few copies
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -18,18 +19,27 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Of an animated image the first frame is read; 16-bit grey is scaled to 8 bits. A HEIC or AVIF
     picture of many tiles is read as a whole.
     """
-    with reading(path) as file, open_picture(file) as opened:
-        check_pixels(opened.height, opened.width)
-        image = ImageOps.exif_transpose(opened)
-        deep = opened.format == 'PPM' and image.mode == 'I'  # Pillow scales it to 16 bits
-        if deep or image.mode.startswith('I;16'):
-            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-        elif image.mode in 'IF':
-            raise MediaError('its 32-bit grey values have no known range; save 8 or 16 bits')
-        if image.has_transparency_data:
-            image = image.convert('RGBA')
-            image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-        return np.asarray(image.convert('RGB'))
+    with reading(path) as file, open_picture(file) as image:
+        check_pixels(image.height, image.width)
+        ImageOps.exif_transpose(image, in_place=True)
+        deep = image.format == 'PPM' and image.mode == 'I'  # Pillow scales it to 16 bits
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        for top in range(0, image.height, ROWS):
+            rows = pixels[top : top + ROWS]
+            rows[:] = on_white(image.crop((0, top, image.width, top + len(rows))), deep)
+        return pixels
+
+
+def on_white(image: Image.Image, deep: bool) -> np.ndarray:
+    """A picture as u8[H, W, 3], on white where transparent; `deep`: its integers have 16 bits."""
+    if deep or image.mode.startswith('I;16'):
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    elif image.mode in 'IF':
+        raise MediaError('its 32-bit grey values have no known range; save 8 or 16 bits')
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return np.asarray(image.convert('RGB'))
 
 
 def smart_resize(

@@ -55,6 +55,25 @@ def test_images_of_every_mode_become_colours(tmp_path):
     assert 'have no known range' in refusal(read_image, tmp_path / 'float.tif')
 
 
+def test_pictures_that_are_read_in_strips_equal_those_read_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (700, 30, 4), np.uint8)
+    image = Image.fromarray(pixels)
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    image.save(tmp_path / 'glass.png', exif=tag)
+    image.convert('RGB').quantize(16).save(tmp_path / 'palette.png', transparency=3)
+    deep = rng.integers(0, 65_536, (700, 30)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'deep.png')
+    for name, turns in (('glass.png', 3), ('palette.png', 0)):
+        whole = Image.open(tmp_path / name).convert('RGBA')
+        wanted = Image.alpha_composite(Image.new('RGBA', whole.size, 'white'), whole)
+        wanted = np.rot90(np.asarray(wanted.convert('RGB')), turns)
+        np.testing.assert_array_equal(read_image(tmp_path / name), wanted)
+    wanted = (deep / 257).round().astype(np.uint8)
+    np.testing.assert_array_equal(read_image(tmp_path / 'deep.png')[..., 2], wanted)
+
+
 @pytest.mark.parametrize('maxval', [255, 1023, 4095, 65_535])
 @pytest.mark.parametrize('plain', [False, True])
 def test_a_pgm_of_any_depth_is_read(tmp_path, maxval, plain):
