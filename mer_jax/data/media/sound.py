@@ -123,7 +123,7 @@ def _end_of_film(path: str | os.PathLike) -> float:
 def _decode(
     path: str | os.PathLike, track: int, begin: float | None
 ) -> tuple[SoundLine, list[str]]:
-    """The sound of a track in line, and a note on damaged packets, which are skipped."""
+    """The sound of a track in line, and notes on packets that are damaged or left out."""
     line, total, damaged, seconds, cut, last = SoundLine(begin), 0, 0, 0.0, False, None
     with open_container(path) as container:
         stream = container.streams[track]
@@ -138,7 +138,7 @@ def _decode(
             for frame in frames:
                 line.add(frame)
                 seconds += frame.samples / frame.rate
-            if line.full:
+            if line.is_cut:
                 break
     line.flush()
     if last is not None and not seconds:
@@ -147,7 +147,10 @@ def _decode(
         held = f'{seconds:.2f} s of {promised:.2f} s'
         raise MediaError(f'cannot be decoded: the sound is cut off, it holds {held}')
     check_damage('packets of sound', damaged, total)
-    return line, [f'{damaged} of {total} packets of sound are damaged'] if damaged else []
+    notes = [f'{damaged} of {total} packets of sound are damaged'] if damaged else []
+    if line.is_cut:
+        notes.append(f'the sound after {LONGEST // RATE} s is left out')
+    return line, notes
 
 
 def _changes(line: SoundLine) -> tuple[str, ...]:

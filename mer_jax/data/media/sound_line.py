@@ -29,16 +29,20 @@ class SoundLine:
         self.late = 0.0  # seconds by which the sound begins after the film
         self.gaps, self.silent = 0, 0  # gaps within the sound, and the samples that fill them
         self.changes = 0
+        self.beyond = False  # whether a frame came after LONGEST samples
         self._clock = None  # the end of the last frame, in seconds after `begin`
         self._form = self._resampler = None
 
     @property
-    def full(self) -> bool:
-        """Whether LONGEST samples are in line."""
-        return self.count >= LONGEST
+    def is_cut(self) -> bool:
+        """Whether samples beyond LONGEST are dropped."""
+        return self.beyond or self.count > LONGEST
 
     def add(self, frame: av.AudioFrame) -> None:
-        """Appends a decoded frame."""
+        """Appends a decoded frame, unless LONGEST samples are in line."""
+        if self.count >= LONGEST:
+            self.beyond = True
+            return
         if frame.rate < SLOWEST:
             raise MediaError(f'{frame.rate} samples a second; at least {SLOWEST} are needed')
         form = frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.rate

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from media_files import noise, refusal, write_bytes, write_wave
 
-from mer_jax.data.media.sound import LONGEST, log_mel, mel_bank, read_audio
+from mer_jax.data.media.sound import LONGEST, log_mel, mel_bank, read_audio, read_sound
 
 
 def test_sound_is_the_mean_of_its_channels_at_16_khz(tmp_path):
@@ -88,6 +88,9 @@ def test_of_a_sound_of_ten_hours_five_minutes_are_decoded(tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 200 * 2**20  # ten hours take 2 GB
     tracemalloc.stop()
     np.testing.assert_array_equal(sound[:16_000], np.float32(samples[:, 0] / 32768))
+    assert read_sound(path).lost == ('the sound after 300 s is left out',)
+    os.truncate(path, 44 + 300 * 32_000)
+    assert read_sound(path).lost == () and len(read_audio(path)) == LONGEST
 
 
 def test_a_sound_of_one_sample_a_second_is_refused_before_it_is_resampled(tmp_path):
