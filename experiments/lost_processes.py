@@ -6,12 +6,14 @@ Two of four processes are killed by SIGKILL in the middle of training. The run i
 four, by two and by one process; each must end with the records of a run that lost none. Then
 single processes are killed or stopped, also the first one, to which all others are connected.
 Prints a line of JSON a fault and a restart; ends with status 1 if a process lasts 20 seconds longer
-than the lost one, or a figure of the records differs by more than a millionth of its largest value.
+than the lost one, or a figure of the records differs by more than a millionth. Of a figure that is
+the sum of terms that nearly cancel, such as the loss, this is a millionth of the terms.
 """
 
 import argparse
 import itertools
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -32,7 +34,7 @@ PROCESSES = 4
 CHANGES = ('prompts_per_step=4', 'cold_start.prompts_per_step=4', 'evaluate.batch=4')
 LONG = ('cold_start.steps=100000', 'every.save=100000')
 AT_MOST = 20  # seconds until the others have ended
-CLOSE = 1e-6  # of the largest value of a figure
+CLOSE = 1e-6  # of a figure, or of the terms that it sums
 OF_ROUNDING = ('drift', 'drift_largest', 'ratio_spread')  # figures that are rounding alone, 1e-7
 FAULTS = (  # the first process and another one, in mid-step and while all start
     ('SIGSTOP', 2, 'training'),
@@ -88,18 +90,33 @@ def lose(run: list, number: int, *lost: int) -> dict:
     return {'seconds': ended, 'said': said}
 
 
-def furthest(whole: pathlib.Path, other: pathlib.Path) -> float:
-    """The largest difference of a figure in the records of two runs, as a share of its largest."""
+def differences(whole: pathlib.Path, other: pathlib.Path) -> dict[str, float]:
+    """The largest differences in the records of two runs: as a share of the terms, and of itself.
+
+    Infinite if the runs have not made the same updates.
+    """
     ours, theirs = read_records(whole), read_records(other)
     if [(r['stage'], r['step']) for r in ours] != [(r['stage'], r['step']) for r in theirs]:
-        return float('inf')
-    names = {name for record in ours for name in record} - {'stage', 'step', *OF_ROUNDING}
-    shares = []
-    for name in names:
-        pairs = [(a[name], b[name]) for a, b in zip(ours, theirs, strict=True) if name in a]
-        largest = max(abs(a) for a, _ in pairs)
-        shares.append(max(abs(a - b) for a, b in pairs) / (largest or 1.0))
-    return max(shares)
+        return {'of_terms': float('inf'), 'of_itself': float('inf')}
+    found = {'of_terms': 0.0, 'of_itself': 0.0}
+    for a, b in zip(ours, theirs, strict=True):
+        for name in a.keys() - {'stage', 'step', *OF_ROUNDING}:
+            apart = abs(a[name] - b[name])
+            for how, size in ('of_terms', size_of_terms(name, a)), ('of_itself', abs(a[name])):
+                found[how] = max(found[how], apart / (size or 1.0))
+    return found
+
+
+def size_of_terms(name: str, record: dict) -> float:
+    """The size of the terms that a figure is the sum of.
+
+    Advantages, whose mean is zero, cancel in the loss. The estimate of KL is about d² / 2, and d is
+    the difference of two log-probabilities.
+    """
+    size = abs(record[name])
+    if name in ('loss', 'surrogate'):
+        return max(size, record.get('advantage_std', 0.0))
+    return max(size, math.sqrt(2 * size)) if name == 'kl' else size
 
 
 def restarts(folder: pathlib.Path):
@@ -115,8 +132,8 @@ def restarts(folder: pathlib.Path):
         shutil.copytree(killed, workdir)
         finish(start(folder, workdir, processes))
         same = (whole / 'records.jsonl').read_bytes() == (workdir / 'records.jsonl').read_bytes()
-        furthest_of = furthest(whole, workdir)
-        yield {'restart': processes, 'same_bytes': same, 'largest_difference': furthest_of}
+        apart = differences(whole, workdir)
+        yield {'restart': processes, 'same_bytes': same, 'largest_difference': apart}
 
 
 def faults(folder: pathlib.Path):
@@ -136,7 +153,7 @@ def is_good(line: dict) -> bool:
     """Whether all others have ended in time, or the records of a restart agree."""
     if 'restart' in line:
         exact = line['restart'] == PROCESSES
-        return line['same_bytes'] if exact else line['largest_difference'] <= CLOSE
+        return line['same_bytes'] if exact else line['largest_difference']['of_terms'] <= CLOSE
     left = PROCESSES - len(line['lost'])
     return len(line['seconds']) == left and max(line['seconds'].values()) < AT_MOST
 
