@@ -57,7 +57,8 @@ def quiet_pipes() -> Iterator[None]:
     """Ends the process without a message if the reader of its output has left, such as `head`.
 
     The exit status is that of a program that SIGPIPE ends. Python ignores the signal, so that a
-    closed connection to a bucket does not end a run.
+    closed connection to a bucket does not end a run. A disk that takes no more output ends the
+    process with a message and status 1.
     """
     try:
         try:
@@ -65,10 +66,20 @@ def quiet_pipes() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # what is left in their buffers is written at exit
-            os.dup2(nowhere, stream.fileno())
+        _discard(sys.stdout, sys.stderr)
         raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        if error.errno not in OF_DISKS:
+            raise
+        _discard(sys.stdout)
+        sys.exit(f'mer_jax: the output cannot be written: {reason_of_disk(error)}')
+
+
+def _discard(*streams) -> None:
+    """Drops the output that is still in the buffers of streams, which is written at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def quiet_writes() -> None:

@@ -32,6 +32,15 @@ def test_a_reader_that_leaves_ends_a_command_without_a_message(body, stream):
     assert command.wait() == 128 + 13
 
 
+@pytest.mark.parametrize('body', [LINES, 'print(1); sys.exit(3)'])
+def test_output_to_a_full_disk_ends_a_command_with_one_line(body):
+    code = f'import sys; from mer_jax.errors import quiet_pipes\nwith quiet_pipes(): {body}'
+    with open('/dev/full', 'w') as full:
+        ended = subprocess.run([sys.executable, '-c', code], stdout=full, stderr=subprocess.PIPE)
+    told = b'mer_jax: the output cannot be written: No space left on device\n'
+    assert (ended.returncode, ended.stderr) == (1, told)
+
+
 def test_a_command_that_is_read_to_the_end_keeps_its_status():
     code = f'import sys; from mer_jax.errors import quiet_pipes\nwith quiet_pipes(): {LINES}'
     ended = subprocess.run([sys.executable, '-c', f'{code}; sys.exit(3)'], capture_output=True)
