@@ -7,7 +7,7 @@ import numpy as np
 
 from mer_jax.data.media.container import naming_errors
 from mer_jax.data.media.kind import kind_of_file
-from mer_jax.data.media.pictures import read_image, resize, smart_resize
+from mer_jax.data.media.pictures import has_others, read_image, resize, smart_resize
 from mer_jax.data.media.sound import RATE, read_sound
 from mer_jax.data.media.video import read_film
 
@@ -72,10 +72,11 @@ def look_at(path: str, fps: float, start: str = 'film') -> Look:
 def _picture(path: str | os.PathLike) -> Look:
     """The look at a picture."""
     pixels = read_image(path)
+    notes = ('the first of several pictures is read',) if has_others(path) else ()
     size = pixels.shape[:2]
     with naming_errors(path):
         small = resize(pixels[None], *smart_resize(*size, FACTOR, *SHOWN))
-    return Look(path, 'picture', size, 0.0, None, None, (0.0,), small, None, ())
+    return Look(path, 'picture', size, 0.0, None, None, (0.0,), small, None, notes)
 
 
 def as_json(look: Look) -> dict:

@@ -30,6 +30,16 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         return pixels
 
 
+def has_others(path: str | os.PathLike) -> bool:
+    """Whether an image file holds pictures behind the one that is read."""
+    with reading(path) as file, open_picture(file) as image:
+        try:
+            image.seek(1)
+        except EOFError:
+            return False
+        return True
+
+
 def on_white(image: Image.Image, deep: bool) -> np.ndarray:
     """A picture as u8[H, W, 3], on white where transparent; `deep`: its integers have 16 bits."""
     if deep or image.mode.startswith('I;16'):

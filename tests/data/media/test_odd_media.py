@@ -253,6 +253,7 @@ def test_pictures_of_odd_depths_and_headers_keep_their_values(tmp_path):
     ):
         image.save(tmp_path / name, **options)
         np.testing.assert_array_equal(read_image(tmp_path / name), pixels, err_msg=name)
+        assert look_at(str(tmp_path / name), 2.0).notes == ()
     for name, data, wanted in (
         ('d.png', deep, pixels[..., 0].tolist()),
         ('e.pbm', b'P1\n# c\n2 1\n1 0\n', [[0, 255]]),
@@ -264,5 +265,6 @@ def test_pictures_of_odd_depths_and_headers_keep_their_values(tmp_path):
     for kind in ('webp', 'png', 'tiff', 'avif', 'gif'):  # of several pictures the first is read
         first, *others = [Image.new('RGB', (60, 40), colour) for colour in ('red', 'blue')]
         first.save(tmp_path / f'h.{kind}', save_all=True, append_images=others)
-        assert look_at(str(tmp_path / f'h.{kind}'), 2.0).kind == 'picture'
+        look = look_at(str(tmp_path / f'h.{kind}'), 2.0)
+        assert (look.kind, look.notes) == ('picture', ('the first of several pictures is read',))
         assert np.abs(read_image(tmp_path / f'h.{kind}')[0, 0] - [255, 0, 0]).max() < 4, kind
