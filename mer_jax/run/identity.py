@@ -2,12 +2,14 @@
 
 identity.jsonl in the workdir has a line for each clip, for the wheels and for each file of the
 checkpoint that the run began with. Paths do not count, so that a run may move to another machine.
+Its last line is a checksum of the others.
 """
 
 import dataclasses
 import hashlib
 import json
 import pathlib
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from mer_jax.data.clips import LISTS, ONE, TEXTS, Clip
@@ -21,6 +23,7 @@ from mer_jax.storage.paths import path_of
 LONGEST = 60  # letters of a text that are kept; of a longer one the beginning and a hash
 USES = ('train', 'validation', 'test')
 FOUND = ('path', 'version')  # parts of a file's entry that are no content
+SUM = 'the lines above'  # read by the last line, which runs of earlier versions lack
 
 
 def identity_of(setting: Setting, known: Sequence[dict] = ()) -> list[dict]:
@@ -111,10 +114,14 @@ def read_identity(workdir: pathlib.Path) -> list[dict]:
     """
     path = workdir / IDENTITY
     try:
-        lines = [json.loads(line) for line in contents(path).splitlines()]
+        written = contents(path).splitlines(keepends=True)
+        lines = [json.loads(line) for line in written]
         for line in lines:
             line['reads']
             list(map(content_of, entries_of(line)))
+        if lines and lines[-1]['reads'] == SUM:
+            if lines.pop()['crc32'] != zlib.crc32(b''.join(written[:-1])):
+                raise ValueError('its content does not agree with its checksum')
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f'{path}: must hold what an earlier start of the run has read, and cannot be read '
@@ -127,6 +134,7 @@ def read_identity(workdir: pathlib.Path) -> list[dict]:
 def write_identity(workdir: pathlib.Path, lines: Iterable[dict]) -> None:
     """Writes the lines of a run into its workdir, unless they are there already."""
     text = ''.join(json.dumps(line) + '\n' for line in lines)
+    text += json.dumps({'reads': SUM, 'crc32': zlib.crc32(text.encode())}) + '\n'
     if text.encode() != contents(workdir / IDENTITY):
         write_whole(workdir / IDENTITY, text)
 

@@ -230,6 +230,17 @@ def test_a_damaged_identity_is_named(tmp_path, text):
         read_identity(tmp_path)
 
 
+def test_an_identity_with_another_byte_is_damaged_and_not_another_run(setting, tmp_path):
+    write_identity(tmp_path, identity_of(setting))
+    path = tmp_path / 'identity.jsonl'
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"train"', b'"test"', 1))
+    with pytest.raises(ValueError, match='does not agree with its checksum.*remove it if nothing'):
+        read_identity(tmp_path)
+    path.write_bytes(b''.join(whole.splitlines(keepends=True)[:-1]))  # of an earlier version
+    assert read_identity(tmp_path) == identity_of(setting)
+
+
 def test_a_long_text_is_told_apart_by_its_end(setting):
     long = 'a' * LONGEST
     assert brief(long) == long
