@@ -26,6 +26,7 @@ class Decoded:
     damaged: int = 0
     undecodable: int = 0  # damaged ones before the first picture, or those that need others
     keyless: bool = False  # whether no picture decodes without others
+    led: bool = False  # whether a key frame that an edit list hides was decoded before
     scaled: int = 0  # pictures of another size than the first
     turned: bool = False
 
@@ -48,6 +49,7 @@ def decode(
         stream = container.streams[packets.track]
         stream.thread_type = 'AUTO'
         for packet in container.demux(stream):
+            found.led |= is_hidden_key(packet)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
@@ -74,9 +76,18 @@ def can_begin(frame: av.VideoFrame) -> bool:
     return frame.key_frame or frame.pict_type not in DIFFERENCES
 
 
+def is_hidden_key(packet: av.Packet) -> bool:
+    """Whether a packet is a key frame before the beginning of a film, as an edit list says.
+
+    It is decoded and not shown, so the first frame that is shown needs no key frame.
+    """
+    return packet.is_keyframe and packet.is_discard
+
+
 def _take(frame: av.VideoFrame, found: Decoded, wanted: Collection[int], size_for) -> None:
     """Counts a frame, and keeps it if it is wanted."""
-    if frame.is_corrupt or not (found.times or found.keyless or can_begin(frame)):
+    begun = found.times or found.keyless or found.led
+    if frame.is_corrupt or not (begun or can_begin(frame)):
         found.damaged += 1
         return
     if not found.times:

@@ -16,7 +16,7 @@ from mer_jax.data.media.container import (
     reading,
     warn_of_loss,
 )
-from mer_jax.data.media.film_frames import can_begin
+from mer_jax.data.media.film_frames import can_begin, is_hidden_key
 from mer_jax.data.media.sound_line import LONGEST, RATE, SLOWEST, SoundLine
 from mer_jax.data.media.tracks import film_track, passed_over, sound_track
 
@@ -93,7 +93,9 @@ def _begin_of_film(path: str | os.PathLike) -> float | None:
             return None
         # Presentation times of AVI are guesses; decoding begins with the first picture.
         guessed, first, keyless = container.format.name == 'avi', None, None
+        led = False
         for packet in container.demux(stream):
+            led |= is_hidden_key(packet)
             if first is None and packet.is_keyframe:
                 first = packet.dts
             try:
@@ -104,7 +106,7 @@ def _begin_of_film(path: str | os.PathLike) -> float | None:
                 ticks = first if guessed else frame.pts
                 if frame.is_corrupt or ticks is None:
                     continue
-                if can_begin(frame):
+                if led or can_begin(frame):
                     return float(ticks * stream.time_base)
                 keyless = min(ticks, keyless) if keyless is not None else ticks
         return None if keyless is None else float(keyless * stream.time_base)

@@ -1,9 +1,20 @@
 """Films whose packets are not their pictures: frames are picked by time among what decodes."""
 
+from fractions import Fraction
+
 import av
 import pytest
-from media_files import encode_numbered, numbers, refusal, write_numbered
+from media_files import (
+    BEEP,
+    encode_numbered,
+    numbers,
+    refusal,
+    sound_packets,
+    tone,
+    write_numbered,
+)
 
+from mer_jax.data.media.look import look_at
 from mer_jax.data.media.video import read_film, read_video, sample_frames
 
 BUILT = {'mpeg4': {'g': '1'}, 'libx264': {'g': '10', 'sc_threshold': '0'}}
@@ -78,6 +89,25 @@ def test_a_recording_that_begins_between_key_frames_starts_with_its_first_pictur
     assert numbers(film.frames) == wanted
     (note,) = film.lost
     assert note.startswith('0.') and 'are missing at the start' in note
+
+
+@pytest.mark.parametrize('group', ['25', '250'])
+@pytest.mark.parametrize('kind, codec', [('mp4', 'libx264'), ('mov', 'libx264'), ('mp4', 'mpeg4')])
+def test_a_film_trimmed_by_an_edit_list_begins_where_players_begin_it(tmp_path, kind, codec, group):
+    path, cut = tmp_path / f'a.{kind}', Fraction(15, 25)  # as phones trim: nothing is removed
+    asked = {'use_editlist': '1', 'avoid_negative_ts': 'disabled'}
+    with av.open(str(path), 'w', options=asked) as container:
+        _, packets = encode_numbered(container, codec, 75, options={'g': group, 'bf': '2'})
+        heard = container.add_stream('aac', rate=44_100, layout='mono')
+        packets += sound_packets(heard, tone(44_100))
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            packet.pts -= round(cut / packet.time_base)
+            packet.dts -= round(cut / packet.time_base)
+            container.mux(packet)
+    film, look = read_film(path, 2.0), look_at(str(path), 2.0)
+    assert numbers(film.frames) == [15 + number for number in sample_frames(60, 25.0, 2.0)]
+    assert film.seconds == pytest.approx(2.4) and look.notes == ()
+    assert look.first_sound == pytest.approx(BEEP - cut, abs=0.03)
 
 
 @pytest.mark.parametrize('codec', BUILT)
