@@ -71,7 +71,7 @@ class Checkpoints:
     @functools.cached_property
     def manager(self) -> ocp.CheckpointManager:
         """Saves checkpoints; opened late, because Orbax then removes unfinished ones."""
-        logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs the errors it raises
+        quiet_orbax()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.policy,
             cleanup_tmp_directories=True,
@@ -280,8 +280,14 @@ def places_read(manager: ocp.CheckpointManager, step: int, size: int) -> int:
     return int(manager.restore(step, args=items)[READ]['places'])
 
 
+def quiet_orbax() -> None:
+    """Lets Orbax log nothing: it logs the errors that it raises, and each folder that it reads."""
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
+
+
 def open_to_read(folder: pathlib.Path) -> ocp.CheckpointManager:
     """The checkpoints of a stage, which stay as they are."""
+    quiet_orbax()
     options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
     handlers = {'state': ocp.PyTreeCheckpointHandler()}
     return ocp.CheckpointManager(absolute(folder), options=options, item_handlers=handlers)

@@ -38,9 +38,11 @@ from mer_jax.run.tracker import Tracker, check_tracker, tracking
 from mer_jax.run.train import check_rewards, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
 from mer_jax.run.validation import choose_policy, figures_of, leading_score, make_validation
-from mer_jax.run.workdir import check_folder, check_sizes, claim_workdir, read_config
+from mer_jax.run.workdir import IDENTITY, check_folder, check_sizes, claim_workdir, read_config
 from mer_jax.storage.objects import write_whole
 from mer_jax.storage.paths import check_bucket, is_remote, path_of
+
+UNCOMPARED = f'a new {IDENTITY}: there is none, so media, wheels and checkpoint may be other ones'
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +83,10 @@ def compared(setting: Setting, workdir: pathlib.Path) -> tuple[list[dict], list[
     changed = claim(setting, workdir, write=False)  # since the lock is held, for good
     before = read_identity(workdir)
     now = identity_of(setting, before)
-    if not before or not (workdir / 'config.json').exists():
+    if not (workdir / 'config.json').exists():
         return now, []
+    if not before:
+        return now, [UNCOMPARED] if now else []
     keys = [line.partition('=')[0] for line in changed]
     return now, check_identity(workdir, before, now, keys)
 

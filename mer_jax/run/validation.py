@@ -69,6 +69,10 @@ class Validation:
         if self.writes:
             cut_lines(self.path, STAGE, start, self.has_score)
         self.lines = gather_rows(read_lines(self.path, self.has_score) if self.writes else [])
+        due = {*range(self.every, start, self.every)}
+        if self.writes and (missing := sorted(due - {line['step'] for line in self.lines})):
+            told = '%s: has no validation of updates %s; the best one is chosen among the others'
+            log.warning(told, self.path, ', '.join(map(str, missing)))
         if self.lines and self.lines[-1]['step'] == start:
             return self.verdict()
         if self.lines and self.verdict().stop:

@@ -146,3 +146,7 @@ def test_a_restart_that_would_read_other_data_is_refused_and_one_elsewhere_is_no
     assert begun(c, workdir)[2] == [
         f"data.manifest='{c.data.manifest}' (was '{tmp_path}/a/clips.jsonl')"
     ]
+    (workdir / 'identity.jsonl').unlink()
+    (told,) = begun(c, workdir)[2]
+    assert told.startswith('a new identity.jsonl: there is none')
+    assert begun(c, workdir)[2] == []

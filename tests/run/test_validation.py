@@ -242,6 +242,16 @@ def test_an_update_saved_on_a_signal_is_validated_when_the_run_resumes(answers, 
     same(tmp_path / 'told', tmp_path / 'whole')
 
 
+def test_validations_that_are_lost_are_said(answers, tmp_path, caplog):
+    train(tmp_path, every__validate=2)
+    train(tmp_path, every__validate=2)
+    assert not caplog.records
+    rows = (tmp_path / 'validation.jsonl').read_text().splitlines(keepends=True)
+    (tmp_path / 'validation.jsonl').write_text(rows[0] + rows[3])
+    train(tmp_path, every__validate=2)
+    assert 'validation.jsonl: has no validation of updates 4, 6; the best one is' in caplog.text
+
+
 def test_scores_go_to_tensorboard_and_seconds_to_timings_alone(answers, tmp_path):
     event_accumulator = pytest.importorskip(
         'tensorboard.backend.event_processing.event_accumulator'
