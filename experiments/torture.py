@@ -68,15 +68,24 @@ def kill_until_it_ends(folder: pathlib.Path, number: int, kills: int, seed: int,
         began = time.time()
         run = start(folder, workdir)
         while run.poll() is None:
-            made = len(read(folder / 'kills.jsonl'))
-            if made >= kills:
+            made = read(folder / 'kills.jsonl')
+            if len(made) >= kills:
                 run.wait(AT_MOST)
-            elif kill := one_kill(run, workdir, began, random.Random(f'{seed} {made}'), seconds):
+            elif kill := one_kill(run, workdir, began, chance_of(seed, made, number), seconds):
                 append(folder / 'kills.jsonl', {'run': number} | kill)
         if run.poll() not in GOOD:
             sys.exit(f'{workdir}: exit status {run.poll()}: {run.stderr}')
         if run.poll() == 0:
             return
+
+
+def chance_of(seed: int, kills: list[dict], number: int) -> random.Random:
+    """The chance that decides the next kill; another one if a whole run ended before its moment.
+
+    The machine may be quicker than it was, and the moment never come.
+    """
+    missed = max(number - kills[-1]['run'] - 1 if kills else number, 0)
+    return random.Random(f'{seed} {len(kills)}' + f' {missed}' * (missed > 0))
 
 
 def one_kill(run, workdir: pathlib.Path, began: float, chance: random.Random, seconds: float):
