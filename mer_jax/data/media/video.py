@@ -7,10 +7,19 @@ import numpy as np
 
 from mer_jax.data.media.container import MediaError, reading, warn_of_loss
 from mer_jax.data.media.film_frames import Decoded, decode
-from mer_jax.data.media.film_times import Packets, joined, measured, predicted, read_packets
+from mer_jax.data.media.film_times import (
+    Packets,
+    Timeline,
+    joined,
+    measured,
+    predicted,
+    read_packets,
+)
 from mer_jax.data.media.pictures import smart_resize
 
 MOST_BYTES = 1 << 31  # of the sampled frames of a film
+SLIDES = 10  # frames; of fewer, one may be shown for long
+LONG = 10  # seconds of one frame
 
 
 def sample_frames(
@@ -111,7 +120,7 @@ def read_film(
         seconds=timeline.slots / timeline.rate,
         size=found.size,
         track=packets.track,
-        lost=_losses(packets, found),
+        lost=(*_losses(packets, found), *_held(timeline)),
         changed=_changes(packets, found),
     )
 
@@ -135,6 +144,17 @@ def _losses(packets: Packets, found: Decoded) -> tuple[str, ...]:
             'shown in its place'
         )
     return tuple(notes)
+
+
+def _held(timeline: Timeline) -> tuple[str, ...]:
+    """A note on a frame that lasts longer than all others together, as a wrong time stamp does."""
+    if len(timeline.shown) < SLIDES:
+        return ()
+    longest, seconds = np.diff(timeline.shown).max(), timeline.slots / timeline.rate
+    if longest < max(LONG, seconds / 2):
+        return ()
+    told = f'one frame is shown for {longest:.2f} of {seconds:.2f} s: a time stamp may be wrong'
+    return (told,)
 
 
 def _changes(packets: Packets, found: Decoded) -> tuple[str, ...]:

@@ -175,6 +175,19 @@ def test_damaged_frames_are_left_out_up_to_a_tenth_and_said(tmp_path, caplog):
             assert '9 of 60 frames are damaged, more than 10%' in told
 
 
+def test_a_frame_that_lasts_longer_than_all_others_is_said(tmp_path):
+    for name, count, late in (('a.mkv', 50, 36_000), ('b.mkv', 50, 0), ('c.mkv', 9, 36_000)):
+        with av.open(str(tmp_path / name), 'w') as container:
+            _, packets = encode_numbered(container, 'mpeg4', count, options={'g': '1'})
+            packets[-1].pts = packets[-1].dts = packets[-1].pts + round(
+                late / packets[-1].time_base
+            )
+            container.mux(packets)
+        notes = [note for note in read_film(tmp_path / name, 2.0).lost if 'is shown for' in note]
+        wanted = 'one frame is shown for 36000.04 of 36002.00 s: a time stamp may be wrong'
+        assert notes == [wanted] * (late > 0 and count > 9)
+
+
 def test_a_film_without_any_picture_is_refused(tmp_path):
     path = tmp_path / 'a.ts'
     options = {'g': '250', 'sc_threshold': '0', 'x264-params': 'repeat-headers=1'}
