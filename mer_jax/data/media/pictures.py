@@ -2,6 +2,7 @@
 
 import math
 import os
+import pathlib
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,6 +11,7 @@ from mer_jax.data.media.container import MediaError, check_pixels, open_picture,
 
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])  # of OpenAI's CLIP, per colour
 STD = np.float32([0.26862954, 0.26130258, 0.27577711])
+JOINED = b'\xff\xd9\xff\xd8'  # the end of a JPEG and the beginning of the next, as in raw MJPEG
 ROWS = 256  # of a picture that are converted at a time: large ones have few copies
 
 
@@ -33,6 +35,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 def has_others(path: str | os.PathLike) -> bool:
     """Whether an image file holds pictures behind the one that is read."""
     with reading(path) as file, open_picture(file) as image:
+        if image.format == 'JPEG':
+            return JOINED in pathlib.Path(file).read_bytes()
         try:
             image.seek(1)
         except EOFError:

@@ -268,3 +268,7 @@ def test_pictures_of_odd_depths_and_headers_keep_their_values(tmp_path):
         look = look_at(str(tmp_path / f'h.{kind}'), 2.0)
         assert (look.kind, look.notes) == ('picture', ('the first of several pictures is read',))
         assert np.abs(read_image(tmp_path / f'h.{kind}')[0, 0] - [255, 0, 0]).max() < 4, kind
+    first.save(tmp_path / 'i.jpg')
+    assert look_at(str(tmp_path / 'i.jpg'), 2.0).notes == ()
+    (tmp_path / 'j.mjpeg').write_bytes(2 * (tmp_path / 'i.jpg').read_bytes())
+    assert look_at(str(tmp_path / 'j.mjpeg'), 2.0).notes == look.notes
