@@ -37,7 +37,7 @@ UNTRACED = (
     *MOVABLE,
     *('seed', 'steps', 'cold_start.steps', 'learn.rewards', 'export'),
     *('data.cache', 'data.clips', 'data.held_out', 'data.validation'),
-    *('every.', 'evaluate.', 'validation.'),
+    *('every.', 'evaluate.', 'validation.', 'records.'),
 )
 
 log = logging.getLogger(__name__)
