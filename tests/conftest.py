@@ -42,21 +42,31 @@ else:
 
 # Files that take longest, which start first, so that no worker waits for another at the end.
 LONGEST = (
-    'test_main.py',
-    'test_published.py',
     'test_pod.py',
-    'test_image_training.py',
+    'test_main.py',
     'test_buckets.py',
+    'test_published.py',
+    'test_image_training.py',
+    'rl/test_update.py',
+    'test_mesh_layouts.py',
     'run/test_elastic.py',
     'experiments/test_torture.py',
-    'rl/test_update.py',
     'test_installed.py',
-    'test_mesh_layouts.py',
+    'test_notebooks.py',
+    'models/test_parity.py',
+    'rl/test_drift.py',
+    'rl/test_lora_update.py',
+    'models/test_attention.py',
     'methods/test_emo_r3_step.py',
     'evaluation/test_benchmark.py',
-    'models/test_parity.py',
+    'run/test_cold_start.py',
+    'run/test_adapters.py',
+    'models/checkpoint/test_load.py',
     'evaluation/test_prediction.py',
+    'run/test_validation.py',
+    'run/test_repeated.py',
     'models/test_gradients.py',
+    'run/test_memory_check.py',
 )
 
 
