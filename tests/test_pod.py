@@ -120,6 +120,7 @@ def test_a_process_that_is_refused_ends_the_other_with_its_message(tmp_path):
     assert one == f'mer_jax: process 1 cannot start: {other.removeprefix("mer_jax: ")}'
 
 
+@pytest.mark.slow
 def test_a_process_that_never_joins_ends_the_other_after_a_while(tmp_path):
     one, other = refused(tmp_path / 'run', '--config.learn.kll=1.0', wait=8)
     assert 'learn.kll' in other and 'the config has no such key' in other

@@ -59,6 +59,7 @@ def whole(run_folder, root, tmp_path_factory):
     return workdir, benchmark.run(evaluation_of(run_folder, root), workdir)
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_set_has_an_interval(whole):
     workdir, results = whole
     assert json.loads((workdir / 'results.json').read_text()) == json.loads(json.dumps(results))

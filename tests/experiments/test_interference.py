@@ -51,6 +51,7 @@ def test_cosine_norms_and_share_of_gradients_by_hand():
     assert interference.gradient_figures(one, one)['cosine'] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_linear_in_the_advantage_and_a_run_gives_a_line_a_policy(config, tmp_path):
     small.write_run(small.shrink(config), tmp_path / 'full')
     setting, policy = interference.open_checkpoint(str(tmp_path / 'full'))

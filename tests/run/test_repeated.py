@@ -26,6 +26,9 @@ class Numbers:
         return self.read
 
 
+SLOW = pytest.mark.slow
+
+
 def stage(workdir, name, rate=1.0, stop=0, every=2):
     """The state of a stage of four updates by batches, as the cold start and RL are called."""
 
@@ -74,7 +77,7 @@ def all_but(workdir, *folders):
     return {name: (workdir / name).read_bytes() for name in names}
 
 
-@pytest.mark.parametrize('damage', [flip, cut, delete])
+@pytest.mark.parametrize('damage', [flip, *(pytest.param(x, marks=SLOW) for x in (cut, delete))])
 @pytest.mark.parametrize('name', ['cold_start', 'train'])
 def test_damage_to_any_saved_file_of_a_run_loses_no_record_and_no_other_file(
     ended, tmp_path, caplog, name, damage
