@@ -6,6 +6,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from damages import cut, delete, flip
 
 from mer_jax.run import checkpoint_sums
 from mer_jax.run.checkpoint_sums import examine, steps_with_checksums
@@ -53,20 +54,6 @@ def no_pauses(monkeypatch):
 def restored(folder):
     with Checkpoints(folder, keep=2) as checkpoints:
         return checkpoints.restore_last(BLANK, Reader())
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def delete(path):
-    path.unlink()
 
 
 @pytest.mark.parametrize('damage', [flip, cut, delete])

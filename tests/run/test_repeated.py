@@ -5,6 +5,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from damages import cut, delete, flip
 
 from mer_jax.run.checkpoints import DamagedCheckpoints
 from mer_jax.run.records import read_records
@@ -55,20 +56,6 @@ def ended(tmp_path_factory):
 @pytest.fixture
 def run(ended, tmp_path):
     return shutil.copytree(ended[0], tmp_path / 'run')
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def delete(path):
-    path.unlink()
 
 
 def all_but(workdir, *folders):
