@@ -5,8 +5,9 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 MOST_BYTES = 1 << 28  # of a label file; the largest published ones have some 10 MB
 FILM = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.flv')
@@ -36,13 +37,18 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_json(path: Path) -> list:
-    """The list in a JSON file; ValueError if it holds no list."""
+def read_value(path: Path) -> Any:
+    """The value in a JSON file; ValueError if it is none."""
     text = read_text(path)
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not a JSON file that can be read: {error}') from None
+
+
+def read_json(path: Path) -> list:
+    """The list in a JSON file; ValueError if it holds no list."""
+    value = read_value(path)
     if not isinstance(value, list):
         raise ValueError(f'{path}: holds a {type(value).__name__}, a list was expected')
     return value
@@ -102,19 +108,31 @@ def files_by_name(folder: Path, inner: Sequence[str], endings: Sequence[str]) ->
     """The paths of the files below the `inner` folders, at any depth, by name without its ending.
 
     Of two files with one name, that of the earlier inner folder counts, then the alphabet decides.
-    Links to folders are followed, each folder once, so that a loop of links ends.
     """
-    found, seen = {}, set()
-    for name in inner:
-        for parent, folders, files in os.walk(folder / name, followlinks=True):
-            folders.sort()
+    found = {}
+    for parent, files in walk_once([folder / name for name in inner]):
+        for file in files:
+            stem, ending = os.path.splitext(file)
+            if ending.lower() in endings and not file.startswith('.'):
+                found.setdefault(stem, os.path.join(parent, file))
+    return found
+
+
+def walk_once(
+    tops: Iterable[str | os.PathLike], hidden: tuple[str, ...] = ()
+) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below some folders, with the names of its files, both by the alphabet.
+
+    Links to folders are followed, each folder once, so that a loop of links ends. Folders whose
+    names begin like one of `hidden` are left out.
+    """
+    seen = set()
+    for top in tops:
+        for parent, folders, files in os.walk(top, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith(hidden))
             place = os.path.realpath(parent)
             if place in seen:
                 folders.clear()
                 continue
             seen.add(place)
-            for file in sorted(files):
-                stem, ending = os.path.splitext(file)
-                if ending.lower() in endings and not file.startswith('.'):
-                    found.setdefault(stem, os.path.join(parent, file))
-    return found
+            yield parent, sorted(files)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from mer_jax.data.benchmarks.files import FILM, PICTURE, SOUND
+from mer_jax.data.benchmarks.files import FILM, PICTURE, SOUND, walk_once
 
 ENDINGS = {
     'video': (*FILM, '.m4v', '.mpg', '.mpeg', '.wmv', '.ts', '.3gp'),
@@ -22,10 +22,7 @@ def kind_of_name(name: str) -> str | None:
 
 
 class MediaIndex:
-    """All media files below a folder; names are compared as they are written.
-
-    Links to folders are followed, each folder once, so that a loop of links ends.
-    """
+    """All media files below a folder; names are compared as they are written."""
 
     def __init__(self, folder: str | os.PathLike, also: str | os.PathLike = ''):
         self.folder = os.fspath(folder)
@@ -33,15 +30,8 @@ class MediaIndex:
         self.files: list[str] = []
         self._by_name = collections.defaultdict(list)
         self._by_stem = collections.defaultdict(list)
-        seen = set()
-        for parent, folders, names in os.walk(self.folder, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-            place = os.path.realpath(parent)
-            if place in seen:
-                folders.clear()
-                continue
-            seen.add(place)
-            for name in sorted(names):
+        for parent, names in walk_once([self.folder], HIDDEN):
+            for name in names:
                 if not name.startswith(HIDDEN) and kind_of_name(name):
                     self._add(os.path.join(parent, name))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mer_jax.data.benchmarks.files import read_text
+from mer_jax.data.benchmarks.files import read_text, read_value
 from mer_jax.data.formats.npz import read_npz
 from mer_jax.data.prepare.columns import guess, is_labelled
 from mer_jax.data.prepare.drafts import Row
@@ -71,10 +71,7 @@ def _object(line: str, where: str) -> dict:
 
 def _json_records(path: Path) -> list[Record]:
     """The objects of a list, or of an object of objects, whose keys are their ids."""
-    try:
-        value = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not a JSON file that can be read: {error}') from None
+    value = read_value(path)
     if isinstance(value, dict):
         value = [{'id': key} | row for key, row in value.items() if isinstance(row, dict)]
     if not isinstance(value, list):
