@@ -50,10 +50,15 @@ def write_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     if path.suffix.lower() == '.parquet':
         write_parquet(path, flat)
         return
+    write_csv(path, columns, flat)
+
+
+def write_csv(path: pathlib.Path, columns: Sequence[str], rows: Iterable[Mapping]) -> None:
+    """Writes these columns of rows as CSV."""
     text = io.StringIO(newline='')
-    writer = csv.DictWriter(text, columns, lineterminator='\n')
+    writer = csv.DictWriter(text, columns, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(rows)
     write_whole(path, text.getvalue())
 
 

@@ -9,7 +9,6 @@ and reason. mer2026-prefer: the table of candidates with preference, from evalua
 """
 
 import argparse
-import csv
 import dataclasses
 import io
 import pathlib
@@ -20,7 +19,7 @@ import numpy as np
 
 from mer_jax.errors import printable, quiet_pipes
 from mer_jax.evaluation.label_files import ANSWERS, NAMES, plain_words, read_rows
-from mer_jax.evaluation.prediction_files import answered_rows
+from mer_jax.evaluation.prediction_files import answered_rows, write_csv
 from mer_jax.storage.objects import write_whole
 
 SIX = ('neutral', 'angry', 'happy', 'sad', 'worried', 'surprise')  # as MERTools writes them
@@ -146,11 +145,7 @@ def write_submission(path: pathlib.Path, track: Track, rows: Sequence[Mapping[st
     columns = ['name', track.column]
     if track.column == 'preference':  # pairs of a film differ in their descriptions alone
         columns = list(dict.fromkeys(['name', *rows[0]]))
-    text = io.StringIO(newline='')
-    writer = csv.DictWriter(text, columns, extrasaction='ignore', lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_csv(path, columns, rows)
 
 
 def read_candidates(path: pathlib.Path) -> list[dict[str, Any]]:
