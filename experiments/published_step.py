@@ -133,7 +133,7 @@ def shares(work: Workload, asked, seconds, grown: int, peaks: dict) -> dict:
     """
     flops = part_flops(work)
     if 'lora' in asked.variant:
-        flops['update'] -= part_flops(dataclasses.replace(work, g=work.g))['score']
+        flops['update'] -= flops['score']
     parts = {'rollout': flops['prefill'] + flops['grow'], 'reference': flops['score']}
     parts |= {'update': flops['update']}
     told = {

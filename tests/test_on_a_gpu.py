@@ -1,4 +1,4 @@
-"""What only a GPU can show; skipped where tests run on the CPU.
+"""Tests that need a GPU; skipped where tests run on the CPU.
 
     MER_JAX_TEST_PLATFORM=cuda python -m pytest tests/test_on_a_gpu.py tests/models/test_parity.py
 

@@ -23,7 +23,7 @@ from mer_jax.storage.objects import write_whole
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What the user asks of `prepare`."""
+    """The folder, the manifest and the choices of a call of `prepare`."""
 
     place: Path  # a folder, or one table
     manifest: Path
