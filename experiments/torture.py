@@ -25,6 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests'))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import forks
+import programs
 
 from experiments.killed_runs import differences, flags, phase_of, table
 
@@ -33,13 +34,22 @@ AIMS = ('any', 'any', 'any', 'save', 'save', 'checksums', 'validation', 'evaluat
 LONGEST = {'save': 0.1, 'checksums': 0.01, 'validation': 0.3, 'evaluation': 0.5, 'report': 0.3}
 LOOK = 0.004  # seconds between two looks at the workdir
 AT_MOST = 600  # seconds of a start
+SEVERAL = (  # updates on a rollout, of all weights, each in pieces
+    'prompts_per_step=4',
+    'learn.minibatches=2',
+    'learn.epochs=2',
+    'learn.microbatch=1',
+    'learn.train=all',
+    'learn.kl=0.0',
+    'every.keep=1',
+)
 GOOD = {0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}  # exit status
 
 
 def start(folder: pathlib.Path, workdir: pathlib.Path) -> forks.Fork:
     """Starts or resumes the run in this workdir."""
-    variables = os.environ | {'JAX_PLATFORMS': 'cpu'}
-    return forks.Fork('mer_jax.main', *flags(folder, workdir), variables=variables)
+    given = flags(folder, workdir, *SEVERAL)
+    return forks.Fork('mer_jax.main', *given, variables=programs.environment())
 
 
 def uninterrupted(folder: pathlib.Path, twice: bool) -> float:

@@ -50,7 +50,6 @@ LONGEST = (
     'rl/test_update.py',
     'test_mesh_layouts.py',
     'run/test_elastic.py',
-    'experiments/test_torture.py',
     'test_installed.py',
     'test_notebooks.py',
     'models/test_parity.py',

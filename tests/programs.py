@@ -29,19 +29,19 @@ import pathlib
 
 from mer_jax.run.defaults import mer_r1
 
-def brief(texts, clips):
+def length(texts, clips):
     {}
 
 def get_config():
     c = mer_r1()
-    c.learn.rewards = (brief,)
-    c.learn.weights.brief = 0.5
+    c.learn.rewards = (length,)
+    c.learn.weights.length = 0.5
     return c
 """
 
 
 def write_config(path, body):
-    """A config whose run has a reward of its own, `brief`; the body of its function is given."""
+    """A config whose run has a reward of its own, `length`; the body of its function is given."""
     path.write_text(OWN_REWARD.format(body))
     return path
 

@@ -1,7 +1,6 @@
 """Runs by their command line: bad input, kills, signals, damage, rewards of one's own."""
 
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -14,29 +13,17 @@ import pytest
 from metrics_page import unknown_names
 from programs import ROOT, SMALL, environment, flags, write_config
 
+from experiments import torture
 from mer_jax.data.stage import stage
 from mer_jax.run.records import read_records
 
-SEVERAL = (  # updates on a rollout, of all weights, each in pieces, with validations
-    'prompts_per_step=4',
-    'learn.minibatches=2',
-    'learn.epochs=2',
-    'learn.microbatch=1',
-    'learn.train=all',
-    'learn.kl=0.0',
-    'every.validate=2',
-    'every.save=3',
-    'every.keep=1',
-    'validation.clips=6',
-    'evaluate.policy=best',
-)
-LONG = "return {'brief': [[float(len(text)) for text in row] for row in texts]}"
+LONG = "return {'length': [[float(len(text)) for text in row] for row in texts]}"
 NAN_AT_STEP_3 = """
-    brief.calls = vars(brief).get('calls', 0) + 1  # the first call is a check
+    length.calls = vars(length).get('calls', 0) + 1  # the first call is a check
     rewards = [[float(len(text)) for text in row] for row in texts]
-    if brief.calls == 4:
+    if length.calls == 4:
         rewards[1][0] = math.nan
-    return {'brief': rewards}
+    return {'length': rewards}
 """
 
 
@@ -120,7 +107,7 @@ def test_a_manifest_line_without_gold_words_is_named(tmp_path, films):
     [
         (LONG, ['method=foo'], ["method='foo'", 'one of mer_r1']),
         (LONG, ['learn.minibatches=3'], ['learn.minibatches=3', 'prompts_per_step=2', '_step=3']),
-        ("return {'brief': [1.0]}", [], ['own.py:brief', 'has shape [1]', '[b, g] = [1, 2]']),
+        ("return {'length': [1.0]}", [], ['own.py:length', 'has shape [1]', '[b, g] = [1, 2]']),
     ],
 )
 def test_bad_input_of_a_config_and_its_rewards_is_refused_at_once(tmp_path, body, changes, parts):
@@ -151,84 +138,52 @@ def test_a_workdir_that_is_missing_is_named_by_a_process_that_is_not_forked():
 
 
 @pytest.fixture(scope='module')
-def whole_and_killed(tmp_path_factory):
-    """The workdirs of two equal runs, one of them killed; their config is `SEVERAL`.
-
-    experiments/test_torture.py kills another run at more moments.
-    """
+def tortured(tmp_path_factory):
+    """The workdir of a run that nothing interrupts, with kills and differences of equal runs."""
     folder = tmp_path_factory.mktemp('runs')
-    config = write_config(folder / 'own.py', LONG)
-    whole, killed = folder / 'whole', folder / 'killed'
-    outcome = run(whole, *SMALL, *SEVERAL, config=config)
-    assert outcome.returncode == 0, outcome.stderr
-    assert 'paired over 4 clips' in outcome.stdout
-    assert 'best validation: slow f' in outcome.stdout and 'evaluated: the best' in outcome.stdout
-
-    # Killed while the training validates.
-    updates, validations = random.choice([(2, 0), (4, 1)])
-    process = start(killed, *SMALL, *SEVERAL, config=config)
-    while process.poll() is None:
-        if len(read_records(killed, 'train')) == updates:
-            process.send_signal(signal.SIGKILL)
-        time.sleep(0.005)
-    assert process.wait() == -signal.SIGKILL, process.stderr
-    assert lines_of(killed / 'validation.jsonl') == validations
-    outcome = run(killed, *SMALL, *SEVERAL, config=config)
-    assert outcome.returncode == 0, outcome.stderr
-    assert 'is gone; its lock is taken over' in outcome.stderr
-    return whole, killed
-
-
-def lines_of(path):
-    return len(path.read_bytes().splitlines()) if path.exists() else 0
+    # This seed stops it three times, in an evaluation and validations, and ends it in a validation,
+    # a save and the report, one after the other, so that no update is repeated often.
+    kills, runs = torture.torture(folder, 6, seed=131855, twice=False)
+    return folder / 'whole', kills, runs
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_anywhere_ends_like_one_that_was_not(whole_and_killed):
-    whole, killed = whole_and_killed
-    both = [json.loads((folder / 'results.json').read_text()) for folder in (whole, killed)]
-    for name in ('evaluated', 'validation', 'end', 'cold_start', 'gain'):
-        assert both[0][name] == both[1][name]
-    results = both[0]
+def test_a_run_that_is_killed_six_times_ends_like_one_that_was_not(tortured):
+    _, kills, runs = tortured
+    assert [run['differences'] for run in runs] == [[]] * len(runs)
+    assert len(kills) == 6 and {kill['signal'] for kill in kills} == set(torture.SIGNALS)
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_figures_of_its_held_out_clips(tortured):
+    whole, _, _ = tortured
+    results = json.loads((whole / 'results.json').read_text())
     assert results['clips'] == 4 and set(results['end']) == {'fast', 'slow'}
     assert results['gain']['clips'] == 4
     for mode in ('fast', 'slow'):
         gain = results['end'][mode]['f'] - results['cold_start'][mode]['f']
         assert results['gain'][mode]['f']['difference'] == pytest.approx(gain)
-
-    for name in ('records.jsonl', 'validation.jsonl'):
-        assert (whole / name).read_bytes() == (killed / name).read_bytes()
-    (step, ours), (again, theirs) = leaves(whole), leaves(killed)
-    assert step == again == 6 and ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    for title in ('cold_start', 'end'):
-        one, other = (
-            json.loads((folder / f'evaluation_{title}.json').read_text())
-            for folder in (whole, killed)
-        )
-        assert one['scores'] == other['scores'] and one['answers'] == other['answers']
     assert (whole / 'report.html').read_text().startswith('<!doctype html>')
 
 
 @pytest.mark.slow
-def test_a_run_validates_keeps_and_evaluates_its_best_update(whole_and_killed):
-    for folder in whole_and_killed:
-        assert lines_of(folder / 'validation.jsonl') == 3
-        results = json.loads((folder / 'results.json').read_text())
-        best = results['evaluated']['update']
-        assert results['evaluated']['policy'] == 'best' and best in (2, 4, 6)
-        assert results['validation']['best']['update'] == best
-        kept = {int(path.name) for path in (folder / 'train').iterdir() if path.name.isdigit()}
-        assert kept == {best, 6}
-        page = (folder / 'report.html').read_text()
-        assert 'Learning curves: validation' in page and '<b>slow_f</b>' in page
-        assert f'<td>best, of update {best}</td>' in page
+def test_a_run_validates_keeps_and_evaluates_its_best_update(tortured):
+    whole, _, _ = tortured
+    assert len((whole / 'validation.jsonl').read_bytes().splitlines()) == 3
+    results = json.loads((whole / 'results.json').read_text())
+    best = results['evaluated']['update']
+    assert results['evaluated']['policy'] == 'best' and best in (2, 4, 6)
+    assert results['validation']['best']['update'] == best
+    kept = {int(path.name) for path in (whole / 'train').iterdir() if path.name.isdigit()}
+    assert kept == {best, 6}
+    page = (whole / 'report.html').read_text()
+    assert 'Learning curves: validation' in page and '<b>slow_f</b>' in page
+    assert f'<td>best, of update {best}</td>' in page
 
 
 @pytest.mark.slow
-def test_several_updates_on_a_rollout_leave_its_policy_and_train_the_towers(whole_and_killed):
-    whole, _ = whole_and_killed
+def test_several_updates_on_a_rollout_leave_its_policy_and_train_the_towers(tortured):
+    whole, _, _ = tortured
     for record in read_records(whole, 'train'):
         assert record['update_norm'] > 0 and 'kl' not in record
         assert record['ratio_spread'] > 1e-6  # of the first update alone it would be 0
@@ -239,16 +194,16 @@ def test_several_updates_on_a_rollout_leave_its_policy_and_train_the_towers(whol
 
 
 @pytest.mark.slow
-def test_an_own_reward_has_figures_and_curves_and_its_run_can_be_asked(whole_and_killed, films):
-    whole, _ = whole_and_killed
+def test_an_own_reward_has_figures_and_curves_and_its_run_can_be_asked(tortured, films):
+    whole, _, _ = tortured
     held = json.loads((whole / 'config.json').read_text())
-    assert held['learn.rewards'] == ['own.py:brief'] and held['learn.weights.brief'] == 0.5
+    assert held['learn.rewards'] == ['own.py:length'] and held['learn.weights.length'] == 0.5
     trained = read_records(whole, 'train')
     assert len(trained) == 6
-    assert all(record['brief'] > 0 and record['brief_std'] > 0 for record in trained)
-    assert unknown_names(whole, ['brief']) == []
+    assert all(record['length'] > 0 and record['length_std'] > 0 for record in trained)
+    assert unknown_names(whole, ['length']) == []
     page = (whole / 'report.html').read_text()
-    assert '<b>brief</b>' in page and '>brief</span>' in page
+    assert '<b>length</b>' in page and '>length</span>' in page
     given = ('--json', '--checkpoint', whole, next(films.rglob('*.mp4')))
     said = forks.run('mer_jax.predict', *given, variables=environment())
     assert said.returncode == 0, said.stderr
@@ -258,9 +213,9 @@ def test_an_own_reward_has_figures_and_curves_and_its_run_can_be_asked(whole_and
 @pytest.mark.slow
 def test_a_reward_that_becomes_nan_stops_the_run_which_resumes_once_it_is_mended(tmp_path):
     workdir, config = tmp_path / 'run', tmp_path / 'own.py'
-    changes = *SMALL, 'steps=4', 'cold_start.steps=0', 'learn.kl=0.0', 'every.save=1'
+    changes = *SMALL, *torture.SEVERAL, 'cold_start.steps=0', 'every.save=1', 'every.keep=2'
     said = refused(workdir, *changes, config=write_config(config, NAN_AT_STEP_3))
-    assert "own.py:brief: its reward 'brief' is nan for clip train-0-" in said
+    assert "own.py:length: its reward 'length' is nan for clip train-0-" in said
     assert 'branch 0; it must be finite' in said
     saved = [path.name for path in (workdir / 'train').iterdir() if path.name.isdigit()]
     kept = (workdir / 'records.jsonl').read_bytes()
@@ -269,7 +224,7 @@ def test_a_reward_that_becomes_nan_stops_the_run_which_resumes_once_it_is_mended
     outcome = run(workdir, *changes, config=write_config(config, LONG))
     assert outcome.returncode == 0, outcome.stderr
     assert (workdir / 'records.jsonl').read_bytes().startswith(kept)
-    assert [record['step'] for record in read_records(workdir, 'train')] == [1, 2, 3, 4]
+    assert [record['step'] for record in read_records(workdir, 'train')] == list(range(1, 7))
 
 
 @pytest.mark.slow
@@ -318,14 +273,16 @@ def test_a_run_from_films_counts_missing_ones_within_the_budget(tmp_path, films)
     lines[0] = json.dumps(missing)
     manifest = films / 'holes.jsonl'
     manifest.write_text('\n'.join(lines))
-    changes = *SMALL, 'cold_start.steps=0', 'learn.kl=0.0', f'data.manifest={manifest}'
+    config = write_config(tmp_path / 'own.py', LONG)
+    changes = *SMALL, *torture.SEVERAL, 'cold_start.steps=0', f'data.manifest={manifest}'
     workdir = tmp_path / 'run'
-    outcome = run(workdir, *changes)
+    outcome = run(workdir, *changes, config=config)
+    assert 'paired over ' in outcome.stdout
     assert outcome.returncode == 0, outcome.stderr
     noted = [json.loads(line) for line in (workdir / 'bad_clips.jsonl').read_text().splitlines()]
     assert [note['id'] for note in noted] == [missing['id']]
     assert 'gone.mp4' in noted[0]['reason']
     assert missing['id'] in outcome.stderr
 
-    said = refused(tmp_path / 'strict', *changes, 'data.max_bad_clips=0')
+    said = refused(tmp_path / 'strict', *changes, 'data.max_bad_clips=0', config=config)
     assert 'data.max_bad_clips=0' in said and missing['id'] in said

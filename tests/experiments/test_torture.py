@@ -1,12 +1,9 @@
-"""Kills of a small run: where they hit by its files, what counts as equal, and six of them."""
+"""Kills of a small run: where they hit by its files, what counts as equal."""
 
 import json
 import os
 import time
 
-import pytest
-
-from experiments import torture
 from experiments.killed_runs import STEPS, phase_of, same, table, values_of
 
 BEGAN = time.time() - 5
@@ -76,12 +73,3 @@ def test_the_table_counts_kills_of_runs_that_ended_alike():
     lines = table(kills, runs).splitlines()
     assert lines[1].split() == ['SIGKILL', 'save', '3', '2', '0.50']
     assert lines[-1].startswith('2 of 3 kills ended identical')
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_six_times_ends_like_one_that_was_not(tmp_path):
-    # This seed stops it three times, in an evaluation and validations, and ends it in a validation,
-    # a save and the report, one after the other, so that no update is repeated often.
-    kills, runs = torture.torture(tmp_path, 6, seed=131855, twice=False)
-    assert [run['differences'] for run in runs] == [[]] * len(runs)
-    assert len(kills) == 6 and {kill['signal'] for kill in kills} == set(torture.SIGNALS)

@@ -53,30 +53,30 @@ def test_a_key_that_breaks_a_rule_is_named_with_its_value_and_the_way_out(
 
 REWARDS = {
     'wrong shape': (
-        "return {'brief': [1.0 for _ in texts]}",
-        ['own.py:brief', "'brief' has shape [1]", '[b, g] = [1, 2]', 'a number a branch'],
+        "return {'length': [1.0 for _ in texts]}",
+        ['own.py:length', "'length' has shape [1]", '[b, g] = [1, 2]', 'a number a branch'],
     ),
     'raising': (
-        "return {'brief': [[1 / len(text) for text in row] for row in texts]}",
-        ['own.py:brief: raised ZeroDivisionError', 'clip train-0-000000', 'an empty one too'],
+        "return {'length': [[1 / len(text) for text in row] for row in texts]}",
+        ['own.py:length: raised ZeroDivisionError', 'clip train-0-000000', 'an empty one too'],
     ),
     'NaN': (
-        "return {'brief': [[1.0 if text else math.nan for text in row] for row in texts]}",
-        ['own.py:brief', "'brief' is nan", 'clip train-0-000000, branch 0', 'must be finite'],
+        "return {'length': [[1.0 if text else math.nan for text in row] for row in texts]}",
+        ['own.py:length', "'length' is nan", 'clip train-0-000000, branch 0', 'must be finite'],
     ),
     'words': (
-        "return {'brief': [['long' for _ in row] for row in texts]}",
-        ['own.py:brief', "'brief' is not numeric", '[b, g] = [1, 2]'],
+        "return {'length': [['long' for _ in row] for row in texts]}",
+        ['own.py:length', "'length' is not numeric", '[b, g] = [1, 2]'],
     ),
     'no dictionary': (
         'return [[1.0 for _ in row] for row in texts]',
-        ['own.py:brief: returned list', '{name: numbers[b, g]}'],
+        ['own.py:length: returned list', '{name: numbers[b, g]}'],
     ),
     'without a weight': (
-        "return {name: [[1.0] * len(row) for row in texts] for name in ('brief', 'long')}",
-        ['learn.weights.long', 'own.py:brief', 'c.learn.weights.long = 1.0'],
+        "return {name: [[1.0] * len(row) for row in texts] for name in ('length', 'long')}",
+        ['learn.weights.long', 'own.py:length', 'c.learn.weights.long = 1.0'],
     ),
-    'without a reward': ('return {}', ['learn.weights.brief', 'return nothing', 'Remove the']),
+    'without a reward': ('return {}', ['learn.weights.length', 'return nothing', 'Remove the']),
 }
 
 
@@ -89,17 +89,17 @@ def test_a_reward_that_cannot_be_used_is_named_with_its_function_and_the_way_out
 
 
 def test_a_run_with_own_rewards_is_claimed_by_the_names_of_its_functions(tmp_path):
-    path = write_config(tmp_path / 'own.py', "return {'brief': [[1.0] * len(r) for r in texts]}")
+    path = write_config(tmp_path / 'own.py', "return {'length': [[1.0] * len(r) for r in texts]}")
     c = small.shrink(runpy.run_path(str(path))['get_config']())
     workdir = tmp_path / 'run'
     setting, policy, changes = begun(c, workdir)
     assert changes == []
     assert {path.name for path in workdir.iterdir()} == {'config.json', 'identity.jsonl'}
     held = json.loads((workdir / 'config.json').read_text())
-    assert held['learn.rewards'] == ['own.py:brief'] and held['learn.weights.brief'] == 0.5
+    assert held['learn.rewards'] == ['own.py:length'] and held['learn.weights.length'] == 0.5
     assert len(jax.tree.leaves(policy)) > 0 and len(setting.train_clips) == c.data.clips
-    changes = claim_workdir(workdir, small.changed(c, learn__weights__brief=1.0), setting.spec)
-    assert changes == ['learn.weights.brief=1.0 (was 0.5)']
+    changes = claim_workdir(workdir, small.changed(c, learn__weights__length=1.0), setting.spec)
+    assert changes == ['learn.weights.length=1.0 (was 0.5)']
 
 
 def write_manifest(folder, **changes):
