@@ -45,9 +45,9 @@ LONGEST = (
     'test_pod.py',
     'test_main.py',
     'test_buckets.py',
-    'test_published.py',
     'test_image_training.py',
     'rl/test_update.py',
+    'test_published.py',  # after test_buckets.py, whose traced programs it reads
     'test_mesh_layouts.py',
     'run/test_elastic.py',
     'test_installed.py',
