@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 
 from mer_jax.data.clips import Clip
+from mer_jax.data.loader import Example
 from mer_jax.data.media.kind import kind_of_file
 from mer_jax.evaluation.answers import MODES, describe, grow_answers
 from mer_jax.methods.method import SECOND_LOOK
@@ -49,15 +50,25 @@ def predict(
     the seed and the policy only. `samples` branches a mode grow from one reading of the prompt,
     sampled as config.evaluate says.
     """
+    example = setting.writer.bare_example(clip)
+    described = sample(setting, policy, example, modes, samples, seed)
+    return {mode: make_answer(told) for mode, told in described.items()}
+
+
+def sample(
+    setting: Setting,
+    policy: Omni,
+    example: Example,
+    modes: tuple[str, ...],
+    samples: int,
+    seed: int,
+) -> dict[str, list[dict]]:
+    """Samples of each mode for an example, described as Method.describe says."""
     repeated = [mode for mode in modes for _ in range(samples)]
     with setting.in_use():
-        example = setting.writer.bare_example(clip)
         grown = grow_answers(setting, policy, [example], 1, repeated, seed)
     (described,) = describe(setting, grown)
-    return {
-        mode: make_answer(described[i * samples : (i + 1) * samples])
-        for i, mode in enumerate(modes)
-    }
+    return {mode: described[i * samples : (i + 1) * samples] for i, mode in enumerate(modes)}
 
 
 def make_answer(samples: list[dict]) -> Answer:
