@@ -17,16 +17,19 @@ class Batcher:
     """Makes batches of the examples of one writer.
 
     Shapes come in few sizes (size_class, and data.prompt_tokens for the prompt), so that a run
-    compiles a handful of programs.
+    compiles a handful of programs. Media are padded to the sizes in `least` too, so that clips
+    without sound or film can share the program of those that have both.
     """
 
     def __init__(self, writer: ExampleWriter, spec: Spec):
         self.writer, self.spec = writer, spec
+        self.least = (0, 0, 0)  # frames, patches and chunks of sound of every batch, at least
 
     def collate(self, examples: list[Example]) -> Prompts:
         """The prompts of examples as numpy arrays."""
         writer, prompts = self.writer, self.alike(examples)
         sizes = [(len(p.token), *p.patch_mask.shape, len(p.sound)) for p in prompts]
+        sizes.append((0, *self.least))
         tokens, frames, patches, chunks = largest_of_all(np.max(sizes, 0))
         window = (writer.layout.window * writer.layout.merge) ** 2
         chunks = size_class(chunks)

@@ -57,6 +57,22 @@ def test_shapes_come_in_few_sizes_and_the_smallest_that_fits_is_taken(setting, m
         assert setting.batcher.collate([example]).token.shape == (1, smallest)
 
 
+def test_clips_without_film_or_sound_have_the_shapes_of_the_least_sizes(setting, monkeypatch):
+    clip = setting.train_clips[0]
+    parts = [dataclasses.replace(clip, **{name: None}) for name in ('audio', 'video')]
+    whole, *others = [[setting.writer.bare_example(one)] for one in (clip, *parts)]
+    shapes = {setting.batcher.collate(one).media.patch.shape for one in (whole, *others)}
+    assert len(shapes) > 1
+    prompt = whole[0].prompt
+    least = *prompt.patch_mask.shape[:2], len(prompt.sound)
+    monkeypatch.setattr(setting.batcher, 'least', least)
+    for example in others:
+        expected, found = (setting.batcher.collate(one) for one in (whole, example))
+        assert found.media.patch.shape == expected.media.patch.shape
+        assert found.media.sound.shape == expected.media.sound.shape
+        assert found.media.patch_mask.sum() == example[0].prompt.patch_mask.sum()
+
+
 def test_a_shorter_sound_in_as_many_chunks_has_the_same_shapes(setting):
     clip = setting.train_clips[0]
     short = dataclasses.replace(clip, audio=clip.audio[:19_200])  # 120 of the chunk's 200 frames
