@@ -43,7 +43,7 @@ class Look:
         return float(np.argmax(above)) / RATE if above.any() else None
 
 
-def look_at(path: str, fps: float, start: str = 'film') -> Look:
+def look_at(path: str, fps: float, start: str = 'film', max_frames: int = 768) -> Look:
     """Reads a file as the prompts do; MediaError if it cannot be read."""
     kind = kind_of_file(path)
     if kind == 'image':
@@ -54,7 +54,7 @@ def look_at(path: str, fps: float, start: str = 'film') -> Look:
         none = np.zeros((0, 1, 1, 3), np.uint8)
         seconds = len(sound.samples) / RATE
         return Look(path, 'sound', None, seconds, None, sound.track, (), none, sound.samples, heard)
-    film = read_film(path, fps, pixels=SHOWN, factor=FACTOR)
+    film = read_film(path, fps, max_frames, pixels=SHOWN, factor=FACTOR)
     return Look(
         path,
         'film',
