@@ -8,6 +8,7 @@ COMMANDS = (
     'main',
     'evaluate',
     'predict',
+    'demo',
     'score',
     'export',
     'plan',

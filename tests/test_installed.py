@@ -44,6 +44,8 @@ def test_each_command_of_an_installed_package_works_from_another_folder(installe
 
     assert run('-c', 'import mer_jax; print(mer_jax.__file__)').startswith(str(installed))
     assert 'python -m mer_jax.predict' in run('-m', 'mer_jax')
+    assert '--max-seconds' in run('-m', 'mer_jax.demo', '--help')
+    assert (installed / 'mer_jax' / 'demo' / 'page.css').is_file()
     assert 'learn.kl = 0.04  (code)' in run('-m', 'mer_jax.main', '--print_config=learn.kl')
     stage.write(tmp_path / 'films', clips=3, seed=5, split='test', sheet=False)
     film = next((tmp_path / 'films').rglob('*.mp4'))

@@ -56,7 +56,8 @@ class Without(importlib.machinery.PathFinder):
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Without
 import mer_jax
 for module in pkgutil.walk_packages(mer_jax.__path__, 'mer_jax.'):
-    importlib.import_module(module.name)
+    if module.name != 'mer_jax.demo.page':  # the one module that needs Gradio
+        importlib.import_module(module.name)
 from absl import app
 from mer_jax import main, predict
 try:

@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'mer_jax'
 FLOORS = {
     'commands': 5,  # the modules directly in mer_jax/
+    'demo': 5,  # a command of several modules
     'evaluation': 4,
     'run': 4,
     'methods': 3,
