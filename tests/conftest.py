@@ -62,6 +62,7 @@ LONGEST = (
     'run/test_adapters.py',
     'models/checkpoint/test_load.py',
     'evaluation/test_prediction.py',
+    'demo/test_demo.py',
     'run/test_validation.py',
     'run/test_repeated.py',
     'models/test_gradients.py',
