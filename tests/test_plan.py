@@ -15,6 +15,7 @@ def plan(*flags):
     return forks.run('mer_jax.plan', *given, variables=environment())
 
 
+@pytest.mark.slow
 def test_a_plan_is_one_json_object():
     done = plan('--topology=cpu:2', '--media=features', '--json')
     assert done.returncode == 0, done.stderr

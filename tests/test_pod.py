@@ -108,6 +108,7 @@ def refused(workdir, *second, wait=60):
     return [err.strip().splitlines()[-1] for _, err in said]
 
 
+@pytest.mark.slow
 def test_processes_with_other_seeds_end_with_both_seeds(tmp_path):
     one, other = refused(tmp_path / 'run', '--config.seed=3')
     assert one == other

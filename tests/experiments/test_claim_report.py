@@ -24,6 +24,7 @@ def of(name, lines):
     return [line for line in lines if line['table'] == name]
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_other_file_and_shows_texts_of_answers_as_texts(written):
     assert 'http' not in written.replace('http-equiv', '') and '<script' not in written
     assert '<i>test' not in written and '&lt;i&gt;test' in written and '&lt;device&gt;' in written

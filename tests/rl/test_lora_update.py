@@ -82,6 +82,7 @@ def assert_near(found, wanted, share):
         np.testing.assert_allclose(jax.device_get(a), b, atol=share * largest, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_update_is_that_of_all_weights_within_the_span_of_the_adapters(
     policy, experience, updated
 ):
@@ -122,6 +123,7 @@ def test_an_update_changes_every_adapter_and_no_other_weight(policy, updated):
         assert not np.array_equal(weight[...], before[name][...]), name
 
 
+@pytest.mark.slow
 def test_an_update_on_a_mesh_equals_that_on_one_device(policy, experience, updated):
     mesh, state = make_mesh(2, 2, 2), state_of(policy)
     shardings = state_shardings(mesh, state)

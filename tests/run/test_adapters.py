@@ -121,6 +121,7 @@ def same(found, wanted):
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
+@pytest.mark.slow
 def test_a_run_with_adapters_is_opened_and_exported_in_both_ways(base, tmp_path):
     policy = lora_run(tmp_path / 'run', base)
     setting, opened = open_checkpoint(str(tmp_path / 'run'))

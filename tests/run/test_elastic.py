@@ -48,10 +48,8 @@ def test_a_run_that_ends_on_another_mesh_has_the_same_records(tmp_path):
     whole = train_on((8, 1, 1), tmp_path / 'whole')
     assert [record['step'] for record in whole] == [1, 2] and whole[1]['ratio_spread'] > 1e-3
     shutil.rmtree(tmp_path / 'whole' / 'train' / '2')
-    for axes in ((1, 8, 1), (2, 2, 2)):
-        workdir = tmp_path / str(axes)
-        shutil.copytree(tmp_path / 'whole', workdir)
-        first, last = train_on(axes, workdir)
-        assert first == whole[0] and last.keys() == whole[1].keys()
-        for name in last.keys() - {'stage'}:
-            assert last[name] == pytest.approx(whole[1][name], rel=1e-5, abs=1e-5), (axes, name)
+    # Of all three kinds of axes; test_mesh_layouts.py has updates on the other meshes.
+    first, last = train_on((2, 2, 2), tmp_path / 'whole')
+    assert first == whole[0] and last.keys() == whole[1].keys()
+    for name in last.keys() - {'stage'}:
+        assert last[name] == pytest.approx(whole[1][name], rel=1e-5, abs=1e-5), name

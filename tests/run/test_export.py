@@ -13,6 +13,7 @@ from mer_jax.models.omni import perceive
 from mer_jax.models.spec import read_spec, read_token_ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('family', ['omni', 'vl'])
 def test_an_exported_policy_of_the_stage_is_read_back(config, tmp_path, family):
     c = small.changed(small.shrink(config), model__family=family)

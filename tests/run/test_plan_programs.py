@@ -79,6 +79,7 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused(config):
         planned_setting(c, '', jax.devices())
 
 
+@pytest.mark.slow
 def test_the_planned_state_is_that_of_training(config):
     c = shrunk(config, mesh__data=1, mesh__fsdp=2)
     setting = planned_setting(c, '', jax.devices()[:2])

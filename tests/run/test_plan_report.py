@@ -93,6 +93,7 @@ def test_a_refused_program_does_not_fit_and_says_no_more_than_its_memory(setting
     assert '31.00' in as_text({'update': refused}, setting, topology, 'largest')
 
 
+@pytest.mark.slow
 def test_a_program_is_compiled_for_the_devices_and_does_not_fit_a_tiny_chip():
     c = shrunk(mer_r1(), steps=0, cold_start__steps=0, mesh__fsdp=8, mesh__data=1)
     c.prompts_per_step = c.cold_start.prompts_per_step = c.evaluate.batch = 8

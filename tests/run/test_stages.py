@@ -115,6 +115,7 @@ def write_manifest(folder, **changes):
     return folder / 'clips.jsonl'
 
 
+@pytest.mark.slow
 def test_a_restart_that_would_read_other_data_is_refused_and_one_elsewhere_is_not(config, tmp_path):
     c = small.changed(small.shrink(config), data__manifest=str(write_manifest(tmp_path / 'a')))
     workdir = tmp_path / 'run'

@@ -255,6 +255,7 @@ def test_a_manifest_elsewhere_reaches_its_clips_by_a_link(table, tmp_path_factor
         assert len(clips) == 4 and clips[0].video.startswith(str(out.parent / table.name))
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_take_seconds_without_media(tmp_path):
     rows = [(f'c{i}', 'happy', f'film{i % 90}', f'line {i}') for i in range(10_000)]
     for name, *_ in rows[:3000]:
