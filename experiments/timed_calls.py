@@ -90,13 +90,14 @@ def bind(work: Workload, bench: Bench, reading: Reading, branches: Branches | No
     branches = bench.grow(*growing) if branches is None else branches
     rollout = Rollout(branches, features, keys)
     reference = trained_part(policy, bench.learn.train)
+    parts = np.arange(bench.learn.minibatches, dtype=np.int32)
 
     def judged(prompts, rollout):
         arrays = prompts, rollout, on_device, {}
         return judge(programs, bench.held[0].policy, reference, *arrays, bench.learn)
 
     def updated(experience, figures):
-        bench.held[0], _ = learn_from(programs, bench.held[0], experience, bench.learn)
+        bench.held[0], _ = learn_from(programs, bench.held[0], experience, parts, bench.learn)
         host_figures(figures)
         return bench.held[0]
 

@@ -363,6 +363,14 @@ def to_devices(mesh, tree):
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
+def to_each_device(mesh, tree):
+    """Host values that all processes have alike, as global arrays of which each device has all."""
+    sharding = named(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
+
+
 def to_host(tree):
     """This process's rows of arrays that are sharded along their first axis, as numpy."""
 

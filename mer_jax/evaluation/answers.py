@@ -53,12 +53,13 @@ def grow_answers(
     prompts = setting.batcher.collate(examples)
     number_b = np.array([stable_number(example.clip.id) for example in examples], np.uint32)
     arrays = to_devices(setting.mesh, (prompts, number_b))
-    opening = setting.openings(*modes)
-    rollout = grow(policy, *arrays, np.uint32(seed), np.uint32(0), opening)
+    opening, seed, zero = setting.openings(*modes), np.uint32(seed), np.uint32(0)
+    rollout = grow(policy, *arrays, seed, zero, opening)
     branches = to_host(rollout.branches)
     texts = setting.texts.read(branches.token, branches.mask)
     reading, answers = setting.method.read(texts, [example.clip for example in examples])
-    reading = look_again(setting, sampling, policy, arrays[0], rollout, reading, arrays[1], seed, 0)
+    given = policy, arrays[0], rollout, reading, arrays[1], seed, zero
+    reading = look_again(setting, sampling, *given)
     return Grown(prompts, rollout.features, branches, reading, answers)
 
 

@@ -5,7 +5,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mer_jax.rl.pieces import count_pieces, piece_at, whole_of_pieces
 from mer_jax.rl.score import Sampling
@@ -51,7 +50,7 @@ def look_again(
 ):
     """The reading with the method's second look, on the host; a method without one adds nothing.
 
-    `prompts`, `rollout` and `number_b` lie on the devices, `reading` on the host.
+    `reading` lies on the host, the other arrays on the devices.
     """
     mesh, method = setting.mesh, setting.method
     if method.look is None:
@@ -59,5 +58,5 @@ def look_again(
     program = compiled_look(mesh, method.look, sampling, setting.config.learn.microbatch)
     program = keep_traced(setting, f'look {sampling}', program)
     arrays = prompts, rollout, to_devices(mesh, reading), number_b
-    seen = program(policy, *arrays, np.uint32(seed), np.uint32(step))
+    seen = program(policy, *arrays, seed, step)
     return method.hear(reading, to_host(seen))

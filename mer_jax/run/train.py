@@ -22,7 +22,7 @@ from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
 from mer_jax.run.traced import keep_traced
 from mer_jax.run.validation import Validation
-from mer_jax.sharding import named, to_devices, to_host
+from mer_jax.sharding import named, to_devices, to_each_device, to_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +82,14 @@ def train(
     state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
     programs = keep_programs(setting, compile_programs(setting, learn, optimizer, shardings))
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
-    opening = setting.openings_of_group()
-    seed = np.uint32(c.seed)
+    opening, seed, parts = to_each_device(
+        setting.mesh,
+        (
+            setting.openings_of_group(),
+            np.uint32(c.seed),
+            [*np.arange(learn.minibatches, dtype=np.int32)],
+        ),
+    )
     cache = None if learn.trains_towers else open_cache(setting, policy)
     prepare = functools.partial(setting.writer.example, cache=cache)
     batches = setting.batches(
@@ -96,9 +102,8 @@ def train(
         with timer('grow'):
             batch = setting.batcher.collate(examples)
             prompts, number_b = to_devices(setting.mesh, (batch, numbers))
-            rollout = programs.roll_out(
-                state.policy, prompts, number_b, seed, np.uint32(step), opening
-            )
+            step = to_each_device(setting.mesh, np.uint32(step))
+            rollout = programs.roll_out(state.policy, prompts, number_b, seed, step, opening)
             token, mask = to_host((rollout.branches.token, rollout.branches.mask))
             keep_features(cache, examples, batch, rollout.features)
         with timer('read'):
@@ -114,7 +119,7 @@ def train(
             arrays = prompts, rollout, reading, own
             experience, figures = judge(programs, state.policy, reference, *arrays, learn)
             del rollout, arrays  # the keys of the prompts are large
-            state, of_updates = learn_from(programs, state, experience, learn)
+            state, of_updates = learn_from(programs, state, experience, parts, learn)
             figures = of_updates | host_figures(figures)
         rate = mask.sum() / sum(timer.seconds.values())
         return state, figures, timer.seconds | {'tokens_per_second': rate}
@@ -159,15 +164,16 @@ def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading
     return rl.gather_experience(prompts, rollout, advantage, kept, *logp, learn), figures
 
 
-def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, learn: rl.Learn):
+def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, parts, learn):
     """The state after every update on an experience, and their figures, fetched.
 
-    They are averaged over updates, but for those of which the largest counts.
+    `parts` are the numbers of the minibatches. Figures are averaged over updates, but for those of
+    which the largest counts.
     """
     figures = []
     for _ in range(learn.epochs):
-        for part in range(learn.minibatches):
-            state, of_update = programs.update(state, experience, np.int32(part))
+        for part in parts:
+            state, of_update = programs.update(state, experience, part)
             figures.append(of_update)
     figures = [host_figures(of_update) for of_update in figures]
     values = {name: [of_update[name] for of_update in figures] for name in figures[0]}

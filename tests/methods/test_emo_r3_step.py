@@ -25,7 +25,7 @@ PIECES = [b'awe', b'yes', b'', b'no'] * 16  # what each token says
 LEARN = Learn(train='all', kl=0.1, clip_high=0.3, clip_dual=3.0, minibatches=2)
 SGD = optax.sgd(0.1, momentum=0.9)
 T, SIZE = 12, 10  # room of the questions
-SEED, STEP = np.uint32(5), np.uint32(2)
+SEED, STEP, PARTS = np.uint32(5), np.uint32(2), np.arange(2, dtype=np.int32)
 
 
 def method(by):
@@ -87,7 +87,7 @@ def step_on(shape, by):
         token = to_host(rollout.branches.token)
         arrays = prompts, rollout, to_devices(mesh, heard), {}
         experience, figures = judge(programs, state.policy, reference, *arrays, LEARN)
-        state, of_updates = learn_from(programs, state, experience, LEARN)
+        state, of_updates = learn_from(programs, state, experience, PARTS, LEARN)
     back = np.argsort(order)
     rewards = heard.coherence[back], heard.consistency[back]
     return token[back], rewards, jax.device_get(state), jax.device_get(figures) | of_updates

@@ -307,13 +307,14 @@ def test_each_minibatch_learns_from_its_prompts_with_the_policy_that_it_finds(st
     programs = Programs(
         roll_out=None, assess=None, score_reference=None, score_policy=None, update=update
     )
-    learnt, means = learn_from(programs, state, experience, CISPO)
+    parts = np.arange(2, dtype=np.int32)
+    learnt, means = learn_from(programs, state, experience, parts, CISPO)
     assert_near(learnt, found, 0)
     for name in figures[0]:
         combined = np.max if name == 'drift_largest' else np.mean
         wanted = combined([one[name] for one in figures])
         np.testing.assert_allclose(means[name], wanted, rtol=1e-6, err_msg=name)
     once = dataclasses.replace(CISPO, epochs=1)
-    twice, _ = learn_from(programs, state, experience, once)
-    twice, _ = learn_from(programs, twice, experience, once)
+    twice, _ = learn_from(programs, state, experience, parts, once)
+    twice, _ = learn_from(programs, twice, experience, parts, once)
     assert_near(learnt, twice, 0)

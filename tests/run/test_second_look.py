@@ -40,7 +40,7 @@ def looked(axes, microbatch: int):
         learn = types.SimpleNamespace(microbatch=microbatch)
         config = types.SimpleNamespace(learn=learn)
         setting = types.SimpleNamespace(mesh=mesh, method=method, config=config, traced=None)
-        return look_again(setting, 0.5, *arrays, 7, 3)
+        return look_again(setting, 0.5, *arrays, np.uint32(7), np.uint32(3))
 
 
 def test_pieces_of_one_prompt_a_device_are_asked_as_all_are_at_once():

@@ -38,7 +38,7 @@ def test_every_epoch_makes_an_update_on_each_minibatch_and_its_figures_count(lea
         return [*state, int(part)], {'loss': np.float32(len(state))} | drift
 
     made = programs(update=update)
-    state, figures = learn_from(made, [], 'experience', learn)
+    state, figures = learn_from(made, [], 'experience', range(learn.minibatches), learn)
     assert state == parts
     drift = {'drift': sum(parts) / len(parts), 'drift_largest': max(parts)}
     assert figures == {'loss': (len(parts) - 1) / 2} | drift
