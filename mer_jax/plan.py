@@ -40,8 +40,8 @@ def main(_) -> None:
             f'{", ".join(sorted(unknown))}; docs/PODS.md lists them, and without the flag all are '
             'compiled'
         )
-    if asked.search and not asked.programs and too_large(plan, topology.chip):
-        setting, plan = search(setting, variant, topology, asked.media, plan)
+    if asked.search and too_large(plan, topology.chip):
+        setting, plan = search(setting, variant, topology, asked.media, plan, asked.programs)
     if asked.json:
         print(json.dumps(as_json(plan, topology)))
     else:

@@ -1,6 +1,7 @@
 """The search for keys with which a run fits."""
 
 import sys
+from collections.abc import Collection
 
 from mer_jax.run.plan_compile import Planned, make_plan
 from mer_jax.run.plan_programs import planned_setting
@@ -10,12 +11,17 @@ from mer_jax.run.topology import Topology
 
 
 def search(
-    setting: Setting, variant: str, topology: Topology, media: str, plan: dict[str, Planned]
+    setting: Setting,
+    variant: str,
+    topology: Topology,
+    media: str,
+    plan: dict[str, Planned],
+    programs: Collection[str] = (),
 ) -> tuple[Setting, dict[str, Planned]]:
     """The setting and the plan of the first changes with which all fits, else those given.
 
-    Each attempt compiles the programs that were too large, and all of them once these fit. It is
-    told on standard error.
+    Each attempt compiles the programs that were too large, and all of them (or those of the plan,
+    `programs`) once these fit. It is told on standard error.
     """
     refused = too_large(plan, topology.chip)
     for change in changes(setting):
@@ -27,7 +33,7 @@ def search(
             continue
         tried = make_plan(other, topology, media, only=refused)
         if not too_large(tried, topology.chip):
-            tried = make_plan(other, topology, media)
+            tried = make_plan(other, topology, media, programs)
         peaks = [
             f'{name} {gib(tried[name].memory.peak)} GiB' for name in too_large(tried, topology.chip)
         ]

@@ -62,6 +62,15 @@ def test_changes_are_tried_until_all_fits(setting, calls, capsys):
     assert told[-1] == f'{small} --config.mesh.tensor=2: fits'
 
 
+def test_a_plan_of_some_programs_stays_one_of_them(setting, calls):
+    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=95))
+    only = ['update']
+    given = '', topology, 'features', plan_of(setting, only), only
+    found, plan = plan_search.search(setting, *given)
+    assert found.config.mesh.tensor == 2 and plan.keys() == {'update'}
+    assert calls == [('update',)] * 4
+
+
 def test_changes_without_a_price_come_first_and_adapters_last(setting):
     small = {'learn.microbatch': 1, 'learn.chunk': 32}
     tensor, moments = {'mesh.tensor': 2}, {'optim.moments': 'bfloat16'}
