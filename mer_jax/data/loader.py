@@ -128,11 +128,13 @@ def training_batches(
     seed: int,
     size: int,
     numbers: Sequence[int],
+    threads: int = 2,
 ) -> Batches:
     """Of each batch of `size` examples those with these numbers, the share of this process.
 
     Every epoch is a new permutation of all clips. In place of a damaged clip comes the one that has
-    its place in the next epoch, so a batch depends on nothing that another process has read.
+    its place in the next epoch, so a batch depends on nothing that another process has read, nor on
+    the number of threads that read clips while the devices compute.
     MediaError if no clip at all can be used, whatever data.max_bad_clips says.
     """
     order = grain.MapDataset.source(clips).seed(seed).shuffle().repeat()
@@ -163,7 +165,7 @@ def training_batches(
             return read + batch * size + int(numbers[own])
 
         places = grain.MapDataset.range(sys.maxsize).map(lambda index: try_place(place_of(index)))
-        options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * len(numbers))
+        options = grain.ReadOptions(threads, prefetch_buffer_size=max(2 * len(numbers), threads))
         stream = places.to_iter_dataset(options).map(accept)
         return iter(stream.batch(len(numbers), drop_remainder=True, batch_fn=list))
 

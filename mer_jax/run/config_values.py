@@ -20,6 +20,7 @@ AT_LEAST = {
     'cold_start.learning_rate': 0,
     'data.clips': 1,
     'data.max_bad_clips': 0,
+    'data.threads': 1,
     'data.max_frames': 2,
     'data.min_pixels': 784,
     'data.max_pixels': 784,
@@ -67,6 +68,7 @@ AT_MOST = {  # far above every published setting: a larger value is a slip of th
     'cold_start.learning_rate': 1.0,
     'data.clips': MOST_CLIPS,
     'data.max_bad_clips': MOST_CLIPS,
+    'data.threads': 1024,
     'data.max_frames': 65_536,
     'data.min_pixels': 1 << 26,  # that a decoder accepts: 8192 x 8192
     'data.max_pixels': 1 << 26,

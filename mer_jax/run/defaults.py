@@ -184,6 +184,7 @@ def small_run() -> ConfigDict:
     c.data.max_frames = 4  # of a clip, spread over it evenly [frames]
     c.data.min_pixels = 56 * 56  # of a frame; smaller ones are enlarged [pixels]
     c.data.max_pixels = 56 * 56  # of a frame; larger ones are made smaller [pixels]
+    c.data.threads = 2  # that read and decode clips while the devices compute, in each process
     c.data.cache = ''  # folder for features of frozen towers; '' = no cache
     c.data.wheels = ()  # of emotion words, for methods that use them
 

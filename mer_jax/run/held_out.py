@@ -19,8 +19,6 @@ from mer_jax.run.gain import label_counts, scores_of
 from mer_jax.run.setting import Setting
 from mer_jax.run.shares import gather_rows, rows_here
 
-THREADS = 2  # that prepare media, as in training
-
 
 def evaluate(setting: Setting, policy: Omni, title: str) -> tuple[dict, list[dict]]:
     """Scores of fast and slow answers on the held-out clips, and what was answered to each.
@@ -76,7 +74,9 @@ def answer_blocks(
         tqdm.tqdm(
             total=len(clips), initial=start * size, desc=title, unit='clip', dynamic_ncols=True
         ) as bar,
-        contextlib.closing(prepared_ahead(prepared, numbers)) as blocks,
+        contextlib.closing(
+            prepared_ahead(prepared, numbers, setting.config.data.threads)
+        ) as blocks,
     ):
         for own, examples in zip(numbers, blocks, strict=True):
             pairs = list(zip(own, examples, strict=True))
@@ -95,13 +95,15 @@ def in_order(values: dict[int, dict]) -> list[dict]:
     return [gathered[number] for number in sorted(gathered)]
 
 
-def prepared_ahead(prepare: Callable, blocks: Iterable[Iterable]) -> Iterator[list]:
+def prepared_ahead(
+    prepare: Callable, blocks: Iterable[Iterable], threads: int = 2
+) -> Iterator[list]:
     """[prepare(item), …] of each block in order, while threads prepare the block after it.
 
     An error of `prepare` is raised in the place of its block. When the iterator is closed, items
     that are not begun are dropped.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(THREADS, 'prepare')
+    pool = concurrent.futures.ThreadPoolExecutor(threads, 'prepare')
     try:
         current = None
         for block in blocks:

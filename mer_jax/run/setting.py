@@ -132,6 +132,7 @@ class Setting:
             seed=self.config.seed * 2 + salt,
             size=size,
             numbers=numbers_of_rows(self.mesh, size, minibatches)[rows_here(self.mesh, size)],
+            threads=self.config.data.threads,
         )
 
 
