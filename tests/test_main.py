@@ -277,8 +277,8 @@ def test_a_run_from_films_counts_missing_ones_within_the_budget(tmp_path, films)
     changes = *SMALL, *torture.SEVERAL, 'cold_start.steps=0', f'data.manifest={manifest}'
     workdir = tmp_path / 'run'
     outcome = run(workdir, *changes, config=config)
-    assert 'paired over ' in outcome.stdout
     assert outcome.returncode == 0, outcome.stderr
+    assert 'paired over ' in outcome.stdout
     noted = [json.loads(line) for line in (workdir / 'bad_clips.jsonl').read_text().splitlines()]
     assert [note['id'] for note in noted] == [missing['id']]
     assert 'gone.mp4' in noted[0]['reason']

@@ -1,4 +1,4 @@
-"""Kills of a small run: where they hit by its files, what counts as equal."""
+"""Kills of a small run: where they hit by its files, and what counts as equal."""
 
 import json
 import os
