@@ -63,7 +63,7 @@ def grow(
             token=token,
             mask=sampled,
             logp=jnp.where(sampled, logp, 0.0),
-            watched=watch(logp_bgv),
+            watched=jax.tree.map(lambda x: pin_decoding(x, 'batch'), watch(logp_bgv)),
         )
         branches = jax.tree.map(lambda all_, one: all_.at[:, :, at + 1].set(one), branches, new)
         return at + 1, ended | (sampled & (token == sampling.end)), branches, own
