@@ -1,5 +1,6 @@
 """Shared by all tests: eight virtual CPU devices, default configs, a small checkpoint."""
 
+import atexit
 import gc
 import os
 import pathlib
@@ -74,6 +75,13 @@ def pytest_collection_modifyitems(items):
     """Orders the files; --no-loadscope-reorder keeps xdist from ordering them by their tests."""
     first = {ROOT / 'tests' / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
+def pytest_sessionfinish(session):
+    """Ends a process without looking through all that its tests have left, seconds of each."""
+    gc.freeze()
+    if hasattr(session.config, 'workerinput'):  # one of several: its results are told
+        atexit.register(os._exit, 0)  # before JAX clears its caches
 
 
 @pytest.fixture(scope='module')

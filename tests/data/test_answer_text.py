@@ -133,6 +133,7 @@ def test_reading_takes_time_in_proportion_to_the_length(part):
     assert seconds(long) < 24 * seconds(short) + 0.02  # 64 times the seconds if it were quadratic
 
 
+@pytest.mark.slow
 def test_only_the_end_of_a_very_long_text_is_read():
     assert read_answer('<answer>happy</answer>' + ' ' * MOST) == []
     assert read_answer('happy ' * MOST + '</think>sad') == ['sad']

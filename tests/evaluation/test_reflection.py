@@ -24,6 +24,7 @@ def test_the_share_of_pairs_in_the_right_order_by_hand(true, false, area):
     assert outranks(true, false) == area
 
 
+@pytest.mark.slow
 def test_a_text_is_judged_by_itself_and_one_without_steps_is_not_asked_about(tmp_path):
     small.write_run(small.shrink(emo_r3()), tmp_path / 'run')
     setting, policy = open_checkpoint(str(tmp_path / 'run'))

@@ -188,6 +188,7 @@ def test_all_words_of_the_lexicon_have_a_valence():
     assert all(form.replace('-', ' ') in table for form in forms)
 
 
+@pytest.mark.slow
 def test_a_mass_of_words_takes_linear_time():
     assert pleasantness('great ' * 100_000 + 'sad ' * 100_000) == -2
     assert pleasantness('tears ' * 100_000) == -2

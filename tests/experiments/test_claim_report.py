@@ -30,6 +30,7 @@ def test_the_page_needs_no_other_file_and_shows_texts_of_answers_as_texts(writte
     assert '<i>test' not in written and '&lt;i&gt;test' in written and '&lt;device&gt;' in written
 
 
+@pytest.mark.slow
 def test_the_page_has_every_section_for_both_tables(written):
     sections = 'Claims', 'Learning curves', 'Not confirmed', 'Protocol', 'Answers, seed 0'
     for told in sections:

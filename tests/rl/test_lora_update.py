@@ -115,6 +115,7 @@ def test_an_update_is_that_of_all_weights_within_the_span_of_the_adapters(
         np.testing.assert_allclose(updated[1][name], figures[name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_update_changes_every_adapter_and_no_other_weight(policy, updated):
     after = updated[0].policy
     jax.tree.map(np.testing.assert_array_equal, detach(after), detach(policy))

@@ -162,6 +162,7 @@ def test_plain_text_has_the_tokens_that_transformers_gives_it(setting, text):
     assert setting.encode(text) == wanted
 
 
+@pytest.mark.slow
 def test_examples_made_by_several_threads_are_those_made_by_one(setting, writer):
     clips = [setting.train_clips[i] for i in range(40)]
     alone = [writer.gold_example(clip) for clip in clips]

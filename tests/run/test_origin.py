@@ -176,6 +176,7 @@ def test_a_published_folder_is_asked_as_its_family_is_published(omni_folder, tmp
     assert config_of(str(plain)).rollout.slow_tokens == 1024
 
 
+@pytest.mark.slow
 def test_trained_weights_and_frozen_towers_have_dtypes_of_their_own(published):
     setting = Setting(published)
     frozen = first_policy(setting.origin, published, setting.mesh)

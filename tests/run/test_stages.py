@@ -88,6 +88,7 @@ def test_a_reward_that_cannot_be_used_is_named_with_its_function_and_the_way_out
     assert [part for part in parts if part not in message] == []
 
 
+@pytest.mark.slow
 def test_a_run_with_own_rewards_is_claimed_by_the_names_of_its_functions(tmp_path):
     path = write_config(tmp_path / 'own.py', "return {'length': [[1.0] * len(r) for r in texts]}")
     c = small.shrink(runpy.run_path(str(path))['get_config']())

@@ -76,6 +76,7 @@ def test_a_sound_whose_header_claims_ten_hours_is_as_long_as_its_samples(tmp_pat
     np.testing.assert_array_equal(read_audio(long), read_audio(path))
 
 
+@pytest.mark.slow
 def test_of_a_sound_of_ten_hours_five_minutes_are_decoded(tmp_path):
     samples = noise()
     path = write_wave(tmp_path / 'a.wav', samples, 16_000)

@@ -102,6 +102,7 @@ def assert_same_weights(model, policy):
                 np.testing.assert_allclose(row, wanted, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_our_adapter_gives_the_same_logits_and_weights_in_peft(case, tmp_path):
     name, base, policy, lora = case
     adapters = filled(new_adapters(jax.random.key(0), policy, lora))
