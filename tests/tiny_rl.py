@@ -30,11 +30,20 @@ def whole(logp_bgv):
     return logp_bgv
 
 
-def rolled_out(policy, prompts=PROMPTS, sampling=SAMPLING, numbers=range(B), seed=0, step=1):
+def rolled_out(
+    policy,
+    prompts=PROMPTS,
+    sampling=SAMPLING,
+    numbers=range(B),
+    seed=0,
+    step=1,
+    opening=OPENING,
+    microbatch=0,
+):
     """The Rollout of prompts of these numbers; `watched` is f[b, g, s, v]."""
-    program = rl.compiled_roll_out(sampling, whole)
+    program = rl.compiled_roll_out(sampling, whole, microbatch)
     numbers = np.asarray(numbers, np.uint32)
-    return program(policy, prompts, numbers, np.uint32(seed), np.uint32(step), OPENING)
+    return program(policy, prompts, numbers, np.uint32(seed), np.uint32(step), opening)
 
 
 @functools.partial(jax.jit, static_argnames='sampling')

@@ -55,6 +55,20 @@ def piece_at(tree, number, count: int, axis: int = 0):
     return jax.tree.map(take, tree)
 
 
+def with_piece(tree, piece, number, count: int, axis: int = 0):
+    """The tree with `piece` in place of its `piece_at` of this number."""
+    shards = batch_devices()
+
+    def put(x, one):
+        before, b, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        blocks = x.reshape(*before, shards, count, b // (shards * count), *after)
+        block = one.reshape(*before, shards, b // (shards * count), *after)
+        blocks = jax.lax.dynamic_update_index_in_dim(blocks, block, number, axis + 1)
+        return _spread(blocks.reshape(x.shape), axis)
+
+    return jax.tree.map(put, tree, piece)
+
+
 def _spread(x, axis: int):
     """x with the prompts along `axis` spread over all devices, if a mesh is in use."""
     if jax.sharding.get_abstract_mesh().empty:

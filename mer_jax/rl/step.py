@@ -15,7 +15,7 @@ from mer_jax.rl import objective
 from mer_jax.rl.group_relative import varies
 from mer_jax.rl.grow import grow
 from mer_jax.rl.optimizer import apply_gradient, trained_part, with_part
-from mer_jax.rl.pieces import count_pieces, in_pieces, whole_of_pieces
+from mer_jax.rl.pieces import count_pieces, in_pieces, piece_at, whole_of_pieces, with_piece
 from mer_jax.rl.score import Sampling, score_hidden
 from mer_jax.sharding import constrain
 
@@ -70,27 +70,54 @@ class Experience:
 
 
 def roll_out(
-    policy: Omni, prompts: Prompts, number_b, seed, step, opening_go, *, sampling, watch
+    policy: Omni,
+    prompts: Prompts,
+    number_b,
+    seed,
+    step,
+    opening,
+    *,
+    sampling,
+    watch,
+    microbatch: int = 0,
 ) -> Rollout:
-    """Perceive and read each prompt once, then grow its branches.
+    """Perceive and read each prompt once, then grow its branches, by microbatches.
 
     The random keys follow from seed, step and the number of each prompt, and from nothing else.
+    `opening` is that of `rl.grow.grow`, i[g, o] or i[b, g, o].
     """
     prompts = constrain(prompts)
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
-    features = perceive(policy, prompts.media)
-    spec = policy.spec
-    keys = read_prompts(policy.decoder, prompts, features, spec.remat, spec.attention)
-    arrays = prompts, keys, key_b, opening_go
-    branches = grow(policy.decoder, *arrays, sampling, watch, spec.attention)
-    return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
+    spec, b = policy.spec, number_b.shape[0]
+    own = opening.ndim == 3
+
+    def grown(prompts, key_b, opening):
+        features = perceive(policy, prompts.media)
+        keys = read_prompts(policy.decoder, prompts, features, spec.remat, spec.attention)
+        arrays = prompts, keys, key_b, opening
+        branches = grow(policy.decoder, *arrays, sampling, watch, spec.attention)
+        return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
+
+    def grow_piece(keys, number):
+        here = functools.partial(piece_at, number=number, count=count)
+        one = grown(here(prompts), here(key_b), here(opening) if own else opening)
+        return with_piece(keys, one.keys, number, count, axis=1), one.replace(keys=None)
+
+    count = count_pieces(b, microbatch)
+    if count == 1:
+        return grown(prompts, key_b, opening)
+    lone = jax.eval_shape(grown, prompts, key_b, opening).keys
+    room = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), lone)
+    keys, pieces = jax.lax.scan(grow_piece, room, jnp.arange(count))
+    return whole_of_pieces(pieces).replace(keys=keys)
 
 
 @functools.cache
-def compiled_roll_out(sampling: Sampling, watch):
+def compiled_roll_out(sampling: Sampling, watch, microbatch: int = 0):
     """`roll_out` for one way of sampling, compiled once for each model and size of batch."""
-    return jax.jit(functools.partial(roll_out, sampling=sampling, watch=watch))
+    program = functools.partial(roll_out, sampling=sampling, watch=watch, microbatch=microbatch)
+    return jax.jit(program)
 
 
 def assess(

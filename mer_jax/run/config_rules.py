@@ -324,11 +324,18 @@ def check_parts(c, shards: int, computed: str) -> None:
             f'{-(-size // (minibatches * shards)) * minibatches * shards}'
         )
     share = size // minibatches // shards
+    told = f'minibatch on a device, prompts_per_step / learn.minibatches / ({computed})'
+    check_microbatch('learn.microbatch', microbatch, share, told)
+    told = f'step on a device, prompts_per_step / ({computed})'
+    check_microbatch('rollout.microbatch', c.rollout.microbatch, size // shards, told)
+
+
+def check_microbatch(key: str, microbatch: int, share: int, told: str) -> None:
+    """Checks that a microbatch divides a device's share of the prompts; 0 takes all."""
     if microbatch and share % microbatch:
         fitting = ', '.join(str(n) for n in range(1, share + 1) if share % n == 0)
         raise ValueError(
-            f'learn.microbatch={microbatch}: must divide the prompts of a minibatch on a device, '
-            f'prompts_per_step / learn.minibatches / ({computed}) = {share}; one of '
+            f'{key}={microbatch}: must divide the prompts of a {told} = {share}; one of '
             f'{fitting}, or 0 for all at a time'
         )
 

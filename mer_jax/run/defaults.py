@@ -200,6 +200,7 @@ def small_run() -> ConfigDict:
     c.rollout.temperature = 1.0  # of sampling
     c.rollout.top_p = 1.0  # probability of the likeliest tokens that are drawn from; 1: all
     c.rollout.slow_tokens = 48  # at most, of a branch [tokens]
+    c.rollout.microbatch = 0  # grown at a time; lower for less memory; 0: all [prompts a device]
 
     c.learn = ConfigDict()
     c.learn.train = 'decoder'  # trained weights: decoder | all (towers too) | lora (adapters alone)

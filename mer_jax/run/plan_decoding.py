@@ -30,20 +30,26 @@ class Decoding:
 
 
 def decoding_of(module: Module, runs: list[Run], tokens: int, token_bytes: float, chips: int):
-    """The Decoding of a program: all that runs inside its loop over tokens."""
-    inside = [run for run in runs if run.loops and run.loops[0][1] == tokens]
+    """The Decoding of a program: all that runs inside its loop over tokens.
+
+    That loop is an outermost one, or inside the one over pieces of the batch.
+    """
+    inside = [run for run in runs if any(trips == tokens for _, trips in run.loops[:2])]
     return Decoding(tokens, cost_of(module, inside, chips), token_bytes)
 
 
-def token_bytes(decoder, b: int, g: int, t: int, s: int, chips: int, dtype: str) -> float:
+def token_bytes(
+    decoder, b: int, g: int, t: int, s: int, chips: int, dtype: str, pieces: int = 1
+) -> float:
     """The bytes a chip of weights and keys that one token of b · g branches needs.
 
-    Weights are read once for all branches, keys of a prompt once for its branches; of the s tokens
-    of a branch half have keys, on average. Of the embeddings few rows are read.
+    Weights are read once for all branches of a piece of the batch, keys of a prompt once for its
+    branches; of the s tokens of a branch half have keys, on average. Of the embeddings few rows
+    are read.
     """
     spec: TextSpec = decoder.spec
     embeddings = 0 if spec.tie_word_embeddings else spec.vocab_size * spec.hidden_size
     weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(decoder)) - embeddings
     width = 2 * spec.num_hidden_layers * spec.num_key_value_heads * spec.head_dim
     keys = b * (t + g * s / 2) * width
-    return np.dtype(dtype).itemsize * (weights + keys) / chips
+    return np.dtype(dtype).itemsize * (pieces * weights + keys) / chips

@@ -8,6 +8,7 @@ import jax
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 USED = re.compile(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)', re.IGNORECASE)
+TEMPORARIES = re.compile(r'HLO temporaries \(([\d.]+)([KMGT]?)\)', re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +37,18 @@ def memory_of(compiled, beside: int) -> Memory:
 
 def memory_of_refused(error: Exception, arguments, beside: int) -> Memory | None:
     """The Memory of a program that the compiler refuses; None if its error is of another kind."""
-    used = USED.search(str(error))
-    if not used:
-        return None
-    peak = int(float(used[1]) * UNITS[used[2].upper()])
-    return Memory(bytes_of(arguments), None, None, None, peak + beside, beside)
+    held, said = bytes_of(arguments), str(error)
+    if used := USED.search(said):
+        return Memory(held, None, None, None, _bytes_said(used) + beside, beside)
+    if used := TEMPORARIES.search(said):  # of which alone there are too many
+        temporaries = _bytes_said(used)
+        return Memory(held, None, None, temporaries, held + temporaries + beside, beside)
+    return None
+
+
+def _bytes_said(number: re.Match) -> int:
+    """The bytes of a number and its unit, as the compiler writes them."""
+    return int(float(number[1]) * UNITS[number[2].upper()])
 
 
 def bytes_of(tree) -> int:

@@ -12,6 +12,7 @@ from mer_jax.group import Rollout, TrainState
 from mer_jax.models.omni import perceive
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import make_optimizer, start_state
+from mer_jax.rl.pieces import count_pieces
 from mer_jax.run.cold_start import compile_imitation, trained_by_imitation, trains_towers
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor
 from mer_jax.run.defaults import LORA
@@ -128,7 +129,8 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
 
     arguments = rollout_arguments(setting, policy, b, setting.openings_of_group(), media)
     prompts, number_b, seed, step = arguments[1:5]
-    read = bytes_of_token(setting, policy, b, c.rollout.group)
+    pieces = count_pieces(b, c.rollout.microbatch)
+    read = bytes_of_token(setting, policy, b, c.rollout.group, pieces)
     placed = planned('roll_out', programs.roll_out, arguments, moments + frozen, read)
     rollout = abstract_rollout(setting, programs.roll_out, arguments, placed())
     reading = largest_reading(setting, b)
@@ -157,11 +159,12 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     return moments + frozen
 
 
-def bytes_of_token(setting: Setting, policy, b: int, g: int) -> float:
+def bytes_of_token(setting: Setting, policy, b: int, g: int, pieces: int = 1) -> float:
     """`token_bytes` of the largest rollout of a config."""
     c = setting.config
     t, s = max(c.data.prompt_tokens), c.rollout.slow_tokens
-    return token_bytes(policy.decoder, b, g, t, s, setting.mesh.size, setting.spec.dtype)
+    chips, dtype = setting.mesh.size, setting.spec.dtype
+    return token_bytes(policy.decoder, b, g, t, s, chips, dtype, pieces)
 
 
 def training_arrays(setting: Setting, policy, learn: rl.Learn) -> tuple:

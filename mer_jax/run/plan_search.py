@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Collection
 
+from mer_jax.run.mesh_rules import count_shards
 from mer_jax.run.plan_compile import Planned, make_plan
 from mer_jax.run.plan_programs import planned_setting
 from mer_jax.run.plan_report import gib, too_large
@@ -24,7 +25,7 @@ def search(
     `programs`) once these fit. It is told on standard error.
     """
     refused = too_large(plan, topology.chip)
-    for change in changes(setting):
+    for change in changes(setting, refused):
         told = ' '.join(f'--config.{key}={value}' for key, value in change.items())
         try:
             other = changed(setting, variant, topology, change)
@@ -43,15 +44,19 @@ def search(
     return setting, plan
 
 
-def changes(setting: Setting) -> list[dict[str, int | str | bool]]:
+def changes(setting: Setting, refused: Collection[str]) -> list[dict[str, int | str | bool]]:
     """Changes of a config by dotted keys, those that slow a run or change it least first.
 
-    Microbatches of one prompt and fewer logits at a time change nothing but speed, and are part of
-    all that follows: devices that share heads, then moments in bfloat16, then both. Adapters in
-    place of all weights come last.
+    Microbatches and fewer logits at a time change nothing but speed, and are part of all that
+    follows: devices that share heads, then moments in bfloat16, then both. Adapters in place of
+    all weights come last. `refused` are the programs that are too large.
     """
     c, text, mesh = setting.config, setting.spec.text, setting.mesh
     harmless = [('learn.microbatch', c.learn.microbatch, 1), ('learn.chunk', c.learn.chunk, 32)]
+    if 'roll_out' in refused:
+        shards, _ = count_shards(setting.rules, mesh.shape)
+        grown = c.rollout.microbatch or c.prompts_per_step // shards
+        harmless = [('rollout.microbatch', grown, size) for size in halves(grown)] + harmless
     small, found = {}, []
     for key, given, wanted in harmless:
         if given == 0 or given > wanted:
@@ -68,6 +73,11 @@ def changes(setting: Setting) -> list[dict[str, int | str | bool]]:
     adapters = {'learn.train': 'lora', 'cold_start.towers': False}
     fewer = [adapters] if c.learn.train != 'lora' else []
     return found + [small | change for change in (*wider, *halved, *both, *fewer)]
+
+
+def halves(number: int) -> list[int]:
+    """A half of a number, a half of that and so on, as far as it divides."""
+    return [number // 2] + halves(number // 2) if number > 1 and number % 2 == 0 else []
 
 
 def changed(setting: Setting, variant: str, topology: Topology, change: dict[str, int]) -> Setting:

@@ -43,7 +43,7 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
     common = dict(learn=learn, sampling=sampling)
     by_prompt, everywhere = named(setting.mesh, 'batch'), named(setting.mesh)
     return Programs(
-        roll_out=rl.compiled_roll_out(sampling, method.watch),
+        roll_out=rl.compiled_roll_out(sampling, method.watch, c.rollout.microbatch),
         assess=jax.jit(
             functools.partial(rl.assess, judge=method.judge, **common),
             out_shardings=(by_prompt, by_prompt, everywhere),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mer_jax.rl.pieces import count_pieces, in_pieces, piece_at, whole_of_pieces
+from mer_jax.rl.pieces import count_pieces, in_pieces, piece_at, whole_of_pieces, with_piece
 from mer_jax.sharding import make_mesh, to_devices
 
 
@@ -33,9 +33,12 @@ def test_a_piece_is_the_same_alone_and_among_others_whatever_the_axis_of_the_pro
         alone = [jax.jit(functools.partial(piece_at, count=2))(x, i) for i in range(2)]
         beside = jax.jit(functools.partial(piece_at, count=2, axis=1))(x.T, 1)
         whole = jax.jit(whole_of_pieces)(pieces)
+        put = jax.jit(functools.partial(with_piece, count=2, axis=1))
+        filled = put(put(np.zeros_like(x.T), pieces[0].T, 0), pieces[1].T, 1)
     np.testing.assert_array_equal(alone, pieces)
     np.testing.assert_array_equal(beside, pieces[1].T)
     np.testing.assert_array_equal(whole, x)
+    np.testing.assert_array_equal(filled, x.T)
 
 
 @pytest.mark.parametrize(

@@ -162,14 +162,38 @@ def test_the_reference_perceives_with_its_own_towers_where_they_are_trained(part
     assert np.abs(found - scored(not_whose, prompts, token)).max() > 1e-3
 
 
-def test_a_rollout_on_a_2x2x2_mesh_equals_that_on_one_device(policy):
+@pytest.mark.parametrize('each', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_rollout_in_pieces_is_that_of_all_prompts_at_once(each):
+    """With media; `each` prompt may have openings of its own."""
+    opening = np.repeat(OPENING[None], B, 0)
+    opening[1::2] = OPENING[::-1]
+    asked = dict(prompts=seen_prompts(), opening=opening if each else OPENING)
+    whole, pieces = (
+        jax.device_get(rolled_out(tiny.policy(spec=SEEING), **asked, microbatch=microbatch))
+        for microbatch in (0, 2)
+    )
+    np.testing.assert_array_equal(pieces.branches.token, whole.branches.token)
+    np.testing.assert_array_equal(pieces.branches.mask, whole.branches.mask)
+    assert whole.branches.mask.sum() > 100
+    lone = whole.replace(branches=whole.branches.replace(watched=np.exp(whole.branches.watched)))
+    found = pieces.branches.replace(watched=np.exp(pieces.branches.watched))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        pieces.replace(branches=found),
+        lone,
+    )
+
+
+@pytest.mark.parametrize('microbatch', [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_rollout_on_a_2x2x2_mesh_equals_that_on_one_device(policy, microbatch):
     mesh, alone = make_mesh(2, 2, 2), jax.device_get(rolled_out(policy).branches)
     with jax.set_mesh(mesh):
         placed = jax.device_put(policy, state_shardings(mesh, policy))
         prompts, numbers = to_devices(mesh, (PROMPTS, np.arange(B, dtype=np.uint32)))
-        grow = functools.partial(rl.roll_out, sampling=SAMPLING, watch=whole)
+        grow = functools.partial(rl.roll_out, sampling=SAMPLING, watch=whole, microbatch=microbatch)
         rollout = jax.jit(grow)(placed, prompts, numbers, np.uint32(0), np.uint32(1), OPENING)
     found = jax.device_get(rollout.branches)
+    np.testing.assert_allclose(rollout.keys.k, rolled_out(policy).keys.k, atol=1e-5)
     np.testing.assert_array_equal(found.token, alone.token)
     np.testing.assert_array_equal(found.mask, alone.mask)
     np.testing.assert_allclose(found.logp, alone.logp, atol=1e-5)

@@ -34,6 +34,7 @@ FINE = {  # odd values that a run can use
     'learn.clip_dual': ZERO,  # no dual clip
     'learn.ratio_cap': ZERO,  # no weight
     'learn.microbatch': (0,),  # all at a time
+    'rollout.microbatch': (0,),  # all at a time
     'rollout.fast': (0,),  # slow branches alone
     'learn.calibration.weight': ZERO,  # no calibration
     'learn.reflection.none': ZERO,  # as a wrong word

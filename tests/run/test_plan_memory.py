@@ -10,6 +10,11 @@ REFUSED = (
     'Used 31.48G of 15.75G hbm. Exceeded hbm capacity by 15.73G.'
 )
 
+REFUSED_TEMPORARIES = (
+    'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory '
+    'required for HLO temporaries (39.62G) exceeds available HBM (15.75G). HLO module: jit_f.'
+)
+
 
 def spread(*shape):
     """An abstract float32 array whose rows lie on eight devices."""
@@ -33,6 +38,12 @@ def test_a_refused_program_says_what_it_would_use():
     memory = memory_of_refused(RuntimeError(REFUSED), spread(16, 5), beside=1000)
     assert memory.peak == int(31.48 * 2**30) + 1000
     assert (memory.arguments, memory.temporaries) == (40, None)
+
+
+def test_a_program_that_is_refused_for_its_temporaries_needs_its_arguments_too():
+    memory = memory_of_refused(RuntimeError(REFUSED_TEMPORARIES), spread(16, 5), beside=1000)
+    assert memory.temporaries == int(39.62 * 2**30)
+    assert memory.peak == memory.temporaries + 40 + 1000
 
 
 def test_another_error_of_the_compiler_is_no_refusal():

@@ -29,8 +29,9 @@ def plan_of(setting, only=()):
     """A plan whose update fits with two-way tensor parallelism and microbatches of one prompt."""
     c = setting.config
     size = 200 // c.mesh.tensor - 10 * c.learn.microbatch
+    grown = c.rollout.microbatch or c.prompts_per_step // (2 // c.mesh.tensor)
     plan = {
-        'roll_out': Planned(Memory(1, 1, 1, 1, 50, 0), COST, 0.0),
+        'roll_out': Planned(Memory(1, 1, 1, 1, 48 + grown, 0), COST, 0.0),
         'update': Planned(Memory(1, 1, 1, 1, size, 0), COST, 0.0),
     }
     return {name: one for name, one in plan.items() if not only or name in only}
@@ -77,9 +78,23 @@ def test_changes_without_a_price_come_first_and_adapters_last(setting):
     wanted = [{'learn.microbatch': 1}, small, small | tensor, small | moments]
     adapters = {'learn.train': 'lora', 'cold_start.towers': False}
     wanted += [small | tensor | moments, small | adapters]
-    assert plan_search.changes(setting) == wanted
+    assert plan_search.changes(setting, ['update']) == wanted
     lora = plan_search.changed(setting, '', TOPOLOGY, adapters)
-    assert plan_search.changes(lora) == wanted[:-1]
+    assert plan_search.changes(lora, ['update']) == wanted[:-1]
+
+
+def test_a_rollout_that_is_too_large_is_grown_in_pieces_no_smaller_than_needed(setting):
+    setting.config.prompts_per_step = 8
+    sizes = [change['rollout.microbatch'] for change in plan_search.changes(setting, ['roll_out'])]
+    assert sizes == [2, 1] + [1] * (len(sizes) - 2) and len(sizes) > 2
+
+
+def test_pieces_of_a_rollout_are_found(setting, calls):
+    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=49))
+    only = ['roll_out']
+    given = '', topology, 'features', plan_of(setting, only), only
+    found, plan = plan_search.search(setting, *given)
+    assert found.config.rollout.microbatch == 1 and plan.keys() == {'roll_out'}
 
 
 def test_where_nothing_fits_the_plan_stays(setting, calls):
