@@ -89,28 +89,32 @@ def roll_out(
     prompts = constrain(prompts)
     key = jax.random.fold_in(jax.random.key(seed), step)
     key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
-    spec, b = policy.spec, number_b.shape[0]
+    grown = functools.partial(read_and_grow, policy, sampling=sampling, watch=watch)
+    count = count_pieces(number_b.shape[0], microbatch)
+    if count == 1:
+        return grown(prompts, key_b, opening)
     own = opening.ndim == 3
-
-    def grown(prompts, key_b, opening):
-        features = perceive(policy, prompts.media)
-        keys = read_prompts(policy.decoder, prompts, features, spec.remat, spec.attention)
-        arrays = prompts, keys, key_b, opening
-        branches = grow(policy.decoder, *arrays, sampling, watch, spec.attention)
-        return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
 
     def grow_piece(keys, number):
         here = functools.partial(piece_at, number=number, count=count)
-        one = grown(here(prompts), here(key_b), here(opening) if own else opening)
-        return with_piece(keys, one.keys, number, count, axis=1), one.replace(keys=None)
+        piece = grown(here(prompts), here(key_b), here(opening) if own else opening)
+        return with_piece(keys, piece.keys, number, count, axis=1), piece.replace(keys=None)
 
-    count = count_pieces(b, microbatch)
-    if count == 1:
-        return grown(prompts, key_b, opening)
-    lone = jax.eval_shape(grown, prompts, key_b, opening).keys
-    room = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), lone)
+    whole = jax.eval_shape(grown, prompts, key_b, opening).keys
+    room = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), whole)
     keys, pieces = jax.lax.scan(grow_piece, room, jnp.arange(count))
     return whole_of_pieces(pieces).replace(keys=keys)
+
+
+def read_and_grow(
+    policy: Omni, prompts: Prompts, key_b, opening, *, sampling: Sampling, watch
+) -> Rollout:
+    """The Rollout of prompts with a random key each, all at once."""
+    spec, decoder = policy.spec, policy.decoder
+    features = perceive(policy, prompts.media)
+    keys = read_prompts(decoder, prompts, features, spec.remat, spec.attention)
+    branches = grow(decoder, prompts, keys, key_b, opening, sampling, watch, spec.attention)
+    return Rollout(branches=constrain(branches), features=constrain(features), keys=keys)
 
 
 @functools.cache

@@ -162,7 +162,7 @@ def test_the_reference_perceives_with_its_own_towers_where_they_are_trained(part
     assert np.abs(found - scored(not_whose, prompts, token)).max() > 1e-3
 
 
-@pytest.mark.parametrize('each', [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('each', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_rollout_in_pieces_is_that_of_all_prompts_at_once(each):
     """With media; `each` prompt may have openings of its own."""
     opening = np.repeat(OPENING[None], B, 0)
