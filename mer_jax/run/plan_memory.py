@@ -55,7 +55,8 @@ def bytes_of(tree) -> int:
     """The bytes that a chip holds of abstract arrays; those without a sharding lie on each chip."""
 
     def of(leaf):
-        shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
+        sharding = getattr(leaf, 'sharding', None)  # numpy's have none
+        shape = sharding.shard_shape(leaf.shape) if sharding else leaf.shape
         return math.prod(shape) * leaf.dtype.itemsize
 
     return sum(of(leaf) for leaf in jax.tree.leaves(tree))

@@ -1,6 +1,7 @@
 """Memory of compiled and of refused programs."""
 
 import jax
+import numpy as np
 
 from mer_jax.run.plan_memory import bytes_of, memory_of, memory_of_refused
 from mer_jax.sharding import make_mesh, named
@@ -24,7 +25,8 @@ def spread(*shape):
 
 def test_a_chip_holds_its_share_of_the_arguments():
     whole = jax.ShapeDtypeStruct((3,), 'int32')
-    assert bytes_of({'rows': spread(16, 5), 'number': whole}) == 2 * 5 * 4 + 12
+    arrays = {'rows': spread(16, 5), 'numbers': whole, 'seed': np.uint32(7)}
+    assert bytes_of(arrays) == 2 * 5 * 4 + 12 + 4
 
 
 def test_a_compiled_program_says_its_memory():
