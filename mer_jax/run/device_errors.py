@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from mer_jax.run.command_line import leave
 
 LESS_MEMORY = (
-    'take fewer prompts at a time (--config.learn.microbatch=1, --config.evaluate.batch) or tokens '
-    '(--config.learn.chunk, --config.rollout.slow_tokens, --config.data.prompt_tokens), or spread '
-    'weights over more devices (--config.mesh.fsdp); `python -m mer_jax.plan` says beforehand what '
-    'a config needs'
+    'take fewer prompts at a time (--config.learn.microbatch=1, --config.rollout.microbatch=1, '
+    '--config.evaluate.batch) or tokens (--config.learn.chunk, --config.rollout.slow_tokens, '
+    '--config.data.prompt_tokens), or spread weights over more devices (--config.mesh.fsdp); '
+    '`python -m mer_jax.plan` says beforehand what a config needs'
 )
 PORT = (
     'the port is in use by another program: name a free one in --coordinator=HOST:PORT in all '
