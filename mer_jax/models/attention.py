@@ -7,26 +7,18 @@ slower gradient (docs/PODS.md). All kinds give the same values and gradients. De
 a branch, so its scores are small and it is always plain.
 """
 
+import importlib
 import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from mer_jax.group import Keys
-from mer_jax.models import (
-    attention_blocks,
-    attention_fused,
-    attention_plain,
-    attention_splash,
-)
+from mer_jax.models import attention_blocks, attention_plain
 from mer_jax.models.attention_plain import by_head, by_head_of_branches
 from mer_jax.sharding import platform_in_use, share_of_batch, share_of_heads
 
-LINEAR = {  # in memory, by tokens
-    'blocks': attention_blocks,
-    'splash': attention_splash,
-    'fused': attention_fused,
-}
+LINEAR = 'blocks', 'splash', 'fused'  # in memory, by tokens
 PLATFORMS = {'splash': 'tpu', 'fused': 'gpu'}  # that a kind needs
 KINDS = ('auto', 'plain', *LINEAR)
 LARGEST_SCORES = 256 * 2**20  # bytes of a layer's float32 scores on a device, under `auto`,
@@ -40,7 +32,7 @@ def attend_prompts(attention: str, query_btnh, key_btkh, value_btkh, mask_bt):
     if kind == 'plain':
         mask_btu = (jnp.arange(t)[:, None] >= jnp.arange(t)) & mask_bt[:, None]
         return attention_plain.attend_before(query_btnh, key_btkh, value_btkh, mask_btu)
-    return LINEAR[kind].attend_before(query_btnh, key_btkh, value_btkh, mask_bt)
+    return linear(kind).attend_before(query_btnh, key_btkh, value_btkh, mask_bt)
 
 
 def attend_branches(attention: str, query_bgsnh, prompt: Keys, mask_bt, key_bgskh, value_bgskh):
@@ -53,7 +45,12 @@ def attend_branches(attention: str, query_bgsnh, prompt: Keys, mask_bt, key_bgsk
     if kind == 'plain':
         own, causal = by_head_of_branches(key_bgskh, value_bgskh), np.tri(s, dtype=bool)
         return attention_plain.attend_shared(query_bgsnh, by_head(prompt), mask_bt, own, causal)
-    return LINEAR[kind].attend_shared(query_bgsnh, prompt, mask_bt, key_bgskh, value_bgskh)
+    return linear(kind).attend_shared(query_bgsnh, prompt, mask_bt, key_bgskh, value_bgskh)
+
+
+def linear(kind: str):
+    """The module of a kind whose memory is linear, imported where it is needed: Pallas is large."""
+    return importlib.import_module(f'mer_jax.models.attention_{kind}')
 
 
 def attend_within(attention: str, query, key, value, mask, block: int):

@@ -7,7 +7,6 @@ import os
 
 import av
 import numpy as np
-import scipy.fft
 
 from mer_jax.data.media.container import (
     MediaError,
@@ -204,7 +203,9 @@ def log_mel(samples: np.ndarray, bands: int = 128) -> np.ndarray:
     beyond = min(count + 2, len(followed) // HOP)
     padded = np.pad(followed, FFT // 2, 'reflect')
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[: beyond * HOP : HOP]
-    spectrum = scipy.fft.rfft(windows * HANN)
+    from scipy import fft  # imported in the thread of a first sound, beside the start of a run
+
+    spectrum = fft.rfft(windows * HANN)
     power = spectrum.real**2 + spectrum.imag**2
     decades = np.log10(np.maximum(power @ mel_bank(bands), 1e-10))
     return (np.maximum(decades[:count], decades.max() - 8) + 4) / 4
