@@ -58,7 +58,7 @@ def reading():
 
 def setting_of(mesh, by):
     """The part of a run's setting that the programs of a step need."""
-    rollout = types.SimpleNamespace(temperature=1.0, top_p=1.0)
+    rollout = types.SimpleNamespace(temperature=1.0, top_p=1.0, microbatch=1)
     return types.SimpleNamespace(
         config=types.SimpleNamespace(rollout=rollout, learn=LEARN),
         method=method(by),
