@@ -200,6 +200,15 @@ def test_a_rollout_on_a_2x2x2_mesh_equals_that_on_one_device(policy, microbatch)
     np.testing.assert_allclose(np.exp(found.watched), np.exp(alone.watched), atol=1e-5)
 
 
+def test_gradients_of_many_pieces_are_summed_in_float32_whatever_the_dtype_of_the_weights():
+    def loss_of(weight, piece):
+        return weight.astype(jnp.float32) * piece.sum(), {}
+
+    pieces = jnp.ones((600, 1))  # bfloat16 counts to 256
+    gradient, _ = rl.summed_gradient(loss_of, jnp.bfloat16(1), pieces, 600, ())
+    assert gradient == 600
+
+
 @pytest.mark.parametrize('count', [1, 3])
 def test_of_the_figures_of_pieces_some_are_summed_and_of_others_the_largest_is_taken(count):
     def loss_of(weight, piece):
