@@ -98,7 +98,6 @@ def test_without_clips_it_answers_prompts(config):
     assert prompts.token.shape == (1, 120) and len(setting.train_clips) == 0
 
 
-@pytest.mark.slow
 def test_processes_take_equal_shares_of_a_batch(setting):
     batches = setting.batches(setting.train_clips, 8, 0, setting.writer.example)
     first = next(batches)
