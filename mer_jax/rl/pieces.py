@@ -19,12 +19,10 @@ def in_pieces(tree, count: int):
 
     Piece i holds the i-th block of every device's share, so that nothing travels.
     """
-    shards = batch_devices()
 
     def split(x):
         b, *rest = x.shape  # of size 0 where a batch has no pictures or no sound
-        blocks = x.reshape(shards, count, b // (shards * count), *rest).swapaxes(0, 1)
-        pieces = blocks.reshape(count, b // count, *rest)
+        pieces = _blocks(x, count, 0).swapaxes(0, 1).reshape(count, b // count, *rest)
         return _spread(pieces, 1)
 
     return jax.tree.map(split, tree)
@@ -44,11 +42,10 @@ def whole_of_pieces(tree):
 
 def piece_at(tree, number, count: int, axis: int = 0):
     """Piece `number` of `in_pieces` alone, of leaves whose prompts lie along `axis`."""
-    shards = batch_devices()
 
     def take(x):
         before, b, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-        blocks = x.reshape(*before, shards, count, b // (shards * count), *after)
+        blocks = _blocks(x, count, axis)
         block = jax.lax.dynamic_index_in_dim(blocks, number, axis + 1, keepdims=False)
         return _spread(block.reshape(*before, b // count, *after), axis)
 
@@ -57,16 +54,20 @@ def piece_at(tree, number, count: int, axis: int = 0):
 
 def with_piece(tree, piece, number, count: int, axis: int = 0):
     """The tree with `piece` in place of its `piece_at` of this number."""
-    shards = batch_devices()
 
     def put(x, one):
-        before, b, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-        blocks = x.reshape(*before, shards, count, b // (shards * count), *after)
-        block = one.reshape(*before, shards, b // (shards * count), *after)
-        blocks = jax.lax.dynamic_update_index_in_dim(blocks, block, number, axis + 1)
+        blocks, block = _blocks(x, count, axis), _blocks(one, 1, axis)
+        blocks = jax.lax.dynamic_update_slice_in_dim(blocks, block, number, axis + 1)
         return _spread(blocks.reshape(x.shape), axis)
 
     return jax.tree.map(put, tree, piece)
+
+
+def _blocks(x, count: int, axis: int):
+    """x whose prompts, along `axis`, are counted by device, piece and place: three axes."""
+    before, b, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    shards = batch_devices()
+    return x.reshape(*before, shards, count, b // (shards * count), *after)
 
 
 def _spread(x, axis: int):
