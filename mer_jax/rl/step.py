@@ -87,8 +87,7 @@ def roll_out(
     `opening` is that of `rl.grow.grow`, i[g, o] or i[b, g, o].
     """
     prompts = constrain(prompts)
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
+    key_b = keys_of_numbers(seed, step, number_b)
     grown = functools.partial(read_and_grow, policy, sampling=sampling, watch=watch)
     count = count_pieces(number_b.shape[0], microbatch)
     if count == 1:
@@ -104,6 +103,12 @@ def roll_out(
     room = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), whole)
     keys, pieces = jax.lax.scan(grow_piece, room, jnp.arange(count))
     return whole_of_pieces(pieces).replace(keys=keys)
+
+
+def keys_of_numbers(seed, step, number_b):
+    """A random key for each prompt of a step, by its number."""
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
 
 
 def read_and_grow(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mer_jax.rl.pieces import count_pieces, piece_at, whole_of_pieces
 from mer_jax.rl.score import Sampling
+from mer_jax.rl.step import keys_of_numbers
 from mer_jax.run.setting import Setting
 from mer_jax.run.traced import keep_traced
 from mer_jax.sharding import named, to_devices, to_host
@@ -15,8 +16,7 @@ from mer_jax.sharding import named, to_devices, to_host
 
 def look(policy, prompts, rollout, reading, number_b, seed, step, *, asks, sampling, microbatch):
     """Method.look by microbatches, with the random keys of the prompts as in `rl.step.roll_out`."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    key_b = jax.vmap(lambda number: jax.random.fold_in(key, number))(number_b)
+    key_b = keys_of_numbers(seed, step, number_b)
     count = count_pieces(number_b.shape[0], microbatch)
 
     def look_at(number):
