@@ -152,6 +152,8 @@ def hints(setting: Setting, refused: list[str]) -> list[str]:
     shards, _ = count_shards(setting.rules, setting.mesh.shape)
     whole = c.prompts_per_step // shards
     share = whole // c.learn.minibatches
+    if 'roll_out' in refused and c.rollout.microbatch != 1 and whole > 1:
+        found.append('--config.rollout.microbatch=1: grows one prompt a device at a time')
     if 'update' in trains and c.learn.microbatch != 1 and share > 1:
         found.append('--config.learn.microbatch=1: one prompt a device at a time')
     if trains and not c.model.remat:
@@ -175,8 +177,6 @@ def hints(setting: Setting, refused: list[str]) -> list[str]:
             '--config.learn.train=lora --config.cold_start.towers=False: adapters alone; this '
             'changes the run (docs/LORA.md)'
         )
-    if 'roll_out' in refused and c.rollout.microbatch != 1 and whole > 1:
-        found.append('--config.rollout.microbatch=1: grows one prompt a device at a time')
     if {'roll_out', 'judge', 'reference', 'scored', 'second_look'} & set(refused) and share > 1:
         found.append('--config.prompts_per_step: fewer prompts; this changes the run')
     return [*found, '--topology: more chips, or chips with more memory']
