@@ -50,8 +50,19 @@ def calls(monkeypatch):
     return made
 
 
+def with_memory(hbm: int) -> Topology:
+    """TOPOLOGY with so many bytes a chip."""
+    return dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=hbm))
+
+
+def searched(setting, hbm: int, only: list[str]):
+    """What a search finds for some programs on chips of so many bytes."""
+    given = '', with_memory(hbm), 'features', plan_of(setting, only), only
+    return plan_search.search(setting, *given)
+
+
 def test_changes_are_tried_until_all_fits(setting, calls, capsys):
-    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=95))
+    topology = with_memory(95)
     found, plan = plan_search.search(setting, '', topology, 'features', plan_of(setting))
     c = found.config
     assert (c.learn.microbatch, c.mesh.tensor, plan['update'].memory.peak) == (1, 2, 90)
@@ -64,10 +75,7 @@ def test_changes_are_tried_until_all_fits(setting, calls, capsys):
 
 
 def test_a_plan_of_some_programs_stays_one_of_them(setting, calls):
-    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=95))
-    only = ['update']
-    given = '', topology, 'features', plan_of(setting, only), only
-    found, plan = plan_search.search(setting, *given)
+    found, plan = searched(setting, 95, ['update'])
     assert found.config.mesh.tensor == 2 and plan.keys() == {'update'}
     assert calls == [('update',)] * 4
 
@@ -90,15 +98,12 @@ def test_a_rollout_that_is_too_large_is_grown_in_pieces_no_smaller_than_needed(s
 
 
 def test_pieces_of_a_rollout_are_found(setting, calls):
-    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=49))
-    only = ['roll_out']
-    given = '', topology, 'features', plan_of(setting, only), only
-    found, plan = plan_search.search(setting, *given)
+    found, plan = searched(setting, 49, ['roll_out'])
     assert found.config.rollout.microbatch == 1 and plan.keys() == {'roll_out'}
 
 
 def test_where_nothing_fits_the_plan_stays(setting, calls):
-    topology = dataclasses.replace(TOPOLOGY, chip=dataclasses.replace(TOPOLOGY.chip, hbm=60))
+    topology = with_memory(60)
     given = plan_of(setting)
     found, plan = plan_search.search(setting, '', topology, 'features', given)
     assert found is setting and plan is given
