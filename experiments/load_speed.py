@@ -64,7 +64,7 @@ def spec_of_size(gigabytes: float) -> Spec:
 
 def abstract(spec: Spec, dtype: str) -> Omni:
     """A Thinker without values, its weights in this dtype."""
-    omni = jax.eval_shape(lambda: make_omni(jax.random.key(0), spec))
+    omni = jax.eval_shape(lambda: make_omni(None, spec))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), omni)
 
 

@@ -9,10 +9,15 @@ from flax import nnx
 
 
 def weight(
-    rngs: nnx.Rngs, shape: tuple[int, ...], axes: str, scale: float | None = None, inputs: int = 0
+    rngs: nnx.Rngs | None,
+    shape: tuple[int, ...],
+    axes: str,
+    scale: float | None = None,
+    inputs: int = 0,
 ):
-    """A normal weight; `axes` names each dimension of `shape` for the mesh ('_' = no name).
+    """A normal weight, or zeros without `rngs`.
 
+    `axes` names each dimension of `shape` for the mesh ('_' = no name).
     `scale` is the standard deviation, by default 1/√(first dimension). `inputs` is the number of
     leading dimensions that a product contracts; a checkpoint stores them last. With 0 inputs a
     checkpoint stores the weight in this order.
@@ -20,7 +25,10 @@ def weight(
     names = tuple(None if name == '_' else name for name in axes.split())
     assert len(names) == len(shape), f'axes={axes!r} must name each dimension of {shape}'
     scale = shape[0] ** -0.5 if scale is None else scale
-    value = scale * jax.random.normal(rngs.params(), shape, jnp.float32)
+    if rngs is None:
+        value = jnp.zeros(shape, jnp.float32)
+    else:
+        value = scale * jax.random.normal(rngs.params(), shape, jnp.float32)
     return nnx.Param(value, axes=names, inputs=inputs)
 
 
@@ -145,7 +153,9 @@ def rotate(x, cos, sin):
     return narrowed(x * cos + turned * sin, x.dtype)
 
 
-def stack(make, rngs: nnx.Rngs, depth: int):
+def stack(make, rngs: nnx.Rngs | None, depth: int):
     """`depth` layers as one module: weights of make(rngs), stacked along a leading layer axis."""
+    if rngs is None:
+        return jax.vmap(lambda _: make(None), axis_size=depth)(None)
     keys = jax.random.split(rngs.params(), depth)
     return jax.vmap(lambda key: make(nnx.Rngs(params=key)))(keys)

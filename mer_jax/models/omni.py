@@ -22,8 +22,8 @@ class Omni:
 
 
 def make_omni(key, spec: Spec) -> Omni:
-    """A Thinker with random weights."""
-    rngs = nnx.Rngs(params=key)
+    """A Thinker with random weights, or without a key with zeros, which is faster to trace."""
+    rngs = None if key is None else nnx.Rngs(params=key)
     return Omni(
         decoder=Decoder(rngs, spec.text),
         visual=VisionTower(rngs, spec.vision) if spec.vision else None,

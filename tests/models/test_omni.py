@@ -9,7 +9,9 @@ import tiny
 from tiny_state import SPEC
 
 from mer_jax.models.decoder import prefill
-from mer_jax.models.omni import perceive, read_prompts
+from mer_jax.models.omni import make_omni, perceive, read_prompts
+
+KEY = jax.random.key(0)
 
 
 def test_a_policy_has_sixty_leaves_and_each_is_a_weight():
@@ -19,6 +21,12 @@ def test_a_policy_has_sixty_leaves_and_each_is_a_weight():
     assert len(jax.tree.leaves(policy.audio_tower)) == 23
     assert len(jax.tree.leaves(policy)) == 60
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(policy))
+
+
+def test_without_a_key_weights_are_zero_and_otherwise_the_same():
+    drawn, zeros = (jax.eval_shape(lambda key=key: make_omni(key, SPEC)) for key in (KEY, None))
+    assert jax.tree.structure(drawn) == jax.tree.structure(zeros)  # axes of weights included
+    assert jax.tree.leaves(drawn) == jax.tree.leaves(zeros)
 
 
 def test_a_media_token_is_replaced_by_the_feature_of_its_place_and_others_are_not():

@@ -215,7 +215,7 @@ def with_fused_qkv(omni: Omni) -> Omni:
     """
     spec = omni.spec
     fused = dataclasses.replace(spec, vision=dataclasses.replace(spec.vision, fused_qkv=True))
-    like, structure = _leaves(jax.eval_shape(lambda: make_omni(jax.random.key(0), fused)))
+    like, structure = _leaves(jax.eval_shape(lambda: make_omni(None, fused)))
     held, _ = _leaves(omni)
 
     def leaf(path: str):
