@@ -1,6 +1,7 @@
 """The records of a run: figures, timings, a progress bar, the stop at the first NaN."""
 
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -24,14 +25,6 @@ from mer_jax.storage.objects import (
     write_whole,
 )
 from mer_jax.storage.paths import StorageError, is_remote, naming, path_of
-
-# tensorboardX imports torch where it is installed: seconds, for nothing that scalars need.
-HIDES_TORCH = 'torch' not in sys.modules
-sys.modules.setdefault('torch', None)
-import tensorboardX  # noqa: E402
-
-if HIDES_TORCH:
-    del sys.modules['torch']
 
 FIGURES = 'records.jsonl'
 TIMINGS = 'timings.jsonl'
@@ -236,6 +229,21 @@ def read_timings(workdir: str | os.PathLike, stage: str, name: str) -> list[dict
     return [t for t in timings if t['stage'] == stage and is_number(t.get(name))]
 
 
+def import_tensorboard():
+    """The module tensorboardX, imported where it is first used, because that takes a while.
+
+    It would import torch where that is installed: seconds, for nothing that scalars need.
+    """
+    hides_torch = 'torch' not in sys.modules
+    sys.modules.setdefault('torch', None)
+    try:
+        import tensorboardX
+    finally:
+        if hides_torch:
+            del sys.modules['torch']
+    return tensorboardX
+
+
 class Scalars:
     """A writer of TensorBoard scalars; those beyond step `start` of earlier writers are dropped.
 
@@ -258,16 +266,15 @@ class Scalars:
             if is_remote(self.folder):
                 scratch = tempfile.TemporaryDirectory(prefix='mer_jax_')
                 self.held = pathlib.Path(stack.enter_context(scratch))
-            self.writer = stack.enter_context(
-                tensorboardX.SummaryWriter(
-                    str(self.held),
-                    purge_step=self.start + 1,
-                    flush_secs=10,
-                    filename_suffix=f'.{self.start}',
-                )
-            )
             self.opened = stack.pop_all()
         return self
+
+    @functools.cached_property
+    def writer(self):
+        """The writer of tensorboardX, opened for the first figures: no update waits for it."""
+        options = dict(purge_step=self.start + 1, flush_secs=10, filename_suffix=f'.{self.start}')
+        writer = import_tensorboard().SummaryWriter(str(self.held), **options)
+        return self.opened.enter_context(writer)
 
     def __exit__(self, kind, error, trace):
         with self.opened:
