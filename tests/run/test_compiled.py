@@ -31,3 +31,24 @@ def test_a_place_that_is_set_stays(cache, tmp_path):
 def test_a_bucket_holds_none(cache):
     cache(None)
     assert keep_compiled('gs://bucket/run') is None
+
+
+@pytest.mark.parametrize(('told', 'shortest'), [(None, 0.1), ('3', 7.0)])
+def test_short_compilations_are_kept_too_unless_the_user_decides(
+    cache, tmp_path, monkeypatch, told, shortest
+):
+    name, key = (
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS',
+        'jax_persistent_cache_min_compile_time_secs',
+    )
+    monkeypatch.delenv(name, raising=False)
+    if told:
+        monkeypatch.setenv(name, told)  # which JAX reads when it is imported
+    before = jax.config.values[key]
+    try:
+        jax.config.update(key, 7.0)
+        cache(None)
+        keep_compiled(tmp_path)
+        assert jax.config.values[key] == shortest
+    finally:
+        jax.config.update(key, before)
