@@ -10,9 +10,12 @@ prints keys with their values, meanings, units and sources. --config.KEY=VALUE c
 Started again with the same workdir, every stage continues where it stopped.
 """
 
+import gc
+
+gc.set_threshold(50_000, 20, 10)  # imports and tracing make many objects, and most of them stay
+
 import contextlib
 import functools
-import gc
 import os
 import pathlib
 import signal
@@ -83,8 +86,7 @@ read_flags = functools.partial(command_line.read_flags, default=defaults.__file_
 
 def main(_) -> None:
     logging.set_verbosity(logging.WARNING)
-    gc.freeze()  # modules stay, and tracing makes many objects: a tenth of the start-up
-    gc.set_threshold(50_000, 20, 10)
+    gc.freeze()  # what is imported stays
     if PRINT_CONFIG.value:
         print_keys(PRINT_CONFIG.value)
         return
