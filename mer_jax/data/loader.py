@@ -109,6 +109,12 @@ class Batches:
     def read(self, places: int) -> None:
         self._read, self._stream = places, None
 
+    def begin(self) -> None:
+        """Begins to read the next batch, in threads, so that `next` need not wait as long."""
+        if self._stream is None:
+            self._stream = self._open_at(self._read)
+        self._stream.start_prefetch()
+
     def __iter__(self) -> 'Batches':
         return self
 

@@ -26,6 +26,7 @@ from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
 from mer_jax.run.traced import keep_traced
+from mer_jax.run.workdir import last_saved
 from mer_jax.sharding import constrain, named, to_devices
 
 
@@ -110,6 +111,11 @@ def compile_imitation(setting: Setting, optimizer, shardings) -> Callable:
     )
 
 
+def names_of_imitation(c) -> tuple[str, str]:
+    """The names by which `run.traced` keeps the programs of a cold start, in their order."""
+    return 'perceive', f'imitate {c.cold_start.steps}'  # its learning rate depends on the steps
+
+
 def cold_start(
     setting: Setting,
     policy: Omni,
@@ -122,10 +128,17 @@ def cold_start(
     towers = trains_towers(c)
     cache = None if towers else open_cache(setting, policy)
     part = trained_by_imitation(c)
+    prepare = functools.partial(setting.writer.gold_example, cache=cache)
+    lessons, clips = setting.method.lessons, setting.train_clips
+    clips = lessons(clips) if lessons else clips
+    batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
+    if not last_saved(workdir / 'cold_start'):  # else they begin further on
+        batches.begin()
     state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
+    looks, imitates = names_of_imitation(c)
     step = compile_imitation(setting, optimizer, shardings)
-    step = keep_traced(setting, f'imitate {c.cold_start.steps}', step, donates=True)
-    look = keep_traced(setting, 'perceive', jax.jit(perceive))
+    step = keep_traced(setting, imitates, step, donates=True)
+    look = keep_traced(setting, looks, jax.jit(perceive))
 
     def update(state, examples, _):
         timer, batcher = Timer(), setting.batcher
@@ -139,10 +152,6 @@ def cold_start(
         rate = (prompts.mask.sum() + mask.sum()) / timer.seconds['update']
         return state, figures, timer.seconds | {'tokens_per_second': rate}
 
-    prepare = functools.partial(setting.writer.gold_example, cache=cache)
-    lessons, clips = setting.method.lessons, setting.train_clips
-    clips = lessons(clips) if lessons else clips
-    batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
     loop = workdir, c.cold_start.steps, state, batches, update, c.every
     state = run_stage('cold_start', *loop, later='train', spike=c.spike, watched=watched)
     return state.policy

@@ -246,8 +246,9 @@ def first_policy(origin: Origin, c, mesh, keep: Callable = lambda _, program: pr
             drawn = jax.tree.leaves(random_policy(spec, c))
             return [leaf.astype(one.dtype) for leaf, one in zip(drawn, wanted, strict=True)]
 
-        name = f'weights {c.seed} {[one.dtype for one in wanted]}'
-        program = keep(name, jax.jit(fresh, out_shardings=[one.sharding for one in wanted]))
+        program = keep(
+            name_of_weights(c), jax.jit(fresh, out_shardings=[one.sharding for one in wanted])
+        )
         return jax.tree.unflatten(tree, program())
     folder = path_of(checkpoint)
     config = read_json(folder / 'config.json')
@@ -261,6 +262,11 @@ def first_policy(origin: Origin, c, mesh, keep: Callable = lambda _, program: pr
     if c.learn.train != 'lora':
         return policy
     return attach(policy, first_adapters(like, c), make_lora(c.learn.lora))
+
+
+def name_of_weights(c) -> str:
+    """The name by which `run.traced` keeps the program that draws random weights."""
+    return f'weights {c.seed}'
 
 
 def start_of(c, config: dict) -> ConfigDict:
@@ -309,9 +315,8 @@ def shapes_of(spec: Spec, lora: Lora | None) -> Omni:
     """The shapes of a policy, and of its adapters if there are any; tracing them takes a while."""
 
     def drawn():
-        key = jax.random.key(0)
-        omni = make_omni(key, spec)
-        return attach(omni, new_adapters(key, omni, lora), lora) if lora else omni
+        omni = make_omni(None, spec)
+        return attach(omni, new_adapters(jax.random.key(0), omni, lora), lora) if lora else omni
 
     return jax.eval_shape(drawn)
 

@@ -15,7 +15,7 @@ from mer_jax.evaluation.answers import MODES
 from mer_jax.models.omni import Omni
 from mer_jax.run.agreement import agree, digest_of_code, meet
 from mer_jax.run.chosen_clips import choose_clips
-from mer_jax.run.cold_start import cold_start
+from mer_jax.run.cold_start import cold_start, names_of_imitation
 from mer_jax.run.compiled import keep_compiled
 from mer_jax.run.config_rules import check_config, check_platform, check_tensor, flat
 from mer_jax.run.export import export_anew
@@ -27,18 +27,25 @@ from mer_jax.run.kept_evaluation import evaluate_once
 from mer_jax.run.lock import hold
 from mer_jax.run.memory_check import check_memory
 from mer_jax.run.mesh_rules import check_rules
-from mer_jax.run.origin import first_policy
+from mer_jax.run.origin import first_policy, name_of_weights
 from mer_jax.run.records import read_records, stage_seconds
 from mer_jax.run.report import write_report
 from mer_jax.run.report_content import answers_with_frames, commit, example_clips, title_of
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import Watched
-from mer_jax.run.traced import folder_of_traced, keep_traced
+from mer_jax.run.traced import folder_of_traced, keep_traced, load_ahead
 from mer_jax.run.tracker import Tracker, check_tracker, tracking
-from mer_jax.run.train import check_rewards, train
+from mer_jax.run.train import check_rewards, names_of_step, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
 from mer_jax.run.validation import choose_policy, figures_of, leading_score, make_validation
-from mer_jax.run.workdir import IDENTITY, check_folder, check_sizes, claim_workdir, read_config
+from mer_jax.run.workdir import (
+    IDENTITY,
+    check_folder,
+    check_sizes,
+    claim_workdir,
+    last_saved,
+    read_config,
+)
 from mer_jax.storage.objects import write_whole
 from mer_jax.storage.paths import check_bucket, is_remote, path_of
 
@@ -122,12 +129,21 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
         keep_compiled(workdir)
     if c.memory_check != 'programs':  # which compiles programs as they are traced here
         setting.traced = folder_of_traced()
+        load_ahead(setting, first_programs(c, workdir))
     check_memory(setting)
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
         check_sizes(other, read_config(other), setting.spec)
     claim(setting, workdir, write=False)
     return setting
+
+
+def first_programs(c, workdir: pathlib.Path) -> Sequence[str]:
+    """The names of the programs that a start of a run needs first, in their order."""
+    weights = () if c.model.checkpoint else (name_of_weights(c),)
+    if last_saved(workdir / 'cold_start') < c.cold_start.steps:
+        return *weights, *names_of_imitation(c)
+    return *weights, *(names_of_step(c) if last_saved(workdir / 'train') < c.steps else ())
 
 
 def damages_of(workdir: pathlib.Path, budget: int) -> Damages:

@@ -1,11 +1,13 @@
 """Traced programs of a run, kept beside the compiled ones, so that its next start traces none.
 
 Tracing and lowering take JAX longer than reading a compiled program. A file holds a program as
-portable StableHLO (jax.export), never as a pickle. Its name is a hash of everything that the
-program depends on: the package, the versions, the config, the words, and the shapes of its
-arguments. It lies in the folder of compiled programs, whose machine code is trusted no less.
+portable StableHLO (jax.export), never as a pickle. Its name holds a hash of everything that the
+program depends on (the package, the versions, the config, the words), a hash of the shapes of its
+arguments, and how many of these are donated. It lies in the folder of compiled programs, whose
+machine code is trusted no less.
 """
 
+import concurrent.futures
 import functools
 import hashlib
 import json
@@ -13,7 +15,7 @@ import logging
 import os
 import pathlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jaxlib
@@ -29,6 +31,7 @@ from mer_jax.run.workdir import MOVABLE
 from mer_jax.storage.paths import is_remote
 
 FOLDER = 'traced'
+LOADERS = 2  # threads of `load_ahead`; loading leaves Python's lock to others for the most part
 SUM = 32  # bytes of a file before its program: their SHA-256
 UNREAD = ('cache', 'log', 'dump')  # parts of the names of JAX's settings that change no program
 # Keys of a config, or their beginnings, that no program depends on, but for those whose name says
@@ -42,6 +45,7 @@ UNTRACED = (
 )
 
 log = logging.getLogger(__name__)
+_AHEAD: dict[pathlib.Path, concurrent.futures.Future] = {}  # what `load_ahead` has begun to load
 
 for kind in (Branches, Keys, Rollout, Chances, Said):  # results that export knows by name
     export.register_pytree_node_serialization(
@@ -59,10 +63,40 @@ def keep_traced(setting: Setting, name: str, program: Callable, donates: bool = 
     With `donates` its first argument is donated and its results are (an equal tree, figures).
     Only programs of one CPU device are kept; elsewhere compilation takes much longer than tracing.
     """
-    folder = setting.traced
-    if folder is None or setting.mesh.size > 1 or jax.default_backend() != 'cpu':
+    if not _keeps(setting):
         return program
-    return _kept(program, folder, f'{name} {about(setting)}', donates)
+    return _kept(program, setting.traced, _name_of_file(setting, name), donates)
+
+
+def load_ahead(setting: Setting, names: Iterable[str]) -> None:
+    """Begins to load the programs with these names, where files hold them, in threads.
+
+    Their first calls then need not wait as long. Of programs with one name, but other shapes, it
+    loads the one that was written last.
+    """
+    if not _keeps(setting):
+        return
+
+    def load(path):
+        with setting.in_use():
+            return _load(path)
+
+    loader = concurrent.futures.ThreadPoolExecutor(LOADERS)
+    for name in names:
+        paths = setting.traced.glob(f'{_name_of_file(setting, name)}-*-*[0-9]')
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime)[-1:]:
+            _AHEAD[path] = loader.submit(load, path)
+    loader.shutdown(wait=False)
+
+
+def _keeps(setting: Setting) -> bool:
+    on_cpu = setting.mesh.size == 1 and jax.default_backend() == 'cpu'
+    return setting.traced is not None and on_cpu
+
+
+def _name_of_file(setting: Setting, name: str) -> str:
+    """How the names of the files of a program begin, whatever the shapes of its arguments."""
+    return _hash(f'{name} {about(setting)}')
 
 
 def folder_of_traced() -> pathlib.Path | None:
@@ -108,7 +142,7 @@ def _software() -> tuple[str, ...]:
 
 
 @functools.cache
-def _kept(program, folder: pathlib.Path, told: str, donates: bool) -> Callable:
+def _kept(program, folder: pathlib.Path, beginning: str, donates: bool) -> Callable:
     """A function that finds the loaded program for the shapes of its arguments and calls it."""
     loaded = {}
 
@@ -116,18 +150,30 @@ def _kept(program, folder: pathlib.Path, told: str, donates: bool) -> Callable:
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((x.shape, str(x.dtype)) for x in leaves)
         if (tree, shapes) not in loaded:
-            digest = _hash(f'{told} {donates} {tree} {shapes}')
-            count = jax.tree.structure(arguments[0]).num_leaves if donates else 0
-            traced = _read(folder / digest)
-            if traced is None:
-                traced = _trace(program, tree, leaves, donates, folder / digest)
-            loaded[tree, shapes] = jax.jit(traced.call, donate_argnums=tuple(range(count)))
+            donated = jax.tree.structure(arguments[0]).num_leaves if donates else 0
+            path = folder / f'{beginning}-{_hash(f"{tree} {shapes}")}-{donated}'
+            found = _AHEAD.pop(path).result() if path in _AHEAD else _load(path)
+            if found is None:
+                found = _compile(_trace(program, tree, leaves, donates, path), donated)
+            loaded[tree, shapes] = found
         found = loaded[tree, shapes](*leaves)
         if donates:
             found = jax.tree.unflatten(jax.tree.structure(arguments[0]), found[0]), found[1]
         return found
 
     return call
+
+
+def _load(path: pathlib.Path) -> Callable | None:
+    """The program of a file, compiled; None if there is none, or a damaged one."""
+    traced = _read(path)
+    return None if traced is None else _compile(traced, int(path.name.rpartition('-')[2]))
+
+
+def _compile(traced: export.Exported, donated: int) -> Callable:
+    """A traced program, compiled; of its arguments the first `donated` are given to it."""
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in traced.in_avals]
+    return jax.jit(traced.call, donate_argnums=tuple(range(donated))).lower(*shapes).compile()
 
 
 def _trace(program, tree, leaves, donates: bool, path: pathlib.Path) -> export.Exported:

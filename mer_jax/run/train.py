@@ -63,8 +63,19 @@ def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) ->
 def keep_programs(setting: Setting, programs: Programs) -> Programs:
     """The programs of a step, of which `run.traced` keeps the traced form."""
     kept = {name: keep_traced(setting, name, program) for name, program in vars(programs).items()}
-    name = f'update {setting.config.steps}'  # its learning rate depends on the steps
+    name = name_of_update(setting.config)
     return Programs(**kept | {'update': keep_traced(setting, name, programs.update, donates=True)})
+
+
+def names_of_step(c) -> list[str]:
+    """The names by which `run.traced` keeps the programs of a step, in their order."""
+    scores = ['score_reference'] * bool(c.learn.kl) + ['score_policy'] * bool(c.learn.ratio_cap)
+    return ['roll_out', 'assess', *scores, name_of_update(c)]
+
+
+def name_of_update(c) -> str:
+    """The name by which `run.traced` keeps the program of an update."""
+    return f'update {c.steps}'  # its learning rate depends on the steps
 
 
 def train(

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 
 import jax.numpy as jnp
 import pytest
@@ -68,6 +69,20 @@ def test_a_batch_has_the_same_clips_at_any_number_of_processes(tmp_path, bad):
     )
     for _ in range(7):  # across epochs
         assert take(alone, 1) == [name for share in shares for name in take(share, 1)]
+
+
+def test_a_batch_that_was_begun_is_read_before_it_is_taken_and_is_the_same(damages):
+    begun = threading.Event()
+
+    def note(clip):
+        begun.set()
+        return prepare(clip)
+
+    clips = clips_of(9)
+    stream = training_batches(clips, note, damages, seed=7, size=3, numbers=range(3))
+    stream.begin()
+    assert begun.wait(60) and stream.read == 0
+    assert take(stream, 6) == take(batches(clips, damages), 6)
 
 
 def test_a_process_reads_the_numbers_of_a_batch_that_it_asks_for(damages):

@@ -1,5 +1,6 @@
 """Programs of a run are traced once: a later start reads them, and nothing else is read."""
 
+import contextlib
 import logging
 import types
 
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 from mer_jax.group import Branches, Keys, Rollout
 from mer_jax.run import all_defaults, traced
 from mer_jax.run.config_rules import flat
-from mer_jax.run.traced import keep_traced
+from mer_jax.run.traced import keep_traced, load_ahead
 from mer_jax.sharding import make_mesh
 
 X = np.arange(3, dtype=np.float32)
@@ -46,6 +47,7 @@ def setting(tmp_path):
         spec='small',
         wheels=None,
         tokenizer=Tokenizer('{}'),
+        in_use=contextlib.nullcontext,
     )
 
 
@@ -132,6 +134,49 @@ def test_a_rollout_comes_back_whole(setting):
         assert jax.tree.structure(found) == jax.tree.structure(grow(X))
         assert jax.tree.all(jax.tree.map(np.array_equal, found, grow(X)))
         assert traces.count == count
+
+
+def test_a_program_that_is_loaded_ahead_gives_the_same_and_is_read_once(setting, monkeypatch):
+    program, _ = start(setting)
+    program(X[:2])
+    program(X)
+    reads = Traces(traced._read)
+    monkeypatch.setattr(traced, '_read', reads)
+    load_ahead(setting, ['none', 'double'])
+    again, traces = start(setting)
+    assert (again(X)['twice'] == 2 * X).all() and (again(X + 1)['twice'] == 2 * X + 2).all()
+    assert (traces.count, reads.count) == (0, 1)
+    assert (again(X[:2])['twice'] == 2 * X[:2]).all()  # written before, so not loaded ahead
+    assert (traces.count, reads.count) == (0, 2)
+
+
+def test_a_state_is_donated_to_a_program_that_was_loaded_ahead(setting):
+    def step(state, x):
+        return [state[0] + x], {'loss': x.sum()}
+
+    start(setting, step, donates=True)[0]([jnp.zeros(3)], X)
+    load_ahead(setting, ['double'])
+    program, traces = start(setting, step, donates=True)
+    state = [jnp.zeros(3)]
+    (weights,), figures = program(state, X)
+    assert state[0].is_deleted() and (weights == X).all() and figures['loss'] == 3
+    assert traces.count == 0
+
+
+def test_a_damaged_file_that_is_loaded_ahead_is_written_anew(setting):
+    start(setting)[0](X)
+    (file,) = files(setting)
+    file.write_bytes(b'')
+    load_ahead(setting, ['double'])
+    program, traces = start(setting)
+    assert (program(X)['twice'] == 2 * X).all() and traces.count == 1
+    assert file.stat().st_size
+
+
+def test_nothing_is_loaded_ahead_without_a_folder_of_traced_programs(setting):
+    setting.traced = None
+    load_ahead(setting, ['double'])
+    assert not traced._AHEAD
 
 
 def test_a_damaged_file_is_written_anew(setting):
