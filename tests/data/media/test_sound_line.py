@@ -27,6 +27,7 @@ def beep_of(samples):
         ('ts', 'aac', 44_100, 'libx264'),
         ('flv', 'aac', 44_100, 'libx264'),
         ('avi', 'libmp3lame', 44_100, 'libx264'),
+        ('avi', 'pcm_s16le', 44_100, 'libx264'),
     ],
 )
 def test_a_beep_is_heard_when_its_picture_is_shown(tmp_path, kind, codec, rate, film):
@@ -163,6 +164,20 @@ def test_damaged_packets_are_skipped_up_to_a_tenth_and_said(tmp_path, caplog):
             assert caplog.text.count('packets of sound are damaged') == 1
         else:
             assert 'packets of sound are damaged, more than 10%' in refusal(read_audio, broken)
+
+
+def test_a_sound_that_is_cut_off_is_read_if_nine_tenths_of_it_are_there(tmp_path):
+    path = tmp_path / 'a.m4a'
+    with av.open(str(path), 'w', options={'movflags': 'faststart'}) as container:
+        stream = container.add_stream('aac', rate=16_000, layout='mono')
+        container.mux(sound_packets(stream, tone(16_000)))
+    raw = path.read_bytes()
+    path.write_bytes(raw[: round(0.95 * len(raw))])
+    sound = read_sound(path)
+    assert 2.7 < len(sound.samples) / 16_000 < 2.95
+    assert '1 of ' in sound.lost[0] and 'packets of sound are damaged' in sound.lost[0]
+    path.write_bytes(raw[: round(0.85 * len(raw))])
+    assert 'the sound is cut off, it holds 2.69 s of 3.00 s' in refusal(read_sound, path)
 
 
 def test_the_sound_of_asf_may_be_longer_than_its_film(tmp_path):
