@@ -93,14 +93,8 @@ def train(
     state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
     programs = keep_programs(setting, compile_programs(setting, learn, optimizer, shardings))
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
-    opening, seed, parts = to_each_device(
-        setting.mesh,
-        (
-            setting.openings_of_group(),
-            np.uint32(c.seed),
-            [*np.arange(learn.minibatches, dtype=np.int32)],
-        ),
-    )
+    parts = numbers_of_minibatches(setting.mesh, learn)
+    opening, seed = to_each_device(setting.mesh, (setting.openings_of_group(), np.uint32(c.seed)))
     cache = None if learn.trains_towers else open_cache(setting, policy)
     prepare = functools.partial(setting.writer.example, cache=cache)
     batches = setting.batches(
@@ -173,6 +167,11 @@ def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading
         of_policy = programs.score_policy(policy, prompts, rollout)
     logp = of_reference, of_policy
     return rl.gather_experience(prompts, rollout, advantage, kept, *logp, learn), figures
+
+
+def numbers_of_minibatches(mesh, learn: rl.Learn) -> list:
+    """The number of each minibatch of a rollout, on each device, so that no update sends it."""
+    return to_each_device(mesh, [*np.arange(learn.minibatches, dtype=np.int32)])
 
 
 def learn_from(programs: Programs, state: TrainState, experience: rl.Experience, parts, learn):

@@ -10,7 +10,16 @@ import tiny
 
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.rl.step import Learn
-from mer_jax.run.train import Programs, check_rewards, judge, learn_from, make_reference, own_names
+from mer_jax.run.train import (
+    Programs,
+    check_rewards,
+    judge,
+    learn_from,
+    make_reference,
+    numbers_of_minibatches,
+    own_names,
+)
+from mer_jax.sharding import make_mesh
 
 
 def programs(**named):
@@ -38,7 +47,8 @@ def test_every_epoch_makes_an_update_on_each_minibatch_and_its_figures_count(lea
         return [*state, int(part)], {'loss': np.float32(len(state))} | drift
 
     made = programs(update=update)
-    state, figures = learn_from(made, [], 'experience', range(learn.minibatches), learn)
+    numbers = numbers_of_minibatches(make_mesh(1, 1, 1, jax.devices()[:1]), learn)
+    state, figures = learn_from(made, [], 'experience', numbers, learn)
     assert state == parts
     drift = {'drift': sum(parts) / len(parts), 'drift_largest': max(parts)}
     assert figures == {'loss': (len(parts) - 1) / 2} | drift
