@@ -132,13 +132,13 @@ def cold_start(
     lessons, clips = setting.method.lessons, setting.train_clips
     clips = lessons(clips) if lessons else clips
     batches = setting.batches(clips, c.cold_start.prompts_per_step, 0, prepare)
-    if not last_saved(workdir / 'cold_start'):  # else they begin further on
+    if c.cold_start.steps and not last_saved(workdir / 'cold_start'):  # else none, or later ones
         batches.begin()
     state, shardings = start_state(setting.mesh, policy, part, optimizer, c.optim.moments)
-    looks, imitates = names_of_imitation(c)
+    name_of_look, name_of_step = names_of_imitation(c)
     step = compile_imitation(setting, optimizer, shardings)
-    step = keep_traced(setting, imitates, step, donates=True)
-    look = keep_traced(setting, looks, jax.jit(perceive))
+    step = keep_traced(setting, name_of_step, step, donates=True)
+    look = keep_traced(setting, name_of_look, jax.jit(perceive))
 
     def update(state, examples, _):
         timer, batcher = Timer(), setting.batcher

@@ -1,7 +1,6 @@
 """Where a run keeps its compiled programs, so that its next start does not compile them again."""
 
 import hashlib
-import os
 import pathlib
 import platform
 
@@ -9,7 +8,8 @@ import jax
 
 from mer_jax.storage.paths import is_remote
 
-SHORTEST = 0.1  # of the compilations that are kept [s]; JAX's own default leaves out all below 1 s
+SHORTEST = 0.1  # the shortest compilation that is kept [s], unless the user has chosen another
+DEFAULT = 1.0  # that of JAX [s]
 
 
 def keep_compiled(workdir: pathlib.Path) -> pathlib.Path | None:
@@ -18,9 +18,12 @@ def keep_compiled(workdir: pathlib.Path) -> pathlib.Path | None:
     A cache that JAX has been told of already (JAX_COMPILATION_CACHE_DIR) stays; a workdir in a
     bucket gets none, because every host would ask it for every program.
     """
-    if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+    chosen = jax.config.jax_compilation_cache_dir
+    if is_remote(chosen or workdir):
+        return None
+    if jax.config.jax_persistent_cache_min_compile_time_secs == DEFAULT:
         jax.config.update('jax_persistent_cache_min_compile_time_secs', SHORTEST)
-    if jax.config.jax_compilation_cache_dir or is_remote(workdir):
+    if chosen:
         return None
     folder = workdir.absolute() / 'compiled' / processor()
     jax.config.update('jax_compilation_cache_dir', str(folder))

@@ -246,9 +246,8 @@ def first_policy(origin: Origin, c, mesh, keep: Callable = lambda _, program: pr
             drawn = jax.tree.leaves(random_policy(spec, c))
             return [leaf.astype(one.dtype) for leaf, one in zip(drawn, wanted, strict=True)]
 
-        program = keep(
-            name_of_weights(c), jax.jit(fresh, out_shardings=[one.sharding for one in wanted])
-        )
+        program = jax.jit(fresh, out_shardings=[one.sharding for one in wanted])
+        program = keep(name_of_weights(c.seed, like), program)
         return jax.tree.unflatten(tree, program())
     folder = path_of(checkpoint)
     config = read_json(folder / 'config.json')
@@ -264,9 +263,12 @@ def first_policy(origin: Origin, c, mesh, keep: Callable = lambda _, program: pr
     return attach(policy, first_adapters(like, c), make_lora(c.learn.lora))
 
 
-def name_of_weights(c) -> str:
-    """The name by which `run.traced` keeps the program that draws random weights."""
-    return f'weights {c.seed}'
+def name_of_weights(seed: int, like: Omni) -> str:
+    """The name by which `run.traced` keeps the program that draws weights like these.
+
+    It holds their dtypes, which also depend on whether a stage of the run trains the towers.
+    """
+    return f'weights {seed} {[str(leaf.dtype) for leaf in jax.tree.leaves(like)]}'
 
 
 def start_of(c, config: dict) -> ConfigDict:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -61,14 +62,15 @@ class Timer:
 
 
 class Compilations:
-    """Counts the programs that this process compiles."""
+    """Counts the programs that the main thread compiles; none that is loaded ahead in another."""
 
     def __init__(self):
         self.count = 0
         jax.monitoring.register_event_duration_secs_listener(self._hear)
 
     def _hear(self, event: str, _: float, **details):
-        self.count += event == '/jax/core/compile/backend_compile_duration'
+        if threading.current_thread() is threading.main_thread():
+            self.count += event == '/jax/core/compile/backend_compile_duration'
 
 
 class Records:
@@ -271,7 +273,7 @@ class Scalars:
 
     @functools.cached_property
     def writer(self):
-        """The writer of tensorboardX, opened for the first figures: no update waits for it."""
+        """The writer of tensorboardX, opened with the first figures, not before their update."""
         options = dict(purge_step=self.start + 1, flush_secs=10, filename_suffix=f'.{self.start}')
         writer = import_tensorboard().SummaryWriter(str(self.held), **options)
         return self.opened.enter_context(writer)

@@ -37,6 +37,11 @@ def compiled_look(mesh, asks, sampling: Sampling, microbatch: int):
     return jax.jit(program, out_shardings=named(mesh, 'batch'))
 
 
+def name_of_look(sampling: Sampling) -> str:
+    """The name by which `run.traced` keeps the program of a look."""
+    return f'look {sampling}'
+
+
 def look_again(
     setting: Setting,
     sampling: Sampling,
@@ -56,7 +61,7 @@ def look_again(
     if method.look is None:
         return reading
     program = compiled_look(mesh, method.look, sampling, setting.config.learn.microbatch)
-    program = keep_traced(setting, f'look {sampling}', program)
+    program = keep_traced(setting, name_of_look(sampling), program)
     arrays = prompts, rollout, to_devices(mesh, reading), number_b
     seen = program(policy, *arrays, seed, step)
     return method.hear(reading, to_host(seen))

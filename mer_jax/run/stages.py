@@ -27,13 +27,13 @@ from mer_jax.run.kept_evaluation import evaluate_once
 from mer_jax.run.lock import hold
 from mer_jax.run.memory_check import check_memory
 from mer_jax.run.mesh_rules import check_rules
-from mer_jax.run.origin import first_policy, name_of_weights
+from mer_jax.run.origin import abstract_policy, first_policy, name_of_weights
 from mer_jax.run.records import read_records, stage_seconds
 from mer_jax.run.report import write_report
 from mer_jax.run.report_content import answers_with_frames, commit, example_clips, title_of
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import Watched
-from mer_jax.run.traced import folder_of_traced, keep_traced, load_ahead
+from mer_jax.run.traced import folder_of_traced, keep_traced, keeps_traced, load_ahead
 from mer_jax.run.tracker import Tracker, check_tracker, tracking
 from mer_jax.run.train import check_rewards, names_of_step, train
 from mer_jax.run.trained_on import keep_trained_on, shared_with_training, warning_of
@@ -74,6 +74,8 @@ def start(c, workdir: pathlib.Path, held: contextlib.ExitStack) -> tuple[Setting
         error = raised
     agree(facts, error)
     with setting.in_use():
+        if keeps_traced(setting):
+            load_ahead(setting, first_programs(setting, workdir))
         keep = functools.partial(keep_traced, setting)
         policy = first_policy(setting.origin, c, setting.mesh, keep)
     meet()
@@ -129,7 +131,6 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
         keep_compiled(workdir)
     if c.memory_check != 'programs':  # which compiles programs as they are traced here
         setting.traced = folder_of_traced()
-        load_ahead(setting, first_programs(c, workdir))
     check_memory(setting)
     other = path_of(c.model.checkpoint)
     if c.model.checkpoint and other != setting.origin.root:
@@ -138,12 +139,17 @@ def prepare(c, workdir: pathlib.Path) -> Setting:
     return setting
 
 
-def first_programs(c, workdir: pathlib.Path) -> Sequence[str]:
+def first_programs(setting: Setting, workdir: pathlib.Path) -> list[str]:
     """The names of the programs that a start of a run needs first, in their order."""
-    weights = () if c.model.checkpoint else (name_of_weights(c),)
+    c, names = setting.config, []
+    if not c.model.checkpoint:
+        like = abstract_policy(setting.spec, c, setting.mesh)
+        names.append(name_of_weights(c.seed, like))
     if last_saved(workdir / 'cold_start') < c.cold_start.steps:
-        return *weights, *names_of_imitation(c)
-    return *weights, *(names_of_step(c) if last_saved(workdir / 'train') < c.steps else ())
+        names += names_of_imitation(c)
+    elif last_saved(workdir / 'train') < c.steps:
+        names += names_of_step(setting)
+    return names
 
 
 def damages_of(workdir: pathlib.Path, budget: int) -> Damages:

@@ -31,7 +31,7 @@ from mer_jax.run.workdir import MOVABLE
 from mer_jax.storage.paths import is_remote
 
 FOLDER = 'traced'
-LOADERS = 2  # threads of `load_ahead`; loading leaves Python's lock to others for the most part
+LOADERS = 2  # threads of `load_ahead`; loading releases Python's lock for the most part
 SUM = 32  # bytes of a file before its program: their SHA-256
 UNREAD = ('cache', 'log', 'dump')  # parts of the names of JAX's settings that change no program
 # Keys of a config, or their beginnings, that no program depends on, but for those whose name says
@@ -63,7 +63,7 @@ def keep_traced(setting: Setting, name: str, program: Callable, donates: bool = 
     With `donates` its first argument is donated and its results are (an equal tree, figures).
     Only programs of one CPU device are kept; elsewhere compilation takes much longer than tracing.
     """
-    if not _keeps(setting):
+    if not keeps_traced(setting):
         return program
     return _kept(program, setting.traced, _name_of_file(setting, name), donates)
 
@@ -72,10 +72,8 @@ def load_ahead(setting: Setting, names: Iterable[str]) -> None:
     """Begins to load the programs with these names, where files hold them, in threads.
 
     Their first calls then need not wait as long. Of programs with one name, but other shapes, it
-    loads the one that was written last.
+    loads the one that was written last. `keeps_traced` must be true.
     """
-    if not _keeps(setting):
-        return
 
     def load(path):
         with setting.in_use():
@@ -89,7 +87,8 @@ def load_ahead(setting: Setting, names: Iterable[str]) -> None:
     loader.shutdown(wait=False)
 
 
-def _keeps(setting: Setting) -> bool:
+def keeps_traced(setting: Setting) -> bool:
+    """Whether traced programs of this run are kept."""
     on_cpu = setting.mesh.size == 1 and jax.default_backend() == 'cpu'
     return setting.traced is not None and on_cpu
 
@@ -152,10 +151,10 @@ def _kept(program, folder: pathlib.Path, beginning: str, donates: bool) -> Calla
         if (tree, shapes) not in loaded:
             donated = jax.tree.structure(arguments[0]).num_leaves if donates else 0
             path = folder / f'{beginning}-{_hash(f"{tree} {shapes}")}-{donated}'
-            found = _AHEAD.pop(path).result() if path in _AHEAD else _load(path)
-            if found is None:
-                found = _compile(_trace(program, tree, leaves, donates, path), donated)
-            loaded[tree, shapes] = found
+            held = _AHEAD.pop(path).result() if path in _AHEAD else _load(path)
+            if held is None:
+                held = _compile(_trace(program, tree, leaves, donates, path), donated)
+            loaded[tree, shapes] = held
         found = loaded[tree, shapes](*leaves)
         if donates:
             found = jax.tree.unflatten(jax.tree.structure(arguments[0]), found[0]), found[1]

@@ -17,7 +17,7 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state, trained_part
 from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
-from mer_jax.run.second_look import look_again
+from mer_jax.run.second_look import look_again, name_of_look
 from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
 from mer_jax.run.traced import keep_traced
@@ -67,10 +67,13 @@ def keep_programs(setting: Setting, programs: Programs) -> Programs:
     return Programs(**kept | {'update': keep_traced(setting, name, programs.update, donates=True)})
 
 
-def names_of_step(c) -> list[str]:
+def names_of_step(setting: Setting) -> list[str]:
     """The names by which `run.traced` keeps the programs of a step, in their order."""
+    c = setting.config
+    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
+    looks = [name_of_look(sampling)] if setting.method.look else []
     scores = ['score_reference'] * bool(c.learn.kl) + ['score_policy'] * bool(c.learn.ratio_cap)
-    return ['roll_out', 'assess', *scores, name_of_update(c)]
+    return ['roll_out', *looks, 'assess', *scores, name_of_update(c)]
 
 
 def name_of_update(c) -> str:

@@ -33,22 +33,18 @@ def test_a_bucket_holds_none(cache):
     assert keep_compiled('gs://bucket/run') is None
 
 
-@pytest.mark.parametrize(('told', 'shortest'), [(None, 0.1), ('3', 7.0)])
-def test_short_compilations_are_kept_too_unless_the_user_decides(
-    cache, tmp_path, monkeypatch, told, shortest
+@pytest.mark.parametrize(
+    ('folder', 'before', 'after'), [(None, 1.0, 0.1), (None, 7.0, 7.0), ('gs://bucket/a', 1.0, 1.0)]
+)
+def test_short_compilations_are_kept_too_unless_the_user_has_chosen(
+    cache, tmp_path, folder, before, after
 ):
-    name, key = (
-        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS',
-        'jax_persistent_cache_min_compile_time_secs',
-    )
-    monkeypatch.delenv(name, raising=False)
-    if told:
-        monkeypatch.setenv(name, told)  # which JAX reads when it is imported
-    before = jax.config.values[key]
+    key = 'jax_persistent_cache_min_compile_time_secs'
+    chosen = jax.config.values[key]
     try:
-        jax.config.update(key, 7.0)
-        cache(None)
-        keep_compiled(tmp_path)
-        assert jax.config.values[key] == shortest
-    finally:
         jax.config.update(key, before)
+        cache(folder)
+        keep_compiled(tmp_path)
+        assert jax.config.values[key] == after
+    finally:
+        jax.config.update(key, chosen)

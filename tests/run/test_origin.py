@@ -8,8 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-from mer_jax.run.origin import config_of, find_root, first_policy, make_spec, open_origin
+from mer_jax.run.origin import (
+    abstract_policy,
+    config_of,
+    find_root,
+    first_policy,
+    make_spec,
+    name_of_weights,
+    open_origin,
+)
 from mer_jax.run.setting import Setting, open_checkpoint
+from mer_jax.sharding import make_mesh
 
 
 @pytest.fixture
@@ -190,3 +199,13 @@ def test_trained_weights_and_frozen_towers_have_dtypes_of_their_own(published):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(later.visual)} == {'float32'}
     for a, b in zip(jax.tree.leaves(frozen), jax.tree.leaves(trained), strict=True):
         np.testing.assert_array_equal(a, np.asarray(b).astype(a.dtype))
+
+
+def test_weights_of_other_dtypes_are_drawn_by_another_program(published):
+    published.learn.train, published.cold_start.steps = 'all', 0
+    spec, mesh = open_origin(published.model).spec, make_mesh(1, 1, 1, jax.devices()[:1])
+    names = set()
+    for steps in (0, 100):  # towers are stored as they are used, unless the run trains them
+        published.steps = steps
+        names.add(name_of_weights(0, abstract_policy(spec, published, mesh)))
+    assert len(names) == 2

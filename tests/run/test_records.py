@@ -1,6 +1,7 @@
 """The records that a run writes."""
 
 import json
+import sys
 import time
 
 import jax
@@ -234,6 +235,15 @@ def test_tensorboard_forgets_the_steps_that_a_resumed_run_repeats(tmp_path):
     found = scalars(tmp_path, 'train')
     assert found['train/loss'] == pytest.approx({1: 101.0, 2: 1 / 5, 3: 1 / 6, 4: 1 / 7})
     assert list(found['train/gone']) == [1]
+
+
+def test_tensorboard_is_opened_with_the_first_figures_and_hides_no_torch(tmp_path):
+    torch = sys.modules.get('torch')
+    with Records(tmp_path, 'train', 4, 0) as records:
+        assert not (tmp_path / 'tensorboard').exists()
+        records.write(1, {'loss': 0.5}, {})
+        assert (tmp_path / 'tensorboard').exists()
+    assert sys.modules.get('torch') is torch and ('torch' in sys.modules) == (torch is not None)
 
 
 def test_the_bar_goes_to_stderr_with_the_figures_one_watches(tmp_path, capsys):

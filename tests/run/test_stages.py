@@ -9,7 +9,8 @@ import pytest
 import small
 from programs import write_config
 
-from mer_jax.run.stages import start
+from mer_jax.run.setting import Setting
+from mer_jax.run.stages import first_programs, start
 from mer_jax.run.workdir import claim_workdir
 
 
@@ -152,3 +153,17 @@ def test_a_restart_that_would_read_other_data_is_refused_and_one_elsewhere_is_no
     (told,) = begun(c, workdir)[2]
     assert told.startswith('a new identity.jsonl: there is none')
     assert begun(c, workdir)[2] == []
+
+
+def test_a_start_needs_the_programs_of_the_stage_that_it_continues(config, tmp_path):
+    c = small.changed(small.shrink(config), steps=5, cold_start__steps=3)
+    setting = Setting(c, devices=jax.devices()[:1])
+    weights, *others = first_programs(setting, tmp_path)
+    assert weights.startswith('weights 0 ') and others == ['perceive', 'imitate 3']
+    (tmp_path / 'cold_start' / '3').mkdir(parents=True)
+    names = ['roll_out', 'assess', 'score_reference', 'update 5']
+    assert first_programs(setting, tmp_path) == [weights, *names]
+    (tmp_path / 'train' / '5').mkdir(parents=True)
+    assert first_programs(setting, tmp_path) == [weights]
+    c.model.checkpoint = 'elsewhere'
+    assert first_programs(setting, tmp_path) == []

@@ -38,8 +38,9 @@ class Traces:
 
 
 @pytest.fixture
-def setting(tmp_path):
+def setting(tmp_path, monkeypatch):
     """As much of a Setting as decides about a traced program."""
+    monkeypatch.setattr(traced, '_AHEAD', {})
     return types.SimpleNamespace(
         traced=tmp_path / 'traced',
         mesh=make_mesh(1, 1, 1, jax.devices()[:1]),
@@ -171,12 +172,6 @@ def test_a_damaged_file_that_is_loaded_ahead_is_written_anew(setting):
     program, traces = start(setting)
     assert (program(X)['twice'] == 2 * X).all() and traces.count == 1
     assert file.stat().st_size
-
-
-def test_nothing_is_loaded_ahead_without_a_folder_of_traced_programs(setting):
-    setting.traced = None
-    load_ahead(setting, ['double'])
-    assert not traced._AHEAD
 
 
 def test_a_damaged_file_is_written_anew(setting):

@@ -10,6 +10,7 @@ import tiny
 
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.rl.step import Learn
+from mer_jax.run import train
 from mer_jax.run.train import (
     Programs,
     check_rewards,
@@ -52,6 +53,23 @@ def test_every_epoch_makes_an_update_on_each_minibatch_and_its_figures_count(lea
     assert state == parts
     drift = {'drift': sum(parts) / len(parts), 'drift_largest': max(parts)}
     assert figures == {'loss': (len(parts) - 1) / 2} | drift
+
+
+@pytest.mark.parametrize('cap', [0.0, 2.0])
+def test_the_programs_of_a_step_are_loaded_ahead_by_the_names_they_are_kept_by(
+    config, monkeypatch, cap
+):
+    config.learn.ratio_cap = cap
+    method = types.SimpleNamespace(look=None)
+    setting = types.SimpleNamespace(config=config, method=method, sampling=lambda *_: None)
+    kept = []
+    monkeypatch.setattr(train, 'keep_traced', lambda _, name, *__, **___: kept.append(name))
+    train.keep_programs(setting, programs())
+    ahead = train.names_of_step(setting)
+    assert set(ahead) <= set(kept) and ('score_policy' in ahead) == bool(cap)
+    assert len(ahead) == 4 + bool(cap)
+    setting.method.look = 'asks'
+    assert train.names_of_step(setting)[1] == 'look None'
 
 
 @pytest.mark.parametrize('part', ['decoder', 'all'])
