@@ -28,7 +28,7 @@ class Plan:
     """A table with the seeds and arms that are asked for, and the places of runs and results."""
 
     table: str
-    seeds: int
+    seeds: range
     arms: tuple[str, ...]
     runs: pathlib.Path
     results: pathlib.Path
@@ -181,7 +181,7 @@ def missing(plan: Plan, lines: list[dict]) -> list[Task]:
     tasks = [
         Task(plan, name, seed)
         for name in plan.arms
-        for seed in range(plan.seeds)
+        for seed in plan.seeds
         if (plan.table, name, seed) not in held
     ]
     return sorted(tasks, key=turn)

@@ -2,7 +2,7 @@
 
     python experiments/claims.py --table mer_r1 --seeds 5
     python experiments/claims.py --table all --seeds 5 --jobs 16
-    python experiments/claims.py --table emo_r3 --seeds 3 --arms full,grpo
+    python experiments/claims.py --table emo_r3 --seeds 5:15 --arms full,grpo   # seeds 5 to 14
     python experiments/claims.py --table all --seeds 5 --only_report --html claims.html
     python experiments/claims.py --table mer_r1 --seeds 3 --variant qwen2_5_omni_7b \
         -- --config.model.checkpoint=Qwen2.5-Omni-7B --config.data.manifest=clips.jsonl
@@ -28,13 +28,29 @@ from experiments.claim_runs import RUNS, Plan, make_runs, read_results  # noqa: 
 from experiments.claim_tables import means, table  # noqa: E402
 
 
+def seeds_of(text: str) -> range:
+    """The seeds that '5' (0 to 4) or '5:15' (5 to 14) stands for."""
+    first, _, end = text.rpartition(':')
+    try:
+        seeds = range(int(first or 0), int(end))
+    except ValueError:
+        seeds = range(0)
+    if not seeds or seeds[0] < 0:
+        raise argparse.ArgumentTypeError(
+            f'{text!r}: must be a number from 1 on, or two, as in 5:15'
+        )
+    return seeds
+
+
 def read_plans(arguments: list[str]) -> tuple[list[Plan], argparse.Namespace]:
     """The plans of a command line, one a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--table', choices=(*ARMS, 'all'), required=True)
-    parser.add_argument('--seeds', type=int, default=5)
+    parser.add_argument(
+        '--seeds', type=seeds_of, default='5', help='N: 0 to N - 1; A:B: A to B - 1'
+    )
     parser.add_argument('--arms', default='', help='comma-separated, by default all of the table')
     parser.add_argument('--runs', type=pathlib.Path, default=RUNS, help='from the checkout on')
     parser.add_argument('--results', type=pathlib.Path, default=ROOT / 'experiments/claims.jsonl')
@@ -53,8 +69,8 @@ def read_plans(arguments: list[str]) -> tuple[list[Plan], argparse.Namespace]:
     names = asked.arms.split(',') if asked.arms else list(known)
     if unknown := [name for name in names if name not in known]:
         parser.error(f'--arms={",".join(unknown)}: must be of {", ".join(known)}')
-    if asked.seeds < 1 or asked.jobs < 1:
-        parser.error(f'--seeds={asked.seeds} --jobs={asked.jobs}: must be at least 1')
+    if asked.jobs < 1:
+        parser.error(f'--jobs={asked.jobs}: must be at least 1')
     plans = [
         Plan(
             table=table,
@@ -76,7 +92,7 @@ def main(arguments: list[str]) -> int:
     """Makes the runs and prints the tables; 1 if a run has failed."""
     plans, asked = read_plans(arguments)
     failed = [] if asked.only_report else make_runs(plans, asked.jobs)
-    held = [line for line in read_results(asked.results) if line['seed'] < asked.seeds]
+    held = [line for line in read_results(asked.results) if line['seed'] in asked.seeds]
     for plan in plans:
         lines = [line for line in held if line['table'] == plan.table]
         print(f'{means(plan.table, lines)}\n\n{table(plan.table, lines)}\n')

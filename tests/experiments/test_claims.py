@@ -120,6 +120,16 @@ def test_other_arms_follow_the_main_ones_of_all_seeds_arm_by_arm(tmp_path):
     assert order[4:] == [('rd', 0), ('rd', 1), ('gspo', 0), ('gspo', 1)]
 
 
+def test_seeds_may_be_some_of_those_that_other_machines_run(tmp_path, runs, capsys):
+    claims.main(flags(tmp_path, '--arms=full', '--seeds=2:4'))
+    assert [seed for seed, _ in runs] == [2, 2, 3, 3]
+    assert '| full | 2 |' in capsys.readouterr().out
+    claims.main(flags(tmp_path, '--arms=full', '--seeds=4', '--only_report'))
+    assert len(runs) == 4 and '| full | 2 |' in capsys.readouterr().out
+    claims.main(flags(tmp_path, '--arms=full', '--seeds=3', '--only_report'))
+    assert '| full | 1 |' in capsys.readouterr().out
+
+
 def test_a_run_that_fails_leaves_the_others_and_is_tried_again(tmp_path, runs, capsys):
     more = '--arms=full,baseline', '--', 'full'
     assert claims.main(flags(tmp_path, *more)) == 1
@@ -191,7 +201,14 @@ def test_a_claim_out_of_domain_compares_the_clips_of_that_domain():
 
 @pytest.mark.parametrize(
     ('changed', 'told'),
-    [('--arms=full,fool', '--arms=fool: must be of'), ('--seeds=0', '--seeds=0')],
+    [
+        ('--arms=full,fool', '--arms=fool: must be of'),
+        ('--jobs=0', '--jobs=0: must be at least 1'),
+        *(
+            (f'--seeds={seeds}', f"--seeds: '{seeds}': must be")
+            for seeds in ('0', '3:3', '-1:2', 'a')
+        ),
+    ],
 )
 def test_arms_and_numbers_that_make_no_sense_are_named(tmp_path, capsys, changed, told):
     with pytest.raises(SystemExit):
