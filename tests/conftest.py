@@ -25,8 +25,10 @@ PLATFORM = os.environ.get('MER_JAX_TEST_PLATFORM', 'cpu')
 if PLATFORM == 'cpu':
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {COMPILE_QUICKLY}'.strip()
 
+# Threads of torch, in workers that share the processors.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 # Processes of one run and later runs share what they compile.
-os.environ.setdefault('OMP_NUM_THREADS', '1')  # of torch, in workers that share the processors
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.pytest_cache' / 'compiled'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])

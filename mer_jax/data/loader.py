@@ -111,17 +111,18 @@ class Batches:
 
     def begin(self) -> None:
         """Begins to read the next batch, in threads, so that `next` need not wait as long."""
+        self._opened().start_prefetch()
+
+    def _opened(self) -> Iterator[list[Example]]:
         if self._stream is None:
             self._stream = self._open_at(self._read)
-        self._stream.start_prefetch()
+        return self._stream
 
     def __iter__(self) -> 'Batches':
         return self
 
     def __next__(self) -> list[Example]:
-        if self._stream is None:
-            self._stream = self._open_at(self._read)
-        batch = next(self._stream)
+        batch = next(self._opened())
         self._read += self.size
         return batch
 

@@ -31,7 +31,12 @@ from mer_jax.run.plan_memory import bytes_of
 from mer_jax.run.published_sizes import SPECS
 from mer_jax.run.second_look import compiled_look
 from mer_jax.run.setting import Setting, make_learn
-from mer_jax.run.train import compile_programs, make_reference, own_names
+from mer_jax.run.train import (
+    compile_programs,
+    make_reference,
+    own_names,
+    sampling_of_rollouts,
+)
 from mer_jax.sharding import named, state_shardings, with_shardings
 
 
@@ -135,7 +140,7 @@ def plan_training(setting: Setting, policy, media: str, compile_: Compile) -> in
     rollout = abstract_rollout(setting, programs.roll_out, arguments, placed())
     reading = largest_reading(setting, b)
     if method.look:
-        sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
+        sampling = sampling_of_rollouts(setting)
         look = compiled_look(setting.mesh, method.look, sampling, learn.microbatch)
         arguments = policy, prompts, rollout, like_batch(setting, reading), number_b, seed, step
         planned('second_look', look, arguments, moments + frozen)

@@ -15,6 +15,7 @@ from mer_jax.methods.own_rewards import check_functions, own_terms
 from mer_jax.models.omni import Omni
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state, trained_part
+from mer_jax.rl.score import Sampling
 from mer_jax.run.feature_cache import keep_features, open_cache
 from mer_jax.run.records import Timer
 from mer_jax.run.second_look import look_again, name_of_look
@@ -36,10 +37,16 @@ class Programs:
     update: Callable
 
 
+def sampling_of_rollouts(setting: Setting) -> Sampling:
+    """How branches are sampled in training."""
+    rollout = setting.config.rollout
+    return setting.sampling(rollout.temperature, rollout.top_p)
+
+
 def compile_programs(setting: Setting, learn: rl.Learn, optimizer, shardings) -> Programs:
     """The programs of a step; they compile when they are first called."""
     c, method = setting.config, setting.method
-    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
+    sampling = sampling_of_rollouts(setting)
     common = dict(learn=learn, sampling=sampling)
     by_prompt, everywhere = named(setting.mesh, 'batch'), named(setting.mesh)
     return Programs(
@@ -70,7 +77,7 @@ def keep_programs(setting: Setting, programs: Programs) -> Programs:
 def names_of_step(setting: Setting) -> list[str]:
     """The names by which `run.traced` keeps the programs of a step, in their order."""
     c = setting.config
-    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
+    sampling = sampling_of_rollouts(setting)
     looks = [name_of_look(sampling)] if setting.method.look else []
     scores = ['score_reference'] * bool(c.learn.kl) + ['score_policy'] * bool(c.learn.ratio_cap)
     return ['roll_out', *looks, 'assess', *scores, name_of_update(c)]
@@ -95,7 +102,7 @@ def train(
     reference = make_reference(setting, policy, learn)
     state, shardings = start_state(setting.mesh, policy, learn.train, optimizer, c.optim.moments)
     programs = keep_programs(setting, compile_programs(setting, learn, optimizer, shardings))
-    sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
+    sampling = sampling_of_rollouts(setting)
     parts = numbers_of_minibatches(setting.mesh, learn)
     opening, seed = to_each_device(setting.mesh, (setting.openings_of_group(), np.uint32(c.seed)))
     cache = None if learn.trains_towers else open_cache(setting, policy)

@@ -56,7 +56,7 @@ def with_memory(hbm: int) -> Topology:
 
 
 def searched(setting, hbm: int, only: list[str]):
-    """What a search finds for some programs on chips of so many bytes."""
+    """The setting and the plan that a search finds for these programs, with `hbm` bytes a chip."""
     given = '', with_memory(hbm), 'features', plan_of(setting, only), only
     return plan_search.search(setting, *given)
 
