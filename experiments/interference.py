@@ -121,7 +121,9 @@ def make_gradient(setting: Setting):
     sampling = setting.sampling(c.rollout.temperature, c.rollout.top_p)
 
     def gradient(policy, experience):
-        weight, total = token_weights(experience.mask, experience.kept, learn.aggregate)
+        weight, total = token_weights(
+            experience.mask, experience.kept, learn.aggregate, sampling.tokens
+        )
 
         def loss_of(trained, piece):
             changed = with_part(policy, learn.train, trained)

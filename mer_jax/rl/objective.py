@@ -73,13 +73,13 @@ def kl_to_reference(logp_bgs, reference_bgs):
     return jnp.expm1(gap) - gap
 
 
-def token_weights(mask_bgs, kept_bg, how: str):
+def token_weights(mask_bgs, kept_bg, how: str, room: int):
     """The weight of each token, f[b, g, s], and the number that the weighted sum is divided by.
 
     'token': the mean over all tokens; 'sequence': the mean over each branch's tokens, then over
-    branches; 'constant': the sum over tokens / (branches · s), so that long branches are not
-    discounted (Dr. GRPO, arXiv 2503.20783). Branches that are not kept count nowhere, neither in
-    the sum nor in its divisor.
+    branches; 'constant': the sum over tokens / (branches · room), so that long branches are not
+    discounted (Dr. GRPO, arXiv 2503.20783), where `room` is the most tokens of a branch. Branches
+    that are not kept count nowhere, neither in the sum nor in its divisor.
     """
     weight = (mask_bgs & kept_bg[..., None]).astype(jnp.float32)
     branches = jnp.maximum(kept_bg.sum(), 1).astype(jnp.float32)
@@ -87,7 +87,7 @@ def token_weights(mask_bgs, kept_bg, how: str):
         return weight, jnp.maximum(weight.sum(), 1)
     if how == 'sequence':
         return weight / jnp.maximum(weight.sum(-1, keepdims=True), 1), branches
-    return weight, branches * mask_bgs.shape[-1]
+    return weight, branches * room
 
 
 def weighted_sum(x_bgs, weight_bgs):

@@ -129,6 +129,13 @@ def compiled_roll_out(sampling: Sampling, watch, microbatch: int = 0):
     return jax.jit(program)
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def cut(rollout: Rollout, length: int) -> Rollout:
+    """The rollout without the tokens of its branches from number `length` on."""
+    branches = jax.tree.map(lambda x: x[:, :, :length], rollout.branches)
+    return rollout.replace(branches=constrain(branches))
+
+
 def assess(
     policy: Omni, prompts: Prompts, rollout: Rollout, reading, own, *, judge, learn, sampling
 ) -> tuple[Array, Array, dict[str, Array]]:
@@ -231,7 +238,9 @@ def update(
     """
     minibatches = in_pieces(constrain(experience), learn.minibatches)
     batch = constrain(jax.tree.map(lambda x: x[part], minibatches))
-    weight, total = objective.token_weights(batch.mask, batch.kept, learn.aggregate)
+    weight, total = objective.token_weights(
+        batch.mask, batch.kept, learn.aggregate, sampling.tokens
+    )
     tokens = jnp.maximum(batch.mask.sum(), 1)
     count = count_pieces(batch.token.shape[0], learn.microbatch)
 

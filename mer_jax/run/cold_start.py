@@ -78,7 +78,7 @@ def imitate_step(
 
 def weights_of(mask_bgs, aggregate: str):
     """`token_weights` of all branches that have a token to learn."""
-    return token_weights(mask_bgs, mask_bgs.any(-1), aggregate)
+    return token_weights(mask_bgs, mask_bgs.any(-1), aggregate, mask_bgs.shape[-1])
 
 
 def trained_by_imitation(c) -> str:

@@ -27,11 +27,11 @@ from mer_jax.run.config_values import (
     AT_LEAST,
     AT_MOST,
     DERIVED,
-    MOST_TOKENS,
     SHARES_OF_TOKENS,
     SIZES,
     Bounds,
     check_choices,
+    check_lengths,
     check_names,
     check_values,
 )
@@ -80,6 +80,7 @@ def check_config(c, devices: int = 0) -> None:
     check_numbers(c)
     check_warmup(c)
     check_data(c.data)
+    check_lengths('learn.lengths', tuple(c.learn.lengths), '256,512')
     for key, example in method.WORDS.items():
         check_words(key, tuple(values[key]), example)
     check_validation(c)
@@ -216,15 +217,7 @@ def check_data(data) -> None:
             f'data.validation={data.validation}: must be a share between 0 and 1, e.g. 0.05; '
             'every.validate=0 leaves no clips aside'
         )
-    tokens = tuple(data.prompt_tokens)
-    if not tokens or not all(isinstance(n, int) and n > 0 for n in tokens):
-        raise ValueError(
-            f'data.prompt_tokens={tokens}: must be lengths of at least 1 token, e.g. 768,2048'
-        )
-    if max(tokens) > MOST_TOKENS:
-        raise ValueError(
-            f'data.prompt_tokens={tokens}: must be at most {MOST_TOKENS} tokens, e.g. 768,2048'
-        )
+    check_lengths('data.prompt_tokens', tuple(data.prompt_tokens), '768,2048', 1)
     if not data.question.strip():
         raise ValueError(
             f'data.question={data.question!r}: must be the question to ask about a clip without '

@@ -203,10 +203,18 @@ def kind_of(key: str, defaults: Mapping) -> tuple[type, bool]:
         return (kind, False) if kind in NOUNS else (int, True)
     default = defaults[key]
     if isinstance(default, tuple):
-        return (str if key in TEXTS else type(default[0])), True
+        return (str if key in TEXTS else type(default[0]) if default else int), True
     return type(default), False
 
 
 def is_a(value, kind: type) -> bool:
     """Whether a value is of a kind; a whole number is a number too, and True is neither."""
     return type(value) in ((int, float) if kind is float else (kind,))
+
+
+def check_lengths(key: str, lengths: tuple[int, ...], example: str, count: int = 0) -> None:
+    """Checks a list of at least `count` lengths in tokens."""
+    if len(lengths) < count or not all(length > 0 for length in lengths):
+        raise ValueError(f'{key}={lengths}: must be lengths of at least 1 token, e.g. {example}')
+    if max(lengths, default=1) > MOST_TOKENS:
+        raise ValueError(f'{key}={lengths}: must be at most {MOST_TOKENS} tokens, e.g. {example}')

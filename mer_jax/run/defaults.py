@@ -225,6 +225,8 @@ def small_run() -> ConfigDict:
     c.learn.minibatches = 1  # of a rollout, each on its share of the prompts [updates]
     c.learn.epochs = 1  # times that the minibatches of a rollout are repeated
     c.learn.microbatch = 0  # learnt at a time; lower for less memory; 0: all [prompts a device]
+    # Below rollout.slow_tokens; a rollout is learnt in the first that holds its longest branch.
+    c.learn.lengths = ()  # of branches, each compiled for; (): rollout.slow_tokens alone [tokens]
     c.learn.chunk = 128  # whose logits of the vocabulary are held at a time [tokens]
 
     c.optim = ConfigDict()
@@ -319,6 +321,7 @@ def published(family: str) -> ConfigDict:
     c.rollout.echo_tokens = 64
     c.rollout.anchors = 16
     c.learn.microbatch = 1
+    c.learn.lengths = (256, 512)
     c.optim.learning_rate = 2e-6
     c.optim.b2 = 0.999
     c.evaluate.batch = 32

@@ -2,14 +2,15 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mer_jax.group import TrainState
+from mer_jax.group import Rollout, TrainState
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import check_functions, own_terms
 from mer_jax.models.omni import Omni
@@ -23,7 +24,7 @@ from mer_jax.run.setting import Setting, make_learn
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
 from mer_jax.run.traced import keep_traced
 from mer_jax.run.validation import Validation
-from mer_jax.sharding import named, to_devices, to_each_device, to_host
+from mer_jax.sharding import largest_of_all, named, to_devices, to_each_device, to_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,7 @@ def train(
             rollout = programs.roll_out(state.policy, prompts, number_b, seed, step, opening)
             token, mask = to_host((rollout.branches.token, rollout.branches.mask))
             keep_features(cache, examples, batch, rollout.features)
+            rollout = without_padding(rollout, mask, c.learn.lengths)
         with timer('read'):
             texts = setting.texts.read(token, mask)
             reading, _ = method.read(texts, clips)
@@ -141,6 +143,19 @@ def train(
 
     loop = workdir, c.steps, state, batches, update, c.every, method.plotted, validation
     return run_stage('train', *loop, spike=c.spike, watched=watched).policy
+
+
+def without_padding(rollout: Rollout, mask_bgs: np.ndarray, lengths: Sequence[int]) -> Rollout:
+    """The rollout cut to the first of `lengths` that holds all sampled tokens of all processes.
+
+    `mask_bgs` holds the rows of this process. Where no length does, the rollout stays as it is.
+    """
+    if not lengths:
+        return rollout
+    sampled = np.flatnonzero(mask_bgs.any((0, 1)))
+    (longest,) = largest_of_all([sampled[-1] + 1 if len(sampled) else mask_bgs.shape[2]])
+    length = min((length for length in lengths if length >= longest), default=math.inf)
+    return rl.cut(rollout, length) if length < mask_bgs.shape[2] else rollout
 
 
 def own_names(setting: Setting) -> list[str]:

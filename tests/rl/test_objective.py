@@ -15,7 +15,7 @@ is_clipped = jax.jit(objective.is_clipped, static_argnums=(2, 3, 4))
 is_outside = jax.jit(objective.is_outside, static_argnums=(1, 2))
 kl_to_reference = jax.jit(objective.kl_to_reference)
 log_ratio = jax.jit(objective.log_ratio, static_argnums=3)
-token_weights = jax.jit(objective.token_weights, static_argnums=2)
+token_weights = jax.jit(objective.token_weights, static_argnums=(2, 3))
 weighted_sum = jax.jit(objective.weighted_sum)
 LOW, HIGH, DUAL = 0.2, 0.3, 3.0
 
@@ -191,8 +191,8 @@ MASK = np.array(
 ALL = np.ones((2, 2), bool)
 
 
-def average(x, mask, kept, how):
-    weight, divisor = token_weights(jnp.asarray(mask), jnp.asarray(kept), how)
+def average(x, mask, kept, how, room=4):
+    weight, divisor = token_weights(jnp.asarray(mask), jnp.asarray(kept), how, room)
     return weighted_sum(x, weight) / divisor
 
 
@@ -214,6 +214,9 @@ def average(x, mask, kept, how):
 )
 def test_each_average_by_hand(kept, how, expected):
     np.testing.assert_allclose(average(X, MASK, kept, how), expected, rtol=1e-6)
+    # Of branches that are cut behind their last token, a constant one divides by their whole room.
+    roomy = expected * 4 / 6 if how == 'constant' else expected
+    np.testing.assert_allclose(average(X, MASK, kept, how, room=6), roomy, rtol=1e-6)
 
 
 @pytest.mark.parametrize('how', AGGREGATES)

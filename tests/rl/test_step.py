@@ -126,6 +126,32 @@ def test_an_experience_keeps_the_samples_of_the_rollout_and_features_of_frozen_t
     assert rl.gather_experience(prompts, rollout, *arrays, rl.Learn(train='all')).features is None
 
 
+def test_branches_that_are_cut_behind_their_last_token_are_judged_and_scored_alike(policy):
+    rollout, length = rolled_out(policy), 6
+    seen = np.arange(SAMPLING.tokens) < length
+    branches = rollout.branches
+    branches = branches.replace(
+        token=np.where(seen, branches.token, END),
+        mask=branches.mask & seen,
+        logp=np.where(seen, branches.logp, 0),
+    )
+    rollout = rollout.replace(branches=branches)
+    short = rl.cut(rollout, length)
+    assert {x.shape[2] for x in jax.tree.leaves(short.branches)} == {length}
+    assert short.keys.k.shape == rollout.keys.k.shape
+    score = jax.jit(functools.partial(rl.score_reference, learn=rl.Learn(), sampling=SAMPLING))
+    whole_logp, logp = (score(policy.decoder, policy, PROMPTS, one) for one in (rollout, short))
+    np.testing.assert_allclose(logp, whole_logp[..., :length], atol=1e-5)
+
+    def judge(policy, prompts, rollout, reading, own, sampling):
+        return standardise(jnp.tile(jnp.arange(4.0), (B, 1))), {}
+
+    how = dict(judge=judge, learn=rl.Learn(drop_overlong=True), sampling=SAMPLING)
+    wanted, found = (rl.assess(policy, PROMPTS, one, None, {}, **how) for one in (rollout, short))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 @pytest.mark.parametrize('microbatch', [0, 4])
 def test_the_reference_scores_with_its_own_weights_as_branches_were_sampled(policy, microbatch):
     reference, rollout = tiny.policy(1), rolled_out(policy)

@@ -15,6 +15,7 @@ from tiny_rl import (
     SEEING,
     B,
     G,
+    S,
     experience_of,
     pulled_back,
     scored,
@@ -206,6 +207,21 @@ def test_pieces_of_a_batch_give_the_update_of_the_whole(state, experience, which
         program(in_pieces_of(PPO, microbatch))(state, experience, np.int32(0)), whole, strict=True
     ):
         assert_near(found, wanted, 1e-6)
+
+
+@pytest.mark.parametrize('learn', [CISPO, pytest.param(GSPO, marks=SLOW)], ids=['cispo', 'gspo'])
+def test_branches_without_their_padding_give_the_update_of_the_whole(state, experience, learn):
+    length = 7
+    experience = experience.replace(mask=experience.mask & (np.arange(S) < length))
+    by_token = ('token', 'mask', 'sampled', 'reference')
+    short = experience.replace(
+        **{name: getattr(experience, name)[..., :length] for name in by_token}
+    )
+    whole, figures = program(learn)(state, experience, np.int32(0))
+    found, of_short = program(learn)(state, short, np.int32(0))
+    assert_near(found, whole, 1e-6)
+    for name, value in figures.items():
+        np.testing.assert_allclose(of_short[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow

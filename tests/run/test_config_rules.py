@@ -51,6 +51,8 @@ RULES = [
     ('evaluate.policy', 'best', ["evaluate.policy='best'", 'every.validate=0', "='last'"]),
     ('optim.b2', 1.0, ['optim.b2=1.0', 'below 1']),
     ('data.prompt_tokens', (), ['data.prompt_tokens=()', 'at least 1 token']),
+    ('learn.lengths', (256, 0), ['learn.lengths=(256, 0)', 'at least 1 token', 'e.g. 256,512']),
+    ('learn.lengths', (2**21,), ['learn.lengths=(2097152,)', 'at most 1048576 tokens']),
     ('data.prompt_tokens', (9, 0), ['data.prompt_tokens=(9, 0)', 'at least 1 token']),
     ('data.subtitle', 'none', ["data.subtitle='none'", 'hold {} once']),
     ('data.min_pixels', 4000, ['data.min_pixels=4000', 'data.max_pixels=3136']),

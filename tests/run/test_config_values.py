@@ -35,6 +35,7 @@ FINE = {  # odd values that a run can use
     'learn.ratio_cap': ZERO,  # no weight
     'learn.microbatch': (0,),  # all at a time
     'rollout.microbatch': (0,),  # all at a time
+    'learn.lengths': ([3], ()),  # one that holds no branch, or none: that of the rollout
     'rollout.fast': (0,),  # slow branches alone
     'learn.calibration.weight': ZERO,  # no calibration
     'learn.reflection.none': ZERO,  # as a wrong word

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
+from mer_jax.group import Branches, Keys, Rollout
 from mer_jax.methods.own_rewards import RewardError
 from mer_jax.rl.step import Learn
 from mer_jax.run import train
@@ -53,6 +54,39 @@ def test_every_epoch_makes_an_update_on_each_minibatch_and_its_figures_count(lea
     assert state == parts
     drift = {'drift': sum(parts) / len(parts), 'drift_largest': max(parts)}
     assert figures == {'loss': (len(parts) - 1) / 2} | drift
+
+
+def branches_of(*lengths):
+    """A rollout of a prompt whose branches have sampled up to these lengths, of ten tokens each."""
+    mask = (np.arange(10) < np.array(lengths)[:, None])[None] & (np.arange(10) > 1)
+    kept = Keys(k=np.zeros((1, 1, 3, 1, 2)), v=np.zeros((1, 1, 3, 1, 2)))
+    made = Branches(token=np.arange(10) + 0 * mask, mask=mask, logp=0.0 * mask, watched=None)
+    return Rollout(branches=made, features=np.zeros((1, 0, 4)), keys=kept), mask
+
+
+@pytest.mark.parametrize(
+    ('given', 'of_branches', 'length'),
+    [
+        ((), (3, 4), 10),
+        ((4, 8), (3, 4), 4),  # holds the longest branch exactly
+        ((8, 4), (3, 5), 8),  # in any order
+        ((4, 8), (3, 9), 10),  # none holds it
+        ((12, 20), (3, 4), 10),  # none is shorter
+        ((4,), (0, 0), 10),  # nothing was sampled
+    ],
+)
+def test_branches_are_learnt_in_the_first_length_that_holds_them(given, of_branches, length):
+    rollout, mask = branches_of(*of_branches)
+    short = train.without_padding(rollout, mask, given)
+    np.testing.assert_array_equal(short.branches.token, rollout.branches.token[..., :length])
+    np.testing.assert_array_equal(short.branches.mask, mask[..., :length])
+    assert short.branches.mask.sum() == mask.sum()
+
+
+def test_all_processes_take_the_length_of_the_longest_branch_of_all(monkeypatch):
+    rollout, mask = branches_of(3, 4)
+    monkeypatch.setattr(train, 'largest_of_all', lambda numbers: [max(*numbers, 6)])
+    assert train.without_padding(rollout, mask, (4, 8)).branches.mask.shape[2] == 8
 
 
 @pytest.mark.parametrize('cap', [0.0, 2.0])
