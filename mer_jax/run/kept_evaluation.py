@@ -24,13 +24,19 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_once(
-    setting: Setting, policy: Omni, workdir: pathlib.Path, title: str, updates: int
+    setting: Setting,
+    policy: Omni,
+    workdir: pathlib.Path,
+    title: str,
+    updates: int,
+    same: dict | None = None,
 ) -> dict:
     """The evaluation after so many updates, read from the workdir if an earlier start made it.
 
     {'of', 'scores', 'answers', 'seconds'}. It is repeated if the number of updates, the content of
     the held-out clips, or a key of the config that decides how clips are asked and scored, has
-    changed.
+    changed. `same` is an evaluation of the same policy under another title: its answers are kept
+    under this one too, and no clip is asked again.
     """
     c = setting.config
     deciding = flat(c.data, 'data.') | flat(c.evaluate, 'evaluate.')
@@ -44,7 +50,10 @@ def evaluate_once(
     if kept and kept[0]['of'] == deciding:
         return kept[0]
     start = time.perf_counter()
-    scores, answers = evaluate(setting, policy, title)
+    if same is None:
+        scores, answers = evaluate(setting, policy, title)
+    else:
+        scores, answers = same['scores'], same['answers']
     seconds = time.perf_counter() - start
     evaluation = {'of': deciding, 'scores': scores, 'answers': answers, 'seconds': seconds}
     if writes:

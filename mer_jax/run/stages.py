@@ -176,7 +176,8 @@ def run(setting: Setting, policy: Omni, workdir: pathlib.Path, profile: int = 0)
         track_evaluation(tracker, setting, before, 0)
         policy = train(setting, policy, workdir, validation, watched)
         policy, evaluated = choose_policy(setting, policy, workdir, validation)
-        after = evaluate_once(setting, policy, workdir, 'end', evaluated['update'])
+        same = None if c.steps else before
+        after = evaluate_once(setting, policy, workdir, 'end', evaluated['update'], same)
         track_evaluation(tracker, setting, after, c.steps)
         if c.export:
             export_anew(setting, policy, workdir)

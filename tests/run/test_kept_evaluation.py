@@ -58,6 +58,18 @@ def test_it_is_made_again_where_clips_are_asked_otherwise(
     assert len(made) == 1 + again
 
 
+def test_an_evaluation_of_the_same_policy_is_kept_under_both_titles(made, config, tmp_path):
+    setting = types.SimpleNamespace(config=config)
+    before = evaluate_once(setting, None, tmp_path, 'cold_start', 170)
+    after = evaluate_once(setting, None, tmp_path, 'end', 0, before)
+    assert made == ['cold_start']
+    assert after['scores'] == before['scores'] and after['answers'] == before['answers']
+    assert after['of']['updates'] == 0 and after['seconds'] < 1
+    assert evaluate_once(setting, None, tmp_path, 'end', 0) == after and made == ['cold_start']
+    assert evaluate_once(setting, None, tmp_path, 'end', 5)['of']['updates'] == 5
+    assert made == ['cold_start', 'end']
+
+
 def test_it_is_made_again_after_more_updates(made, config, tmp_path):
     setting = types.SimpleNamespace(config=config)
     for updates in (150, 300, 300):
