@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mer_jax.group import Array, Prompts, Rollout, TrainState
+from mer_jax.group import Array, Branches, Prompts, Rollout, TrainState
 from mer_jax.models.lora import Lora
 from mer_jax.models.omni import Omni, perceive, read_branches, read_prompts
 from mer_jax.rl import objective
@@ -130,10 +130,9 @@ def compiled_roll_out(sampling: Sampling, watch, microbatch: int = 0):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def cut(rollout: Rollout, length: int) -> Rollout:
-    """The rollout without the tokens of its branches from number `length` on."""
-    branches = jax.tree.map(lambda x: x[:, :, :length], rollout.branches)
-    return rollout.replace(branches=constrain(branches))
+def cut(branches: Branches, length: int) -> Branches:
+    """The branches without their tokens from number `length` on."""
+    return constrain(jax.tree.map(lambda x: x[:, :, :length], branches))
 
 
 def assess(

@@ -155,7 +155,9 @@ def without_padding(rollout: Rollout, mask_bgs: np.ndarray, lengths: Sequence[in
     sampled = np.flatnonzero(mask_bgs.any((0, 1)))
     (longest,) = largest_of_all([sampled[-1] + 1 if len(sampled) else mask_bgs.shape[2]])
     length = min((length for length in lengths if length >= longest), default=math.inf)
-    return rl.cut(rollout, length) if length < mask_bgs.shape[2] else rollout
+    if length >= mask_bgs.shape[2]:
+        return rollout
+    return rollout.replace(branches=rl.cut(rollout.branches, length))
 
 
 def own_names(setting: Setting) -> list[str]:
