@@ -225,7 +225,7 @@ def small_run() -> ConfigDict:
     c.learn.minibatches = 1  # of a rollout, each on its share of the prompts [updates]
     c.learn.epochs = 1  # times that the minibatches of a rollout are repeated
     c.learn.microbatch = 0  # learnt at a time; lower for less memory; 0: all [prompts a device]
-    # Below rollout.slow_tokens; a rollout is learnt in the first that holds its longest branch.
+    # Below rollout.slow_tokens; a rollout is learnt in the shortest that holds it.
     c.learn.lengths = ()  # of branches, each compiled for; (): rollout.slow_tokens alone [tokens]
     c.learn.chunk = 128  # whose logits of the vocabulary are held at a time [tokens]
 

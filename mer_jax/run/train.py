@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -146,7 +145,7 @@ def train(
 
 
 def without_padding(rollout: Rollout, mask_bgs: np.ndarray, lengths: Sequence[int]) -> Rollout:
-    """The rollout cut to the first of `lengths` that holds all sampled tokens of all processes.
+    """The rollout cut to the shortest of `lengths` that holds all sampled tokens of all processes.
 
     `mask_bgs` holds the rows of this process. Where no length does, the rollout stays as it is.
     """
@@ -154,10 +153,10 @@ def without_padding(rollout: Rollout, mask_bgs: np.ndarray, lengths: Sequence[in
         return rollout
     sampled = np.flatnonzero(mask_bgs.any((0, 1)))
     (longest,) = largest_of_all([sampled[-1] + 1 if len(sampled) else mask_bgs.shape[2]])
-    length = min((length for length in lengths if length >= longest), default=math.inf)
-    if length >= mask_bgs.shape[2]:
+    fitting = [length for length in lengths if longest <= length < mask_bgs.shape[2]]
+    if not fitting:
         return rollout
-    return rollout.replace(branches=rl.cut(rollout.branches, length))
+    return rollout.replace(branches=rl.cut(rollout.branches, min(fitting)))
 
 
 def own_names(setting: Setting) -> list[str]:
