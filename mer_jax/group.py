@@ -75,6 +75,18 @@ class Branches:
 
 
 @struct.dataclass
+class Packing:
+    """Where the tokens of branches lie in rows without padding.
+
+    A row holds the tokens of b / r prompts that a score is computed from: all of a branch that has
+    a later one to predict.
+    """
+
+    slot: Array  # i[r, c], the number of an entry's token among all of its prompts, or −1 (spare)
+    place: Array  # i[b, g, s], the entry of a token in the row of its prompt, or −1
+
+
+@struct.dataclass
 class Rollout:
     """Grown branches and the tensors of their prompts that later passes share."""
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mer_jax.group import Array, Keys
+from mer_jax.group import Array, Keys, Packing
 from mer_jax.models.attention import attend_branches, attend_prompts
 from mer_jax.models.attention_plain import KeysByHead, attend_shared, by_head_of_branches
 from mer_jax.models.layers import (
@@ -24,6 +24,7 @@ from mer_jax.models.layers import (
     stack,
     weight,
 )
+from mer_jax.models.packing import to_branches, to_rows
 from mer_jax.models.spec import TextSpec
 from mer_jax.sharding import (
     gathered,
@@ -181,19 +182,32 @@ def prefill(decoder: Decoder, x_btd, position_b3t, mask_bt, remat=False, attenti
 
 
 def extend(
-    decoder: Decoder, token_bgs, position_b, keys: Keys, mask_bt, remat=False, attention='auto'
+    decoder: Decoder,
+    token_bgs,
+    position_b,
+    keys: Keys,
+    mask_bt,
+    remat=False,
+    attention='auto',
+    packing: Packing | None = None,
 ):
-    """Normalised hidden states f[b, g, s, d] of whole branches; token 0 is at position_b."""
-    s = token_bgs.shape[2]
-    x = pin(decoder.embed(token_bgs, keys.k.dtype))
+    """Normalised hidden states f[b, g, s, d] of whole branches; token 0 is at position_b.
+
+    With `packing` those of its rows, f[r, c, d].
+    """
+    _, g, s = token_bgs.shape
     angles = branch_rotary(decoder.spec, position_b, s)
+    if packing:
+        angles = [to_rows(jnp.repeat(part, g, 1), packing) for part in angles]
+    x = pin(decoder.embed(to_rows(token_bgs, packing), keys.k.dtype))
 
     def body(x, scanned):
         layer, prompt = scanned
         layer, x = gathered(layer, x.dtype), pin(x)
-        query, key, value = layer.project(x, angles, pin, pin)
+        rows = layer.project(x, angles, pin, pin)
+        query, key, value = (to_branches(row, packing) for row in rows)
         mixed = pin(attend_branches(attention, query, prompt, mask_bt, key, value))
-        return layer.finish(x, mixed, pin, pin), None
+        return layer.finish(x, to_rows(mixed, packing), pin, pin), None
 
     body = jax.checkpoint(body) if remat else body
     x, _ = jax.lax.scan(body, x, (decoder.model.layers, keys))
@@ -209,35 +223,47 @@ def prefill_and_extend(
     position_b,
     remat=False,
     attention='auto',
+    packing: Packing | None = None,
 ):
-    """`extend` over the keys of `prefill`, in one pass over the layers: f[b, g, s, d].
+    """`extend` over the keys of `prefill`, in one pass over the layers.
 
     Prompt and branches are rows of the same products, so that devices which share the weights
     gather each layer once instead of twice, and sum its gradient once.
     """
     (b, t, d), (_, g, s) = x_btd.shape, token_bgs.shape
-    own = decoder.embed(token_bgs, x_btd.dtype).reshape(b, g * s, d)
+    r = len(packing.slot) if packing else b
+    ahead = b // r * t  # tokens of prompts in a row, before those of branches
+
+    def rows_of(prompt, branch):
+        own = to_rows(branch, packing).reshape(r, -1, *prompt.shape[2:])
+        return jnp.concatenate([prompt.reshape(r, ahead, *prompt.shape[2:]), own], 1)
+
+    def of_branches(row):
+        return to_branches(row[:, ahead:], packing).reshape(b, g, s, *row.shape[2:])
+
     of_prompt = prompt_rotary(decoder.spec, position_b3t)
     of_branch = branch_rotary(decoder.spec, position_b, s)
     angles = [
-        jnp.concatenate([whole, jnp.tile(part[:, 0], (1, g, 1, 1))], 1)
+        rows_of(whole, jnp.repeat(part, g, 1))
         for whole, part in zip(of_prompt, of_branch, strict=True)
     ]
 
     def body(x, layer):
         layer, x = gathered(layer, x.dtype), pin_rows(x)
         rows = layer.project(x, angles, pin_whole, pin_heads)
-        before = [row[:, :t] for row in rows]
-        query, key, value = (row[:, t:].reshape(b, g, s, *row.shape[2:]) for row in rows)
+        before = [row[:, :ahead].reshape(b, t, *row.shape[2:]) for row in rows]
+        query, key, value = (of_branches(row) for row in rows)
         mixed = attend_prompts(attention, *before, mask_bt)
         prompt = Keys(k=before[1], v=before[2])
         own = attend_branches(attention, query, prompt, mask_bt, key, value)
-        mixed = pin_heads(jnp.concatenate([mixed, own.reshape(b, g * s, *own.shape[3:])], 1))
+        mixed = pin_heads(rows_of(mixed, own))
         return layer.finish(x, mixed, pin_rows, pin_whole, pin_columns), None
 
     body = jax.checkpoint(body) if remat else body
-    x, _ = jax.lax.scan(body, pin_rows(jnp.concatenate([x_btd, own], 1)), decoder.model.layers)
-    return pin(decoder.model.norm(x[:, t:])).reshape(b, g, s, d)
+    x = rows_of(x_btd, decoder.embed(token_bgs, x_btd.dtype))
+    x, _ = jax.lax.scan(body, pin_rows(x), decoder.model.layers)
+    x = pin(decoder.model.norm(x[:, ahead:]))
+    return x if packing else x.reshape(b, g, s, d)
 
 
 def extend_one(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx, struct
 
-from mer_jax.group import Keys, Media, Prompts
+from mer_jax.group import Keys, Media, Packing, Prompts
 from mer_jax.models.audio import AudioTower
 from mer_jax.models.decoder import Decoder, extend, prefill, prefill_and_extend
 from mer_jax.models.spec import Spec
@@ -74,15 +74,20 @@ def embed_prompts(decoder: Decoder, prompts: Prompts, features_brd):
     return x
 
 
-def read_branches(policy: Omni, prompts: Prompts, features_brd, token_bgs):
+def read_branches(
+    policy: Omni, prompts: Prompts, features_brd, token_bgs, packing: Packing | None = None
+):
     """The hidden states f[b, g, s, d] of branches, and of nothing else, behind their prompts.
+
+    With `packing` those of its rows, f[r, c, d].
 
     Where devices share the weights, prompts and branches pass through the layers together.
     """
     decoder, ways = policy.decoder, (policy.spec.remat, policy.spec.attention)
     if weight_devices() == 1:
         keys = read_prompts(decoder, prompts, features_brd, *ways)
-        return extend(decoder, token_bgs, prompts.next_position, keys, prompts.mask, *ways)
+        given = token_bgs, prompts.next_position, keys, prompts.mask
+        return extend(decoder, *given, *ways, packing)
     x = embed_prompts(decoder, prompts, features_brd)
     given = prompts.position, prompts.mask, token_bgs, prompts.next_position
-    return prefill_and_extend(decoder, x, *given, *ways)
+    return prefill_and_extend(decoder, x, *given, *ways, packing)

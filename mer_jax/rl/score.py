@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mer_jax.group import Keys, Prompts
+from mer_jax.group import Keys, Packing, Prompts
 from mer_jax.models.decoder import Decoder, extend
 from mer_jax.models.layers import product
 from mer_jax.models.omni import Omni
+from mer_jax.models.packing import to_branches, to_rows
 from mer_jax.sharding import gathered, pin
 
 
@@ -52,19 +53,43 @@ def score(
     return score_hidden(policy.decoder, hidden, token_bgs, sampling, chunk)
 
 
-def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk: int):
+def score_hidden(
+    decoder: Decoder,
+    hidden,
+    token_bgs,
+    sampling: Sampling,
+    chunk: int,
+    packing: Packing | None = None,
+):
     """`score` of branches whose hidden states f[b, g, s, d] are given.
+
+    With `packing` they are those of its rows, f[r, c, d], and a token that no entry predicts has 0.
+    """
+    if packing is None:
+        logp = score_next(decoder, hidden[:, :, :-1], token_bgs[:, :, 1:], sampling, chunk)
+    else:
+        _, g, s = token_bgs.shape
+        following = jnp.pad(token_bgs[:, :, 1:], ((0, 0), (0, 0), (0, 1)))
+        target = to_rows(following, packing)[:, None]
+        chunk *= len(token_bgs) // len(hidden) * g  # of a row: as many as of all its branches
+        logp = score_next(decoder, hidden[:, None], target, sampling, chunk)
+        logp = to_branches(logp[:, 0], packing)[:, :, : s - 1]
+    return jnp.pad(logp, ((0, 0), (0, 0), (1, 0)))
+
+
+def score_next(decoder: Decoder, hidden, target_bgs, sampling: Sampling, chunk: int):
+    """log π f[b, g, s] of the tokens that hidden states f[b, g, s, d] predict.
 
     Vocabulary logits exist for `chunk` tokens of each branch at a time and are computed again in
     the backward pass; the head is gathered once for all of them.
     """
     head = decoder.head(hidden.dtype, gathered)
     b, g, s, d = hidden.shape
-    pieces = -(-(s - 1) // chunk)
-    chunk = -(-(s - 1) // pieces)
-    spare = pieces * chunk - (s - 1)
-    before = jnp.pad(hidden[:, :, :-1], ((0, 0), (0, 0), (0, spare), (0, 0)))
-    target = jnp.pad(token_bgs[:, :, 1:], ((0, 0), (0, 0), (0, spare)))
+    pieces = -(-s // chunk)
+    chunk = -(-s // pieces)
+    spare = pieces * chunk - s
+    before = jnp.pad(hidden, ((0, 0), (0, 0), (0, spare), (0, 0)))
+    target = jnp.pad(target_bgs, ((0, 0), (0, 0), (0, spare)))
 
     @jax.checkpoint
     def piece(before_bgsd, target_bgs):
@@ -76,8 +101,7 @@ def score_hidden(decoder: Decoder, hidden, token_bgs, sampling: Sampling, chunk:
     before = jnp.moveaxis(before.reshape(b, g, pieces, chunk, d), 2, 0)
     target = jnp.moveaxis(target.reshape(b, g, pieces, chunk), 2, 0)
     logp = jax.lax.map(lambda both: piece(*both), (before, target))
-    logp = jnp.moveaxis(logp, 0, 2).reshape(b, g, pieces * chunk)[:, :, : s - 1]
-    return jnp.pad(logp, ((0, 0), (0, 0), (1, 0)))
+    return jnp.moveaxis(logp, 0, 2).reshape(b, g, pieces * chunk)[:, :, :s]
 
 
 def branch_hidden(policy: Omni, prompts: Prompts, keys: Keys, token_bgs):

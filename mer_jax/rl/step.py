@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mer_jax.group import Array, Branches, Prompts, Rollout, TrainState
+from mer_jax.group import Array, Branches, Packing, Prompts, Rollout, TrainState
 from mer_jax.models.lora import Lora
 from mer_jax.models.omni import Omni, perceive, read_branches, read_prompts
 from mer_jax.rl import objective
@@ -67,6 +67,7 @@ class Experience:
     advantage: Array  # f[b, g]
     reference: Array | None  # f[b, g, s], log π of the reference; None without KL
     scored: Array | None = None  # f[b, g, s], log π before the updates; None without ratio_cap
+    packing: Packing | None = None  # rows of branches without padding, a row an update's piece
 
 
 def roll_out(
@@ -163,18 +164,34 @@ def assess(
     return advantage, kept, figures
 
 
-def branch_logp(policy: Omni, prompts: Prompts, features, token_bgs, sampling, chunk: int):
+def branch_logp(
+    policy: Omni,
+    prompts: Prompts,
+    features,
+    token_bgs,
+    sampling: Sampling,
+    chunk: int,
+    packing: Packing | None = None,
+):
     """log π of branch tokens f[b, g, s], with the prompts read once.
 
-    Without features the towers of the policy perceive the media.
+    Without features the towers of the policy perceive the media. With a `packing` the padding
+    behind branches is left out, and has 0.
     """
     seen = perceive(policy, prompts.media) if features is None else features
-    hidden = read_branches(policy, prompts, seen, token_bgs)
-    return score_hidden(policy.decoder, hidden, token_bgs, sampling, chunk)
+    hidden = read_branches(policy, prompts, seen, token_bgs, packing)
+    return score_hidden(policy.decoder, hidden, token_bgs, sampling, chunk, packing)
 
 
 def score_reference(
-    reference, policy: Omni, prompts: Prompts, rollout: Rollout, *, learn: Learn, sampling
+    reference,
+    policy: Omni,
+    prompts: Prompts,
+    rollout: Rollout,
+    packing: Packing | None = None,
+    *,
+    learn: Learn,
+    sampling,
 ):
     """log π of the rollout's tokens f[b, g, s] under the reference, by microbatches.
 
@@ -182,29 +199,39 @@ def score_reference(
     """
     features = None if learn.trains_towers else rollout.features
     frozen = with_part(policy, learn.train, reference)
-    batch = constrain(prompts), features, rollout.branches.token
+    given = constrain(prompts), features, rollout.branches.token
 
     def logp_of(piece):
-        return branch_logp(frozen, *piece, sampling, learn.chunk)
+        given, packing = piece
+        return branch_logp(frozen, *given, sampling, learn.chunk, packing)
 
-    count = count_pieces(batch[-1].shape[0], learn.microbatch)
+    count = count_pieces(len(prompts.start), learn.microbatch)
     if count == 1:
-        return logp_of(batch)
-    return whole_of_pieces(jax.lax.map(logp_of, in_pieces(batch, count)))
+        return logp_of((given, packing))
+    return whole_of_pieces(jax.lax.map(logp_of, in_pieces((given, packing), count)))
 
 
-def score_policy(policy: Omni, prompts: Prompts, rollout: Rollout, *, learn: Learn, sampling):
+def score_policy(
+    policy: Omni,
+    prompts: Prompts,
+    rollout: Rollout,
+    packing: Packing | None = None,
+    *,
+    learn: Learn,
+    sampling,
+):
     """log π of the rollout's tokens f[b, g, s] as updates score it, 0 where none was sampled.
 
     The policy is the one that sampled them: decoding has recorded the same, but for rounding.
     """
     part = trained_part(policy, learn.train)
-    logp = score_reference(part, policy, prompts, rollout, learn=learn, sampling=sampling)
+    given = part, policy, prompts, rollout, packing
+    logp = score_reference(*given, learn=learn, sampling=sampling)
     return jnp.where(rollout.branches.mask, logp, 0.0)
 
 
 def gather_experience(
-    prompts, rollout: Rollout, advantage, kept, reference, scored, learn
+    prompts, rollout: Rollout, advantage, kept, reference, scored, learn, packing=None
 ) -> Experience:
     """The Experience of a rollout; its keys can be freed."""
     branches = rollout.branches
@@ -218,6 +245,7 @@ def gather_experience(
         advantage=advantage,
         reference=reference,
         scored=scored,
+        packing=packing,
     )
 
 
@@ -265,7 +293,8 @@ def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sam
     Loss and `sums` are sums over tokens, weighted as the loss is; `means` are sums over all sampled
     tokens alike, and `largest` holds the largest value at a sampled token.
     """
-    logp = branch_logp(policy, batch.prompts, batch.features, batch.token, sampling, learn.chunk)
+    given = batch.prompts, batch.features, batch.token
+    logp = branch_logp(policy, *given, sampling, learn.chunk, batch.packing)
     before = batch.sampled if batch.scored is None else batch.scored
     gap = objective.log_ratio(logp, before, batch.mask, learn.ratio)
     ratio, bounds = jnp.exp(gap), (learn.clip_low, learn.clip_high)

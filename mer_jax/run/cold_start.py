@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import optax
 
-from mer_jax.group import Array, Prompts, TrainState
+from mer_jax.group import Array, Packing, Prompts, TrainState
 from mer_jax.models.omni import Omni, perceive
 from mer_jax.rl.objective import token_weights, weighted_sum
 from mer_jax.rl.optimizer import (
@@ -22,6 +22,7 @@ from mer_jax.rl.pieces import count_pieces, in_pieces
 from mer_jax.rl.score import Sampling
 from mer_jax.rl.step import branch_logp, summed_gradient
 from mer_jax.run.feature_cache import keep_features, open_cache
+from mer_jax.run.packing import pack
 from mer_jax.run.records import Timer
 from mer_jax.run.setting import Setting
 from mer_jax.run.stage_loop import UNWATCHED, Watched, run_stage
@@ -36,6 +37,7 @@ def imitate_step(
     features: Array | None,
     token_bgs: Array,
     mask_bgs: Array,
+    packing: Packing | None = None,
     *,
     part: str,
     modes: tuple[str, ...],
@@ -58,9 +60,9 @@ def imitate_step(
     totals = [weights_of(mask_bgs[:, i : i + 1], aggregate)[1] for i in range(len(modes))]
 
     def loss_of(trained, piece):
-        *batch, weight = piece
+        *batch, weight, packing = piece
         policy = with_part(state.policy, part, trained)
-        logp = branch_logp(policy, *batch, sampling, chunk)
+        logp = branch_logp(policy, *batch, sampling, chunk, packing)
         sums = {
             f'{mode}_loss': weighted_sum(-logp[:, i], weight[:, i]) / totals[i]
             for i, mode in enumerate(modes)
@@ -69,7 +71,7 @@ def imitate_step(
         return loss, {'loss': loss} | sums
 
     count = count_pieces(token_bgs.shape[0], microbatch)
-    pieces = in_pieces((prompts, features, token_bgs, weight), count)
+    pieces = in_pieces((prompts, features, token_bgs, weight, packing), count)
     trained = trained_part(state.policy, part)
     gradient, losses = summed_gradient(loss_of, trained, pieces, count)
     state, norms = apply_gradient(state, gradient, part, optimizer)
@@ -144,7 +146,9 @@ def cold_start(
         timer, batcher = Timer(), setting.batcher
         with timer('update'):
             prompts, (token, mask) = batcher.collate(examples), batcher.gold_branches(examples)
-            arrays = to_devices(setting.mesh, (prompts, token, mask))
+            pieces = 1, c.learn.microbatch
+            packing = pack(mask, c.cold_start.prompts_per_step, *pieces, c.learn.packing)
+            arrays = to_devices(setting.mesh, (prompts, token, mask, packing))
             features = None if towers else look(state.policy, arrays[0].media)
             state, figures = step(state, arrays[0], features, *arrays[1:])
             figures = host_figures(figures)

@@ -39,6 +39,7 @@ UNREAD = ('cache', 'log', 'dump')  # parts of the names of JAX's settings that c
 UNTRACED = (
     *MOVABLE,
     *('seed', 'steps', 'cold_start.steps', 'learn.rewards', 'learn.lengths', 'export'),
+    'learn.packing',
     *('data.cache', 'data.clips', 'data.held_out', 'data.validation'),
     *('data.max_bad_clips', 'data.threads'),
     *('every.', 'evaluate.', 'validation.', 'records.'),

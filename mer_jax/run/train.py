@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mer_jax.group import Rollout, TrainState
+from mer_jax.group import Packing, Rollout, TrainState
 from mer_jax.methods import METHODS
 from mer_jax.methods.own_rewards import check_functions, own_terms
 from mer_jax.models.omni import Omni
@@ -17,6 +17,7 @@ from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import host_figures, make_optimizer, start_state, trained_part
 from mer_jax.rl.score import Sampling
 from mer_jax.run.feature_cache import keep_features, open_cache
+from mer_jax.run.packing import pack
 from mer_jax.run.records import Timer
 from mer_jax.run.second_look import look_again, name_of_look
 from mer_jax.run.setting import Setting, make_learn
@@ -131,9 +132,12 @@ def train(
             arrays = state.policy, prompts, rollout, reading, number_b
             reading = look_again(setting, sampling, *arrays, seed, step)
         with timer('learn'):
-            reading, own = to_devices(setting.mesh, (reading, own))
+            mask = mask[:, :, : rollout.branches.mask.shape[2]]
+            pieces = learn.minibatches, learn.microbatch
+            packing = pack(mask, c.prompts_per_step, *pieces, c.learn.packing)
+            reading, own, packing = to_devices(setting.mesh, (reading, own, packing))
             arrays = prompts, rollout, reading, own
-            experience, figures = judge(programs, state.policy, reference, *arrays, learn)
+            experience, figures = judge(programs, state.policy, reference, *arrays, learn, packing)
             del rollout, arrays  # the keys of the prompts are large
             state, of_updates = learn_from(programs, state, experience, parts, learn)
             figures = of_updates | host_figures(figures)
@@ -183,16 +187,27 @@ def make_reference(setting: Setting, policy: Omni, learn: rl.Learn):
     return jax.tree.map(lambda leaf: jnp.array(leaf, dtype), trained_part(policy, learn.train))
 
 
-def judge(programs: Programs, policy: Omni, reference, prompts, rollout, reading, own, learn):
+def judge(
+    programs: Programs,
+    policy: Omni,
+    reference,
+    prompts,
+    rollout,
+    reading,
+    own,
+    learn,
+    packing: Packing | None = None,
+):
     """The experience of a rollout, for its updates, and the figures of the rollout."""
     advantage, kept, figures = programs.assess(policy, prompts, rollout, reading, own)
     of_reference = of_policy = None
     if reference is not None:
-        of_reference = programs.score_reference(reference, policy, prompts, rollout)
+        of_reference = programs.score_reference(reference, policy, prompts, rollout, packing)
     if learn.ratio_cap:
-        of_policy = programs.score_policy(policy, prompts, rollout)
+        of_policy = programs.score_policy(policy, prompts, rollout, packing)
     logp = of_reference, of_policy
-    return rl.gather_experience(prompts, rollout, advantage, kept, *logp, learn), figures
+    arrays = rollout, advantage, kept, *logp
+    return rl.gather_experience(prompts, *arrays, learn, packing), figures
 
 
 def numbers_of_minibatches(mesh, learn: rl.Learn) -> list:

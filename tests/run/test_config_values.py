@@ -34,6 +34,7 @@ FINE = {  # odd values that a run can use
     'learn.clip_dual': ZERO,  # no dual clip
     'learn.ratio_cap': ZERO,  # no weight
     'learn.microbatch': (0,),  # all at a time
+    'learn.packing': (0,),  # with padding
     'rollout.microbatch': (0,),  # all at a time
     'learn.lengths': ([3], ()),  # one that holds no branch, or none: that of the rollout
     'rollout.fast': (0,),  # slow branches alone

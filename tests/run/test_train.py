@@ -141,23 +141,24 @@ def test_without_kl_no_reference_is_held_and_none_is_scored():
 
 @pytest.mark.parametrize(('part', 'features'), [('decoder', 'features'), ('all', None)])
 def test_with_kl_the_reference_scores_and_features_are_kept_for_frozen_towers(part, features):
-    def score_reference(reference, policy, prompts, rolled):
-        return f'{reference} of {rolled.branches.token}'
+    def score_reference(reference, policy, prompts, rolled, packing):
+        return f'{reference} of {rolled.branches.token} in {packing}'
 
     made = programs(assess=assess, score_reference=score_reference)
     given = 'policy', 'reference', 'prompts', rollout(), 'reading', 'own', Learn(train=part)
-    experience, _ = judge(made, *given)
-    assert experience.reference == 'reference of token' and experience.features == features
+    experience, _ = judge(made, *given, 'rows')
+    assert experience.reference == 'reference of token in rows' and experience.packing == 'rows'
+    assert experience.features == features
 
 
 def test_with_a_cap_the_policy_is_scored_before_its_updates():
-    def score_policy(policy, prompts, rolled):
-        return f'{policy} of {rolled.branches.token}'
+    def score_policy(policy, prompts, rolled, packing):
+        return f'{policy} of {rolled.branches.token} in {packing}'
 
     made = programs(assess=assess, score_policy=score_policy)
     given = 'policy', None, 'prompts', rollout(), 'reading', 'own', Learn(kl=0.0, ratio_cap=2.0)
-    experience, _ = judge(made, *given)
-    assert (experience.scored, experience.sampled) == ('policy of token', 'logp')
+    experience, _ = judge(made, *given, 'rows')
+    assert (experience.scored, experience.sampled) == ('policy of token in rows', 'logp')
 
 
 def short(texts, clips):
