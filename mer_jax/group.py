@@ -78,12 +78,12 @@ class Branches:
 class Packing:
     """Where the tokens of branches lie in rows without padding.
 
-    A row holds the tokens of b / r prompts that a score is computed from: all of a branch that has
-    a later one to predict.
+    A row holds the branches of b / r prompts one after the other; of each branch the tokens before
+    its last learnt one, for what is behind teaches nothing.
     """
 
-    slot: Array  # i[r, c], the number of an entry's token among all of its prompts, or −1 (spare)
-    place: Array  # i[b, g, s], the entry of a token in the row of its prompt, or −1
+    token: Array  # i[r, c], the number of an entry's token over [b / r, g, s], or −1: spare
+    entry: Array  # i[b, g, s], the entry of a token in its row, or −1: in no row
 
 
 @struct.dataclass

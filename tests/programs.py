@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = 'steps=6', 'cold_start.steps=6', 'every.save=2', *killed_runs.SMALL
 
 BRIEF = (  # of a run on a checkpoint, besides its steps
+    'learn.packing=0',  # compiles less
     'prompts_per_step=2',
     'cold_start.prompts_per_step=2',
     'rollout.group=2',

@@ -81,7 +81,7 @@ def compiled_logp(sampling: Sampling, chunk: int):
     """`branch_logp` of prompts whose media are perceived, compiled once for each size."""
 
     def logp(policy, prompts, token_bgs):
-        return branch_logp(policy, prompts, None, token_bgs, sampling, chunk)
+        return branch_logp(policy, prompts, None, token_bgs, None, sampling, chunk)
 
     return jax.jit(logp)
 

@@ -195,10 +195,10 @@ def extend(
 
     With `packing` those of its rows, f[r, c, d].
     """
-    _, g, s = token_bgs.shape
-    angles = branch_rotary(decoder.spec, position_b, s)
-    if packing:
-        angles = [to_rows(jnp.repeat(part, g, 1), packing) for part in angles]
+    position = branch_positions(position_b, token_bgs.shape[2])
+    if packing is not None:
+        position = to_rows(jnp.broadcast_to(position, token_bgs.shape), packing)
+    angles = text_rotary(decoder.spec, position)
     x = pin(decoder.embed(to_rows(token_bgs, packing), keys.k.dtype))
 
     def body(x, scanned):
@@ -231,22 +231,20 @@ def prefill_and_extend(
     gather each layer once instead of twice, and sum its gradient once.
     """
     (b, t, d), (_, g, s) = x_btd.shape, token_bgs.shape
-    r = len(packing.slot) if packing else b
+    r = b if packing is None else len(packing.token)
     ahead = b // r * t  # tokens of prompts in a row, before those of branches
 
-    def rows_of(prompt, branch):
-        own = to_rows(branch, packing).reshape(r, -1, *prompt.shape[2:])
-        return jnp.concatenate([prompt.reshape(r, ahead, *prompt.shape[2:]), own], 1)
+    def rows_of(prompt, own):
+        parts = prompt.reshape(r, ahead, *prompt.shape[2:]), own.reshape(r, -1, *prompt.shape[2:])
+        return jnp.concatenate(parts, 1)
 
     def of_branches(row):
         return to_branches(row[:, ahead:], packing).reshape(b, g, s, *row.shape[2:])
 
+    position = jnp.broadcast_to(branch_positions(position_b, s), token_bgs.shape)
     of_prompt = prompt_rotary(decoder.spec, position_b3t)
-    of_branch = branch_rotary(decoder.spec, position_b, s)
-    angles = [
-        rows_of(whole, jnp.repeat(part, g, 1))
-        for whole, part in zip(of_prompt, of_branch, strict=True)
-    ]
+    of_branch = text_rotary(decoder.spec, to_rows(position, packing))
+    angles = [rows_of(*both) for both in zip(of_prompt, of_branch, strict=True)]
 
     def body(x, layer):
         layer, x = gathered(layer, x.dtype), pin_rows(x)
@@ -256,14 +254,14 @@ def prefill_and_extend(
         mixed = attend_prompts(attention, *before, mask_bt)
         prompt = Keys(k=before[1], v=before[2])
         own = attend_branches(attention, query, prompt, mask_bt, key, value)
-        mixed = pin_heads(rows_of(mixed, own))
+        mixed = pin_heads(rows_of(mixed, to_rows(own, packing)))
         return layer.finish(x, mixed, pin_rows, pin_whole, pin_columns), None
 
     body = jax.checkpoint(body) if remat else body
-    x = rows_of(x_btd, decoder.embed(token_bgs, x_btd.dtype))
+    x = rows_of(x_btd, decoder.embed(to_rows(token_bgs, packing), x_btd.dtype))
     x, _ = jax.lax.scan(body, pin_rows(x), decoder.model.layers)
     x = pin(decoder.model.norm(x[:, ahead:]))
-    return x if packing else x.reshape(b, g, s, d)
+    return x.reshape(b, g, s, d) if packing is None else x
 
 
 def extend_one(
@@ -326,8 +324,17 @@ def prompt_rotary(spec: TextSpec, position_b3t):
     return cos[:, :, None], sin[:, :, None]
 
 
-def branch_rotary(spec: TextSpec, position_b, s):
+def branch_rotary(spec: TextSpec, position_b, s: int):
     """cos and sin f[b, 1, s, 1, h] of s text tokens, the first at position_b."""
-    position_bs = position_b[:, None] + jnp.arange(s)
-    cos, sin = _rotary(spec, jnp.repeat(position_bs[..., None], 3, -1))
-    return cos[:, None, :, None], sin[:, None, :, None]
+    return text_rotary(spec, branch_positions(position_b, s))
+
+
+def branch_positions(position_b, s: int):
+    """Positions i[b, 1, s] of s text tokens, the first at position_b."""
+    return (position_b[:, None] + jnp.arange(s))[:, None]
+
+
+def text_rotary(spec: TextSpec, position):
+    """cos and sin f[..., 1, h] of text tokens at positions i[...]."""
+    cos, sin = _rotary(spec, jnp.repeat(position[..., None], 3, -1))
+    return cos[..., None, :], sin[..., None, :]

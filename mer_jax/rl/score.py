@@ -63,7 +63,8 @@ def score_hidden(
 ):
     """`score` of branches whose hidden states f[b, g, s, d] are given.
 
-    With `packing` they are those of its rows, f[r, c, d], and a token that no entry predicts has 0.
+    With `packing` they are those of its rows, f[r, c, d], and tokens that none of them predicts
+    have 0.
     """
     if packing is None:
         logp = score_next(decoder, hidden[:, :, :-1], token_bgs[:, :, 1:], sampling, chunk)
@@ -71,7 +72,7 @@ def score_hidden(
         _, g, s = token_bgs.shape
         following = jnp.pad(token_bgs[:, :, 1:], ((0, 0), (0, 0), (0, 1)))
         target = to_rows(following, packing)[:, None]
-        chunk *= len(token_bgs) // len(hidden) * g  # of a row: as many as of all its branches
+        chunk *= len(token_bgs) // len(hidden) * g  # tokens for each branch of a row
         logp = score_next(decoder, hidden[:, None], target, sampling, chunk)
         logp = to_branches(logp[:, 0], packing)[:, :, : s - 1]
     return jnp.pad(logp, ((0, 0), (0, 0), (1, 0)))

@@ -56,7 +56,10 @@ class Learn:
 
 @struct.dataclass
 class Experience:
-    """Judged branches with their prompts, for one or more updates; every array leads with b."""
+    """Judged branches with their prompts, for one or more updates.
+
+    Every array leads with b, or with r where it is one of rows.
+    """
 
     prompts: Prompts
     features: Array | None  # f[b, rows, d] of frozen towers; None where they are trained
@@ -67,7 +70,7 @@ class Experience:
     advantage: Array  # f[b, g]
     reference: Array | None  # f[b, g, s], log π of the reference; None without KL
     scored: Array | None = None  # f[b, g, s], log π before the updates; None without ratio_cap
-    packing: Packing | None = None  # rows of branches without padding, a row an update's piece
+    packing: Packing | None = None  # rows without padding, one a device and piece; None: padded
 
 
 def roll_out(
@@ -169,14 +172,14 @@ def branch_logp(
     prompts: Prompts,
     features,
     token_bgs,
+    packing: Packing | None,
     sampling: Sampling,
     chunk: int,
-    packing: Packing | None = None,
 ):
     """log π of branch tokens f[b, g, s], with the prompts read once.
 
-    Without features the towers of the policy perceive the media. With a `packing` the padding
-    behind branches is left out, and has 0.
+    Without features the towers of the policy perceive the media. With `packing` the tokens behind
+    the last learnt one of a branch are not computed and have 0.
     """
     seen = perceive(policy, prompts.media) if features is None else features
     hidden = read_branches(policy, prompts, seen, token_bgs, packing)
@@ -199,16 +202,15 @@ def score_reference(
     """
     features = None if learn.trains_towers else rollout.features
     frozen = with_part(policy, learn.train, reference)
-    given = constrain(prompts), features, rollout.branches.token
+    batch = constrain(prompts), features, rollout.branches.token, packing
 
     def logp_of(piece):
-        given, packing = piece
-        return branch_logp(frozen, *given, sampling, learn.chunk, packing)
+        return branch_logp(frozen, *piece, sampling, learn.chunk)
 
     count = count_pieces(len(prompts.start), learn.microbatch)
     if count == 1:
-        return logp_of((given, packing))
-    return whole_of_pieces(jax.lax.map(logp_of, in_pieces((given, packing), count)))
+        return logp_of(batch)
+    return whole_of_pieces(jax.lax.map(logp_of, in_pieces(batch, count)))
 
 
 def score_policy(
@@ -293,8 +295,8 @@ def token_sums(policy: Omni, batch: Experience, weight_bgs, *, learn: Learn, sam
     Loss and `sums` are sums over tokens, weighted as the loss is; `means` are sums over all sampled
     tokens alike, and `largest` holds the largest value at a sampled token.
     """
-    given = batch.prompts, batch.features, batch.token
-    logp = branch_logp(policy, *given, sampling, learn.chunk, batch.packing)
+    given = batch.prompts, batch.features, batch.token, batch.packing
+    logp = branch_logp(policy, *given, sampling, learn.chunk)
     before = batch.sampled if batch.scored is None else batch.scored
     gap = objective.log_ratio(logp, before, batch.mask, learn.ratio)
     ratio, bounds = jnp.exp(gap), (learn.clip_low, learn.clip_high)

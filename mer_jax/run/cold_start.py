@@ -53,16 +53,17 @@ def imitate_step(
     tokens, then over branches, so that an answer of one word counts like a long one. The gradient
     is that of the whole batch, whatever the `microbatch` (prompts a device at a time, 0: all).
 
-    `part` of the policy is trained (`rl.optimizer.PARTS`). Without `features` the towers perceive.
+    `part` of the policy is trained (`rl.optimizer.PARTS`). Without `features` the towers perceive,
+    without `packing` branches are computed with their padding.
     """
     prompts = constrain(prompts)
     weight, total = weights_of(mask_bgs, aggregate)
     totals = [weights_of(mask_bgs[:, i : i + 1], aggregate)[1] for i in range(len(modes))]
 
     def loss_of(trained, piece):
-        *batch, weight, packing = piece
+        *batch, weight = piece
         policy = with_part(state.policy, part, trained)
-        logp = branch_logp(policy, *batch, sampling, chunk, packing)
+        logp = branch_logp(policy, *batch, sampling, chunk)
         sums = {
             f'{mode}_loss': weighted_sum(-logp[:, i], weight[:, i]) / totals[i]
             for i, mode in enumerate(modes)
@@ -71,7 +72,7 @@ def imitate_step(
         return loss, {'loss': loss} | sums
 
     count = count_pieces(token_bgs.shape[0], microbatch)
-    pieces = in_pieces((prompts, features, token_bgs, weight, packing), count)
+    pieces = in_pieces((prompts, features, token_bgs, packing, weight), count)
     trained = trained_part(state.policy, part)
     gradient, losses = summed_gradient(loss_of, trained, pieces, count)
     state, norms = apply_gradient(state, gradient, part, optimizer)
@@ -142,12 +143,13 @@ def cold_start(
     step = keep_traced(setting, name_of_step, step, donates=True)
     look = keep_traced(setting, name_of_look, jax.jit(perceive))
 
+    to_pack = dict(microbatch=c.learn.microbatch, parts=c.learn.packing)
+
     def update(state, examples, _):
         timer, batcher = Timer(), setting.batcher
         with timer('update'):
             prompts, (token, mask) = batcher.collate(examples), batcher.gold_branches(examples)
-            pieces = 1, c.learn.microbatch
-            packing = pack(mask, c.cold_start.prompts_per_step, *pieces, c.learn.packing)
+            packing = pack(mask, c.cold_start.prompts_per_step, minibatches=1, **to_pack)
             arrays = to_devices(setting.mesh, (prompts, token, mask, packing))
             features = None if towers else look(state.policy, arrays[0].media)
             state, figures = step(state, arrays[0], features, *arrays[1:])

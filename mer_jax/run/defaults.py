@@ -227,8 +227,8 @@ def small_run() -> ConfigDict:
     c.learn.microbatch = 0  # learnt at a time; lower for less memory; 0: all [prompts a device]
     # Below rollout.slow_tokens; a rollout is learnt in the shortest that holds it.
     c.learn.lengths = ()  # of branches, each compiled for; (): rollout.slow_tokens alone [tokens]
-    # So many equal shares of the room of branches; what is learnt takes as few as hold its tokens.
-    c.learn.packing = 8  # without padding, each compiled for; 0: with padding [shares]
+    # A row takes the fewest parts that hold its tokens; each number that occurs is compiled for.
+    c.learn.packing = 4  # equal parts of the padded length of a row; 0: learn with padding [parts]
     c.learn.chunk = 128  # whose logits of the vocabulary are held at a time [tokens]
 
     c.optim = ConfigDict()
@@ -324,7 +324,6 @@ def published(family: str) -> ConfigDict:
     c.rollout.anchors = 16
     c.learn.microbatch = 1
     c.learn.lengths = (256, 512)
-    c.learn.packing = 4
     c.optim.learning_rate = 2e-6
     c.optim.b2 = 0.999
     c.evaluate.batch = 32

@@ -150,7 +150,6 @@ def published(family: str) -> ConfigDict:
     c.rollout.reply_tokens = 2048
     c.learn.microbatch = 1
     c.learn.lengths = (512, 1024)
-    c.learn.packing = 4
     c.optim.learning_rate = 2e-6
     c.optim.b2 = 0.999
     c.optim.weight_decay = 0.01

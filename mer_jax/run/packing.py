@@ -7,40 +7,40 @@ import numpy as np
 from mer_jax.group import Packing
 from mer_jax.sharding import batch_devices, largest_of_all
 
-LANES = 16  # bfloat16 rows of a tile of a TPU; rooms are multiples of it
+TILE_ROWS = 16  # bfloat16 rows of a tile of a TPU; the lengths of rows are multiples of it
 
 
 def pack(
-    mask_bgs: np.ndarray, b: int, minibatches: int, microbatch: int, shares: int
+    mask_bgs: np.ndarray, prompts: int, *, minibatches: int, microbatch: int, parts: int
 ) -> Packing | None:
-    """The Packing of branches with these learnt tokens; None where they are learnt with padding.
+    """Packs the branches of each piece that a device learns from at once into one row.
 
-    A row holds the prompts that a device learns from at once: those of a minibatch, or of a
-    microbatch. Of a branch it holds the tokens before the last learnt one, for what is behind
-    teaches nothing. Its room is some of `shares` equal shares of what branches take with padding,
-    as few as hold the fullest row of all processes: each room that occurs is compiled for. Without
-    shares, or where only the whole is room enough, nothing is packed. `mask_bgs` holds the prompts
-    of this process; b are those of all.
+    `mask_bgs` holds the learnt tokens of this process, `prompts` counts those of all processes. A
+    piece is a microbatch of a minibatch. The length of rows is that of `row_length` for the fullest
+    row of all processes. None where that is the padded length, or without parts.
     """
-    if not shares:
+    if not parts:
         return None
-    prompts = math.gcd(b // batch_devices() // minibatches, microbatch)
     b, g, s = mask_bgs.shape
+    piece = math.gcd(prompts // batch_devices() // minibatches, microbatch)
     last = np.where(mask_bgs.any(-1), s - 1 - mask_bgs[..., ::-1].argmax(-1), 0)
-    read = (np.arange(s) < last[..., None]).reshape(b // prompts, -1)
-    (fullest,) = largest_of_all([read.sum(1).max()])
-    room = room_of(fullest, prompts * g * (s - 1), shares)
-    if room is None:
+    held = (np.arange(s) < last[..., None]).reshape(b // piece, -1)
+    (fullest,) = largest_of_all([held.sum(1).max()])
+    length = row_length(fullest, piece * g * (s - 1), parts)
+    if length is None:
         return None
-    slot = np.full((len(read), room), -1, np.int32)
-    place = np.where(read, read.cumsum(1) - 1, -1).astype(np.int32)
-    row, token = np.nonzero(read)
-    slot[row, place[row, token]] = token
-    return Packing(slot=slot, place=place.reshape(b, g, s))
+    token = np.full((len(held), length), -1, np.int32)
+    entry = np.where(held, held.cumsum(1) - 1, -1).astype(np.int32)
+    row, number = np.nonzero(held)
+    token[row, entry[row, number]] = number
+    return Packing(token=token, entry=entry.reshape(b, g, s))
 
 
-def room_of(tokens: int, whole: int, shares: int) -> int | None:
-    """The room for so many tokens of a row whose branches have `whole` at most; None: all of it."""
-    share = LANES * math.ceil(whole / shares / LANES)
-    room = share * max(1, math.ceil(tokens / share))
-    return room if room < whole else None
+def row_length(tokens: int, padded: int, parts: int) -> int | None:
+    """The fewest of so many equal parts of the padded length that hold the tokens of a row.
+
+    None where that would save less than a part: every length that occurs is compiled for.
+    """
+    part = TILE_ROWS * math.ceil(padded / parts / TILE_ROWS)
+    length = part * max(1, math.ceil(tokens / part))
+    return length if length + part <= padded else None

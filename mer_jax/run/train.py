@@ -112,6 +112,9 @@ def train(
         setting.train_clips, c.prompts_per_step, 1, prepare, learn.minibatches
     )
     numbers = np.array(batches.numbers, np.uint32)
+    to_pack = dict(
+        minibatches=learn.minibatches, microbatch=learn.microbatch, parts=c.learn.packing
+    )
 
     def update(state, examples, step):
         timer, clips = Timer(), [example.clip for example in examples]
@@ -133,8 +136,7 @@ def train(
             reading = look_again(setting, sampling, *arrays, seed, step)
         with timer('learn'):
             mask = mask[:, :, : rollout.branches.mask.shape[2]]
-            pieces = learn.minibatches, learn.microbatch
-            packing = pack(mask, c.prompts_per_step, *pieces, c.learn.packing)
+            packing = pack(mask, c.prompts_per_step, **to_pack)
             reading, own, packing = to_devices(setting.mesh, (reading, own, packing))
             arrays = prompts, rollout, reading, own
             experience, figures = judge(programs, state.policy, reference, *arrays, learn, packing)
@@ -198,7 +200,10 @@ def judge(
     learn,
     packing: Packing | None = None,
 ):
-    """The experience of a rollout, for its updates, and the figures of the rollout."""
+    """The experience of a rollout, for its updates, and the figures of the rollout.
+
+    `packing` is no part of the rollout, so that judging is not compiled for each length of rows.
+    """
     advantage, kept, figures = programs.assess(policy, prompts, rollout, reading, own)
     of_reference = of_policy = None
     if reference is not None:

@@ -40,7 +40,7 @@ def drift(policy, mesh_shape):
 
     def score(policy, prompts, token_bgs):
         features = rl.perceive(policy, prompts.media)
-        return rl.branch_logp(policy, prompts, features, token_bgs, SAMPLING, 128)
+        return rl.branch_logp(policy, prompts, features, token_bgs, None, SAMPLING, 128)
 
     prompts = PROMPTS
     with contextlib.ExitStack() as used:

@@ -1,4 +1,4 @@
-"""Branches in rows without padding teach what they teach with it: the same identity, many ways."""
+"""Packed branches give the same updates and scores as padded ones."""
 
 import dataclasses
 import functools
@@ -23,6 +23,7 @@ from tiny_rl import (
 from mer_jax.group import Branches, Rollout, TrainState
 from mer_jax.rl import step as rl
 from mer_jax.rl.optimizer import trained_part
+from mer_jax.run import packing
 from mer_jax.run.cold_start import imitate_step
 from mer_jax.run.packing import pack
 from mer_jax.sharding import make_mesh, state_shardings, to_devices
@@ -30,7 +31,7 @@ from mer_jax.sharding import make_mesh, state_shardings, to_devices
 SLOW = pytest.mark.slow
 SGD = optax.sgd(1.0, momentum=0.9)  # after one update its moments are the gradient
 PPO = rl.Learn(kl=0.1, clip_low=0.1, clip_high=0.3, chunk=3)
-PIECES = dataclasses.replace(PPO, microbatch=4, minibatches=2, ratio='sequence')
+PIECES = dataclasses.replace(PPO, microbatch=1, minibatches=2, ratio='sequence')
 CAPPED = dataclasses.replace(PPO, ratio_cap=1.2, drop_silent=True, aggregate='constant')
 
 
@@ -42,9 +43,15 @@ def short(experience, seed=0):
     return experience.replace(mask=mask, sampled=np.where(mask, experience.sampled, 0))
 
 
-def packed(experience, learn, shares=8):
+def packed(experience, learn, parts=8):
     """The experience with its packing."""
-    found = pack(experience.mask, B, learn.minibatches, learn.microbatch, shares)
+    found = pack(
+        experience.mask,
+        B,
+        minibatches=learn.minibatches,
+        microbatch=learn.microbatch,
+        parts=parts,
+    )
     assert found is not None
     return experience.replace(packing=found)
 
@@ -65,6 +72,12 @@ def assert_same(found, wanted):
         np.testing.assert_allclose(figures[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Rows of any length, so that those of a single prompt are packed."""
+    monkeypatch.setattr(packing, 'TILE_ROWS', 1)
+
+
 @pytest.fixture(scope='module')
 def policy():
     return tiny.policy(1, dataclasses.replace(tiny.SPEC, remat=True))
@@ -76,14 +89,19 @@ def experience(policy):
     return made.replace(kept=np.random.default_rng(1).random((B, G)) < 0.8)
 
 
-@pytest.mark.parametrize('learn', [PPO, PIECES, CAPPED], ids=['ppo', 'pieces', 'capped'])
-def test_packed_branches_teach_what_padded_ones_do(policy, experience, learn):
+@pytest.mark.parametrize(
+    ('learn', 'attention'),
+    [(PPO, 'plain'), (PIECES, 'blocks'), (CAPPED, 'plain')],
+    ids=['ppo', 'pieces', 'capped'],
+)
+def test_packed_branches_teach_what_padded_ones_do(policy, experience, learn, attention):
+    policy = policy.replace(spec=dataclasses.replace(policy.spec, attention=attention))
     update = jax.jit(functools.partial(rl.update, learn=learn, sampling=SAMPLING, optimizer=SGD))
     if learn.ratio_cap:
         near = np.random.default_rng(2).normal(0, 0.2, (B, G, S)).astype(np.float32)
         experience = experience.replace(scored=experience.sampled + near * experience.mask)
     given = packed(experience, learn)
-    assert given.packing.slot.size < 0.9 * B * G * (S - 1)
+    assert given.packing.token.size < 0.9 * B * G * (S - 1)
     for part in range(learn.minibatches):
         number = np.int32(part)
         state = state_of(policy)
@@ -99,11 +117,14 @@ def test_packed_branches_teach_towers_what_padded_ones_do():
     assert_same(update(state, given, np.int32(0)), update(state, experience, np.int32(0)))
 
 
-@pytest.mark.parametrize('axes', [(2, 2, 2), pytest.param((1, 2, 4), marks=SLOW)], ids=str)
+@pytest.mark.parametrize(
+    ('axes', 'learn'),
+    [((2, 2, 2), dataclasses.replace(PPO, microbatch=1)), pytest.param((1, 2, 4), PPO, marks=SLOW)],
+    ids=['2x2x2', '1x2x4'],
+)
 def test_packed_branches_on_a_mesh_teach_what_padded_ones_on_one_device_do(
-    policy, experience, axes
+    policy, experience, axes, learn
 ):
-    learn = dataclasses.replace(PPO, microbatch=0)
     run = functools.partial(rl.update, learn=learn, sampling=SAMPLING, optimizer=SGD)
     state, number = state_of(policy), np.int32(0)
     wanted = jax.jit(run)(state, experience, number)
@@ -123,9 +144,9 @@ def test_packed_branches_are_scored_as_padded_ones_are(policy, experience, micro
     rollout = Rollout(branches=made, features=np.zeros((B, 0, 32), np.float32), keys=None)
     score = jax.jit(functools.partial(rl.score_reference, learn=learn, sampling=SAMPLING))
     given = policy.decoder, policy, PROMPTS, rollout
-    packing = packed(experience, learn).packing
-    found, wanted = score(*given, packing), np.asarray(score(*given))
-    read = np.pad(packing.place >= 0, ((0, 0), (0, 0), (1, 0)))[..., :S]  # one token later
+    rows = packed(experience, learn).packing
+    found, wanted = score(*given, rows), np.asarray(score(*given))
+    read = np.pad(rows.entry >= 0, ((0, 0), (0, 0), (1, 0)))[..., :S]  # one token later
     assert read[experience.mask].all() and not read.all()
     np.testing.assert_allclose(found, np.where(read, wanted, 0), atol=1e-5)
 
@@ -137,6 +158,6 @@ def test_packed_gold_branches_are_imitated_as_padded_ones_are(policy):
     known = dict(modes=('slow', 'fast'), sampling=SAMPLING, chunk=4, optimizer=SGD, microbatch=4)
     step = jax.jit(functools.partial(imitate_step, part='decoder', **known))
     given = state_of(policy), PROMPTS, np.zeros((B, 0, 32), np.float32), token, mask
-    packing = pack(mask, B, 1, 4, 8)
-    assert packing.slot.shape == (2, 48)
-    assert_same(step(*given, packing), step(*given))
+    rows = pack(mask, B, minibatches=1, microbatch=4, parts=8)
+    assert rows.token.shape == (2, 40)
+    assert_same(step(*given, rows), step(*given))

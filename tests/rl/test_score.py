@@ -75,12 +75,16 @@ def test_towers_prompts_and_branches_have_the_attention_of_the_spec(monkeypatch)
     monkeypatch.setattr(attention, 'chosen_kind', watched)
     spec = dataclasses.replace(SEEING, remat=True, attention='blocks')
     policy, prompts = tiny.policy(spec=spec), seen_prompts()
-    logp = jax.jit(lambda policy: branch_logp(policy, prompts, None, TOKEN, SAMPLING, 5))(policy)
+    logp = jax.jit(lambda policy: branch_logp(policy, prompts, None, TOKEN, None, SAMPLING, 5))(
+        policy
+    )
     t = prompts.token.shape[1]
     assert set(asked) >= {('blocks', t * t), ('blocks', G * S * (t + S)), ('blocks', 16 * 16)}
     assert {kind for kind, _ in asked} == {'blocks'}
     plain = policy.replace(spec=dataclasses.replace(spec, attention='plain'))
-    again = jax.jit(lambda policy: branch_logp(policy, prompts, None, TOKEN, SAMPLING, 5))(plain)
+    again = jax.jit(lambda policy: branch_logp(policy, prompts, None, TOKEN, None, SAMPLING, 5))(
+        plain
+    )
     np.testing.assert_allclose(logp, again, atol=1e-5)
 
 
