@@ -107,3 +107,15 @@ def experience_of(policy, prompts=PROMPTS, on_policy=False, seed: int = 5) -> rl
         advantage=rng.normal(0, 1, (b, g)).astype(np.float32),
         reference=(logp + far).astype(np.float32),
     )
+
+
+def assert_near(found, wanted, share, largest=None):
+    """Every leaf, but for a share of `largest`, by default the largest entry of all."""
+    largest = largest_of(wanted) if largest is None else largest
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(jax.device_get(a), b, atol=share * largest, rtol=0)
+
+
+def largest_of(tree):
+    """The largest size of an entry of all leaves."""
+    return max(np.abs(leaf).max() for leaf in jax.tree.leaves(tree) if np.size(leaf))

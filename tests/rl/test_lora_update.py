@@ -13,6 +13,7 @@ from tiny_rl import (
     PROMPTS,
     SAMPLING,
     SEEING,
+    assert_near,
     experience_of,
     rolled_out,
     scored,
@@ -72,14 +73,6 @@ def updated(policy, experience):
 
 def state_of(policy):
     return TrainState(policy=policy, moments=SGD.init(trained_part(policy, 'lora')))
-
-
-def assert_near(found, wanted, share):
-    """Every leaf, but for a share of the largest entry of all."""
-    pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True))
-    largest = max(np.abs(b).max() for _, b in pairs)
-    for a, b in pairs:
-        np.testing.assert_allclose(jax.device_get(a), b, atol=share * largest, rtol=0)
 
 
 @pytest.mark.slow

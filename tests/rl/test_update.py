@@ -16,6 +16,7 @@ from tiny_rl import (
     B,
     G,
     S,
+    assert_near,
     experience_of,
     pulled_back,
     scored,
@@ -72,14 +73,6 @@ def kept_of(which):
     if which == 'loud':
         kept[[2, 5]] = False
     return kept
-
-
-def assert_near(found, wanted, share):
-    """Every leaf, but for a share of the largest entry of all."""
-    pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True))
-    largest = max(np.abs(b).max() for _, b in pairs if np.size(b))
-    for a, b in pairs:
-        np.testing.assert_allclose(jax.device_get(a), b, atol=share * largest, rtol=0)
 
 
 @pytest.fixture(scope='module')
