@@ -143,13 +143,12 @@ def cold_start(
     step = keep_traced(setting, name_of_step, step, donates=True)
     look = keep_traced(setting, name_of_look, jax.jit(perceive))
 
-    to_pack = dict(microbatch=c.learn.microbatch, parts=c.learn.packing)
-
     def update(state, examples, _):
         timer, batcher = Timer(), setting.batcher
         with timer('update'):
             prompts, (token, mask) = batcher.collate(examples), batcher.gold_branches(examples)
-            packing = pack(mask, c.cold_start.prompts_per_step, minibatches=1, **to_pack)
+            size = c.cold_start.prompts_per_step
+            packing = pack(mask, size, c.learn.microbatch, c.learn.packing)
             arrays = to_devices(setting.mesh, (prompts, token, mask, packing))
             features = None if towers else look(state.policy, arrays[0].media)
             state, figures = step(state, arrays[0], features, *arrays[1:])

@@ -5,24 +5,24 @@ import math
 import numpy as np
 
 from mer_jax.group import Packing
+from mer_jax.rl.pieces import count_pieces
 from mer_jax.sharding import batch_devices, largest_of_all
 
 TILE_ROWS = 16  # bfloat16 rows of a tile of a TPU; the lengths of rows are multiples of it
 
 
-def pack(
-    mask_bgs: np.ndarray, prompts: int, *, minibatches: int, microbatch: int, parts: int
-) -> Packing | None:
+def pack(mask_bgs: np.ndarray, minibatch: int, microbatch: int, parts: int) -> Packing | None:
     """Packs the branches of each piece that a device learns from at once into one row.
 
-    `mask_bgs` holds the learnt tokens of this process, `prompts` counts those of all processes. A
-    piece is a microbatch of a minibatch. The length of rows is that of `row_length` for the fullest
-    row of all processes. None where that is the padded length, or without parts.
+    `mask_bgs` holds the learnt tokens of this process. An update has `minibatch` prompts, over all
+    processes, and its pieces are those of `count_pieces`. The length of rows is that of
+    `row_length` for the fullest row of all processes. None where that is the padded length, or
+    without parts.
     """
     if not parts:
         return None
     b, g, s = mask_bgs.shape
-    piece = math.gcd(prompts // batch_devices() // minibatches, microbatch)
+    piece = minibatch // (batch_devices() * count_pieces(minibatch, microbatch))
     last = np.where(mask_bgs.any(-1), s - 1 - mask_bgs[..., ::-1].argmax(-1), 0)
     held = (np.arange(s) < last[..., None]).reshape(b // piece, -1)
     (fullest,) = largest_of_all([held.sum(1).max()])

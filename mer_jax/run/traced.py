@@ -38,8 +38,8 @@ UNREAD = ('cache', 'log', 'dump')  # parts of the names of JAX's settings that c
 # so. Words and sizes that checkpoint and wheels give count by themselves.
 UNTRACED = (
     *MOVABLE,
-    *('seed', 'steps', 'cold_start.steps', 'learn.rewards', 'learn.lengths', 'export'),
-    'learn.packing',
+    *('seed', 'steps', 'cold_start.steps', 'export'),
+    *('learn.rewards', 'learn.lengths', 'learn.packing'),
     *('data.cache', 'data.clips', 'data.held_out', 'data.validation'),
     *('data.max_bad_clips', 'data.threads'),
     *('every.', 'evaluate.', 'validation.', 'records.'),

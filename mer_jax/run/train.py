@@ -112,9 +112,7 @@ def train(
         setting.train_clips, c.prompts_per_step, 1, prepare, learn.minibatches
     )
     numbers = np.array(batches.numbers, np.uint32)
-    to_pack = dict(
-        minibatches=learn.minibatches, microbatch=learn.microbatch, parts=c.learn.packing
-    )
+    minibatch = c.prompts_per_step // learn.minibatches
 
     def update(state, examples, step):
         timer, clips = Timer(), [example.clip for example in examples]
@@ -136,7 +134,7 @@ def train(
             reading = look_again(setting, sampling, *arrays, seed, step)
         with timer('learn'):
             mask = mask[:, :, : rollout.branches.mask.shape[2]]
-            packing = pack(mask, c.prompts_per_step, **to_pack)
+            packing = pack(mask, minibatch, learn.microbatch, c.learn.packing)
             reading, own, packing = to_devices(setting.mesh, (reading, own, packing))
             arrays = prompts, rollout, reading, own
             experience, figures = judge(programs, state.policy, reference, *arrays, learn, packing)

@@ -15,7 +15,9 @@ from tiny_rl import (
     B,
     G,
     S,
+    assert_near,
     experience_of,
+    largest_of,
     random_branches,
     seen_prompts,
 )
@@ -35,23 +37,17 @@ PIECES = dataclasses.replace(PPO, microbatch=1, minibatches=2, ratio='sequence')
 CAPPED = dataclasses.replace(PPO, ratio_cap=1.2, drop_silent=True, aggregate='constant')
 
 
-def short(experience, seed=0):
+def short(experience):
     """The experience with branches of which few are full, and one that learns nothing."""
-    length = np.random.default_rng(seed).integers(4, 7, (B, G, 1))
+    length = np.random.default_rng(0).integers(4, 7, (B, G, 1))
     length[2, 1], length[5, 0] = 0, S
     mask = experience.mask & (np.arange(S) < length)
     return experience.replace(mask=mask, sampled=np.where(mask, experience.sampled, 0))
 
 
-def packed(experience, learn, parts=8):
+def packed(experience, learn):
     """The experience with its packing."""
-    found = pack(
-        experience.mask,
-        B,
-        minibatches=learn.minibatches,
-        microbatch=learn.microbatch,
-        parts=parts,
-    )
+    found = pack(experience.mask, B // learn.minibatches, learn.microbatch, 8)
     assert found is not None
     return experience.replace(packing=found)
 
@@ -63,10 +59,9 @@ def state_of(policy, part='decoder'):
 def assert_same(found, wanted):
     """Two results (state, figures) are the same but for rounding."""
     (one, figures), (other, expected) = jax.device_get((found, wanted))
-    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(other.moments) if leaf.size)
+    largest = largest_of(other.moments)
     assert largest > 1e-3
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * largest, rtol=0)
+    assert_near(one, other, 1e-5, largest)
     assert figures.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(figures[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
@@ -158,6 +153,6 @@ def test_packed_gold_branches_are_imitated_as_padded_ones_are(policy):
     known = dict(modes=('slow', 'fast'), sampling=SAMPLING, chunk=4, optimizer=SGD, microbatch=4)
     step = jax.jit(functools.partial(imitate_step, part='decoder', **known))
     given = state_of(policy), PROMPTS, np.zeros((B, 0, 32), np.float32), token, mask
-    rows = pack(mask, B, minibatches=1, microbatch=4, parts=8)
+    rows = pack(mask, B, 4, 8)
     assert rows.token.shape == (2, 40)
     assert_same(step(*given, rows), step(*given))

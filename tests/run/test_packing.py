@@ -23,7 +23,7 @@ def learnt(*lengths, s=5, first=2):
 
 def test_a_row_holds_the_tokens_before_the_last_learnt_one_of_all_its_branches():
     # The last token of a branch predicts nothing; the last branch learns nothing.
-    found = pack(learnt([5, 3], [4, 0]), 2, minibatches=1, microbatch=0, parts=8)
+    found = pack(learnt([5, 3], [4, 0]), 2, 0, 8)
     np.testing.assert_array_equal(found.token, [[0, 1, 2, 3, 5, 6, 10, 11, 12, -1]])
     places = [[[0, 1, 2, 3, -1], [4, 5, -1, -1, -1]], [[6, 7, 8, -1, -1], [-1] * 5]]
     np.testing.assert_array_equal(found.entry, places)
@@ -32,18 +32,14 @@ def test_a_row_holds_the_tokens_before_the_last_learnt_one_of_all_its_branches()
 def test_a_token_that_is_not_learnt_between_two_that_are_is_read():
     mask = learnt([4])
     mask[0, 0, 2] = False
-    np.testing.assert_array_equal(
-        pack(mask, 1, minibatches=1, microbatch=0, parts=4).token, [[0, 1, 2]]
-    )
+    np.testing.assert_array_equal(pack(mask, 1, 0, 4).token, [[0, 1, 2]])
 
 
 @pytest.mark.parametrize(
-    ('minibatches', 'microbatch', 'rows'), [(1, 0, 1), (2, 0, 2), (1, 1, 4), (2, 2, 2), (1, 3, 4)]
+    ('minibatch', 'microbatch', 'rows'), [(4, 0, 1), (2, 0, 2), (4, 1, 4), (2, 2, 2), (4, 3, 4)]
 )
-def test_the_prompts_of_a_row_are_those_that_are_learnt_at_once(minibatches, microbatch, rows):
-    found = pack(
-        learnt([3], [2], [4], [3]), 4, minibatches=minibatches, microbatch=microbatch, parts=8
-    )
+def test_the_prompts_of_a_row_are_those_that_are_learnt_at_once(minibatch, microbatch, rows):
+    found = pack(learnt([3], [2], [4], [3]), minibatch, microbatch, 8)
     held = found.token >= 0
     assert len(found.token) == rows and held.sum() == 2 + 0 + 3 + 2
     # Entries and tokens point at each other.
@@ -56,7 +52,7 @@ def test_the_prompts_of_a_row_are_those_that_are_learnt_at_once(minibatches, mic
 
 def test_every_device_has_rows_of_its_own():
     with jax.set_mesh(make_mesh(4, 1, 1, jax.devices()[:4])):
-        found = pack(learnt([3], [2], [3], [3]), 4, minibatches=1, microbatch=0, parts=8)
+        found = pack(learnt([3], [2], [3], [3]), 4, 0, 8)
     assert len(found.token) == 4
 
 
@@ -87,12 +83,12 @@ def test_rows_are_whole_tiles_of_a_device(monkeypatch):
 
 
 def test_nothing_is_packed_without_parts_or_where_branches_are_full():
-    assert pack(learnt([3, 3]), 1, minibatches=1, microbatch=0, parts=0) is None
-    assert pack(learnt([5, 5]), 1, minibatches=1, microbatch=0, parts=4) is None
+    assert pack(learnt([3, 3]), 1, 0, 0) is None
+    assert pack(learnt([5, 5]), 1, 0, 4) is None
 
 
-def test_all_processes_take_the_row_length_the_fullest_row_of_all(monkeypatch):
+def test_all_processes_take_the_length_of_the_fullest_row_of_all(monkeypatch):
     monkeypatch.setattr(packing, 'largest_of_all', lambda numbers: [max(*numbers, 5)])
-    assert pack(learnt([3, 3]), 1, minibatches=1, microbatch=0, parts=4).token.shape == (1, 6)
+    assert pack(learnt([3, 3]), 1, 0, 4).token.shape == (1, 6)
     monkeypatch.setattr(packing, 'largest_of_all', lambda numbers: [max(*numbers, 7)])
-    assert pack(learnt([3, 3]), 1, minibatches=1, microbatch=0, parts=4) is None
+    assert pack(learnt([3, 3]), 1, 0, 4) is None
